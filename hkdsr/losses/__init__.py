@@ -1,0 +1,17 @@
+"""Losses shared by methods: the Haar transform, FSM and ACF of HKDSR, and affinities."""
+
+from hkdsr.losses.affinity import channel_affinity_distance, gram_distance, spatial_affinity_distance
+from hkdsr.losses.fusion import Fusion, Gate
+from hkdsr.losses.similarity import fsm, similarity_distance
+from hkdsr.losses.wavelet import haar
+
+__all__ = [
+    "Fusion",
+    "Gate",
+    "channel_affinity_distance",
+    "fsm",
+    "gram_distance",
+    "haar",
+    "similarity_distance",
+    "spatial_affinity_distance",
+]

@@ -1,0 +1,26 @@
+"""What the tests share: the folder of real pictures and public weights, and one thread so that runs are alike."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with benchmarks/, train/, val/ and weights/; set HKDSR_SHARED to name another one."""
+    folder = Path(os.environ.get("HKDSR_SHARED", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"real pictures and public weights are not at {folder}; set HKDSR_SHARED to their folder")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def same_start() -> None:
+    """Every test starts from the same random state."""
+    torch.manual_seed(0)

@@ -13,7 +13,6 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from hkdsr.choices import FsmDomain, FsmMode, FsmNorm
 from hkdsr.errors import HkdsrError
@@ -96,7 +95,6 @@ class _SimilarityDistance(torch.autograd.Function):
         return (difference * pull).sum() / (batch * positions)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
         (pull,) = ctx.saved_tensors
         batch, _, positions = pull.shape

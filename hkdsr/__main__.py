@@ -1,0 +1,146 @@
+"""The command line: one verb, one function. Heavy imports wait until a verb runs, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
+from tyro.conf import Positional
+
+from hkdsr.config import read_recipe, with_method
+from hkdsr.errors import HkdsrError
+from hkdsr.recipe import DistillRecipe, TrainRecipe
+
+Settings = TypeVar("Settings")
+
+USAGE = """usage: hkdsr VERB [RECIPE.toml] [--flags]
+
+verbs:
+  distill    shrink a teacher network into a small student
+  train      train a network without a teacher
+  evaluate   score a network by the published protocol
+  upscale    enlarge a picture or a folder
+  info       parameters, multiply-adds and settings of a network
+
+hkdsr VERB --help lists every setting."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score a network on benchmark sets by the published protocol (PSNR-Y, SSIM-Y)."""
+
+    network: Positional[str]
+    """A checkpoint, a shipped network's name, or 'bicubic'."""
+    root: Path
+    """Folder that holds the benchmark sets."""
+    sets: tuple[str, ...] = ("Set5", "Set14", "B100", "Urban100")
+    scale: int | None = None
+    """Only needed for 'bicubic'."""
+    ensemble: bool = False
+    """Average over the 8 flips and rotations (the '+' of published tables)."""
+    per_image: bool = False
+    """Print every picture's score too."""
+
+
+@dataclass(frozen=True)
+class Upscale:
+    """Enlarge a picture, or every picture of a folder."""
+
+    input: Annotated[Path, tyro.conf.arg(aliases=["-i"])]
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    model: Annotated[str, tyro.conf.arg(aliases=["-m"])]
+    """A checkpoint or a shipped network's name."""
+    tile: int | None = None
+    """Side of the tiles in LR pixels; by default the whole picture, halved as long as memory does not suffice."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """Parameters, multiply-adds at a 1280x720 output, and settings of a network."""
+
+    network: Positional[str]
+    """A checkpoint, a shipped network's name, or family:setting=value,..."""
+    scale: int = 2
+    """Of a network given as family:setting=value."""
+
+
+def main() -> None:
+    """Run the verb named on the command line; a mistake of the user's ends in one sentence and exit code 2."""
+    verb, *arguments = sys.argv[1:] or ["--help"]
+    if verb in ("-h", "--help"):
+        print(USAGE)
+        return
+    if verb not in VERBS:
+        print(f"hkdsr: '{verb}' is no verb: choose one of {', '.join(VERBS)}", file=sys.stderr)
+        sys.exit(2)
+    try:
+        VERBS[verb](arguments)
+    except HkdsrError as error:
+        print(f"hkdsr {verb}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"hkdsr {verb}: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+
+
+def _distill(arguments: list[str]) -> None:
+    recipe = _recipe(DistillRecipe, "distill", arguments)
+    from hkdsr.training.run import distill
+
+    result = distill(recipe, _say)
+    _say(f"{result.steps} steps in {result.seconds:.0f} s of training; the student is {result.weights}")
+
+
+def _train(arguments: list[str]) -> None:
+    recipe = _recipe(TrainRecipe, "train", arguments)
+    from hkdsr.training.run import train
+
+    result = train(recipe, _say)
+    _say(f"{result.steps} steps in {result.seconds:.0f} s of training; the network is {result.weights}")
+
+
+def _evaluate(arguments: list[str]) -> None:
+    settings = tyro.cli(Evaluate, prog="hkdsr evaluate", args=arguments)
+    from hkdsr.commands import evaluate
+
+    evaluate(
+        settings.network, settings.root, settings.sets, settings.scale, settings.ensemble, settings.per_image, _say
+    )
+
+
+def _upscale(arguments: list[str]) -> None:
+    settings = tyro.cli(Upscale, prog="hkdsr upscale", args=arguments)
+    from hkdsr.deploy.upscale import upscale_file
+    from hkdsr.nets.load import load
+
+    upscale_file(load(settings.model), settings.input, settings.output, settings.tile)
+
+
+def _info(arguments: list[str]) -> None:
+    settings = tyro.cli(Info, prog="hkdsr info", args=arguments)
+    from hkdsr.commands import info
+
+    info(settings.network, settings.scale, _say)
+
+
+def _recipe(kind: type[Settings], verb: str, arguments: list[str]) -> Settings:
+    """The recipe file named first, if any, and the flags on top of it."""
+    default = kind()
+    if arguments and not arguments[0].startswith("-"):
+        default = read_recipe(Path(arguments[0]), kind)
+        arguments = arguments[1:]
+    default, arguments = with_method(default, arguments)
+    return tyro.cli(kind, prog=f"hkdsr {verb}", default=default, args=arguments)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+VERBS = {"distill": _distill, "train": _train, "evaluate": _evaluate, "upscale": _upscale, "info": _info}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+"""Pictures in and out, and the LR/HR pairs made from them."""
+
+from hkdsr.data.pictures import Picture, list_pictures, read_picture, rgb, write_picture
+from hkdsr.data.resize import imresize, mod_crop
+
+__all__ = ["Picture", "imresize", "list_pictures", "mod_crop", "read_picture", "rgb", "write_picture"]

@@ -1,0 +1,135 @@
+"""Aligned training crops that depend on nothing but (seed, step): a resumed run sees what it would have seen."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hkdsr.data.store import DerivedStore, PictureStore
+from hkdsr.errors import HkdsrError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops of the same places: ``lr`` (B, 3, p, p); ``hr`` and each of ``teacher`` (B, 3, scale*p, scale*p).
+
+    Contiguous float32 RGB in [0, 1], each value a multiple of 1/255.
+    """
+
+    lr: Tensor
+    hr: Tensor
+    teacher: list[Tensor]
+
+
+class CropSampler:
+    """Random aligned crops of ``patch_lr`` LR pixels a side, turned and flipped in one of the 8 ways of a square.
+
+    A picture is drawn with probability proportional to its area, so that every region of the data set counts alike
+    however the pictures were cut; the position is uniform over all that fit, the far edges included. Pictures smaller
+    than the patch are left out; ``left_out`` is their number.
+
+    ``derived`` adds the planes of a ``DerivedStore`` (the teacher's pictures) as ``Batch.teacher``.
+
+    Raises HkdsrError if no picture is as large as the patch.
+    """
+
+    def __init__(
+        self, store: PictureStore, patch_lr: int, batch: int, seed: int, derived: DerivedStore | None = None
+    ) -> None:
+        self._store, self._derived = store, derived
+        self._patch, self._count, self._seed = patch_lr, batch, seed
+        sizes = np.array(store.sizes, dtype=np.int64) // store.scale
+        self._fitting = np.flatnonzero(sizes.min(axis=1) >= patch_lr)
+        self.left_out = len(store) - len(self._fitting)
+        if not len(self._fitting):
+            raise HkdsrError(
+                f"data.patch is {patch_lr} LR pixels, larger than every training picture: "
+                f"set it to at most {sizes.min(axis=1).max()}"
+            )
+        self._room = sizes[self._fitting] - patch_lr + 1
+        self._area_up_to = np.cumsum(sizes[self._fitting].prod(axis=1))
+
+    def batch(self, step: int) -> Batch:
+        """The batch of training step ``step`` (from 0)."""
+        random = np.random.default_rng(np.random.SeedSequence([self._seed, step]))
+        drawn = np.searchsorted(self._area_up_to, random.integers(self._area_up_to[-1], size=self._count), side="right")
+        places = random.integers(self._room[drawn])
+        ways = random.integers(8, size=self._count)
+        crops = [
+            self._crops(int(picture), int(top), int(left), int(way))
+            for picture, (top, left), way in zip(self._fitting[drawn], places, ways, strict=True)
+        ]
+        lr, hr, *teacher = (_batched(plane) for plane in zip(*crops, strict=True))
+        return Batch(lr, hr, teacher)
+
+    def _crops(self, picture: int, top: int, left: int, way: int) -> list[np.ndarray]:
+        planes = [] if self._derived is None else [self._derived.get(p, picture) for p in range(self._derived.planes)]
+        small, scale = self._patch, self._store.scale
+        large = small * scale
+        windows = [self._store.lr(picture)[top : top + small, left : left + small]]
+        for plane in (self._store.hr(picture), *planes):
+            windows.append(plane[top * scale : top * scale + large, left * scale : left * scale + large])
+        return [_turned(window, way) for window in windows]
+
+
+class Prefetcher:
+    """Batches of ``sampler`` from step ``start`` on, in order, prepared in one background thread ``ahead`` of use.
+
+    An endless iterator and a context manager; leaving it (or ``close``) stops the thread. What the sampler raises is
+    raised where the batch is taken.
+    """
+
+    def __init__(self, sampler: CropSampler, start: int, ahead: int = 4) -> None:
+        self._sampler = sampler
+        self._step = start
+        self._thread = ThreadPoolExecutor(1, "crops")
+        self._pending: deque[Future[Batch]] = deque()
+        for _ in range(ahead):
+            self._request()
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        self._request()
+        return self._pending.popleft().result()
+
+    def close(self) -> None:
+        """Stop the thread and drop what it has prepared; no batch can be taken afterwards."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Prefetcher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _request(self) -> None:
+        self._pending.append(self._thread.submit(self._sampler.batch, self._step))
+        self._step += 1
+
+
+def _turned(window: np.ndarray, way: int) -> np.ndarray:
+    """One of the 8 symmetries of the square applied to (p, p, 3), as a view: ``way``'s bits transpose and flip."""
+    if way & 4:
+        window = window.swapaxes(0, 1)
+    return window[:: -1 if way & 2 else 1, :: -1 if way & 1 else 1]
+
+
+def _batched(windows: tuple[np.ndarray, ...]) -> Tensor:
+    """Windows (p, p, 3) uint8 -> (B, 3, p, p) float32 in [0, 1]."""
+    side = len(windows[0])
+    stacked = np.empty((len(windows), 3, side, side), np.uint8)
+    # Planes first: a mirrored row is then one run of bytes, four times faster to copy than pixels of three.
+    for planes, window in zip(stacked, windows, strict=True):
+        planes[:] = window.transpose(2, 0, 1)
+    return torch.from_numpy(stacked).float().div_(255)

@@ -1,0 +1,70 @@
+"""Flat uint8 files of pictures: written in full, mapped into memory, and one plain sentence when the disk is full."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+
+import numpy as np
+
+from hkdsr.errors import HkdsrError
+
+
+def write(file: FileIO, picture: np.ndarray) -> None:
+    """Write all bytes of ``picture`` at the file's position: an unbuffered file may take fewer than it is offered."""
+    left = np.ascontiguousarray(picture).reshape(-1).data
+    while left:
+        left = left[file.write(left) :]
+
+
+def mapped(path: Path, size: int) -> np.ndarray:
+    """The file as read-only uint8 (size,). Raises ValueError if the file has another size."""
+    if path.stat().st_size != size:
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes instead of {size}")
+    return np.memmap(path, np.uint8, "r").view(np.ndarray)
+
+
+def picture_at(data: np.ndarray, start: int, size: tuple[int, int]) -> np.ndarray:
+    """The picture (H, W, 3) that begins at byte ``start`` of mapped data, without a copy; ``size`` is (H, W)."""
+    height, width = size
+    return data[start : start + 3 * height * width].reshape(height, width, 3)
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Turns what the operating system says against writing into ``folder`` into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            message = (
+                f"the disk of {folder} is full: free some space on it, or set data.cache to a folder on another disk"
+            )
+        else:
+            message = f"cannot write to {folder} ({error.strerror}): set data.cache to a folder where you may write"
+        raise HkdsrError(message) from error
+
+
+def check_space(folder: Path, size: int) -> None:
+    """Raises HkdsrError if the disk of ``folder`` has less than ``size`` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise HkdsrError(
+            f"the disk of {folder} has {free / 1e6:,.0f} MB free and the pictures need {size / 1e6:,.0f} MB: "
+            "free some space on it, or set data.cache to a folder on another disk"
+        )
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the entries of ``folder`` outlast a power cut, where the system can (Windows cannot open folders)."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

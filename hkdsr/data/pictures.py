@@ -1,0 +1,207 @@
+"""Pictures on disk: exact pixels in, whole files out, and one sentence when either cannot be done."""
+
+from __future__ import annotations
+
+import struct
+import sys
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageFile
+
+from hkdsr.errors import HkdsrError
+from hkdsr.files import write_atomically
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+# What Pillow raises on files that are damaged, too large for their format, or no pictures at all.
+CODEC_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+
+# Pillow decodes 16-bit colour to its high bytes. The same decoder, told the other byte order, gives the low bytes.
+OTHER_ORDER = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture, upright.
+
+    ``colour`` is RGB (H, W, 3) of uint8 or uint16 over the type's full range; ``alpha`` (H, W) of the same type, where
+    there is one. A ``grey`` picture has three equal channels. ``profile`` is the ICC profile of the colours.
+    """
+
+    colour: np.ndarray
+    alpha: np.ndarray | None = None
+    grey: bool = False
+    profile: bytes | None = None
+
+
+def read_picture(path: str | Path) -> Picture:
+    """Decode a picture file (its first frame) to the stored pixels, turned upright as its EXIF says.
+
+    Reads all that Pillow does, and keeps 16 bits per channel of PNG and TIFF. Raises HkdsrError if the file is missing,
+    a folder, damaged, no picture, of 32-bit values or larger than Pillow's limit.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise HkdsrError(f"{path} is a folder: name a picture inside it")
+    try:
+        with Image.open(path) as image:
+            profile = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
+            pixels = _deep_colour(path, image)
+            pixels = _pixels(path, image) if pixels is None else pixels
+            # Asked after decoding, for Pillow turns TIFF upright by itself and then drops the tag.
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except FileNotFoundError as error:
+        raise HkdsrError(f"there is no picture at {path}: check the path") from error
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise HkdsrError(f"{path} has more pixels than the {limit:,} that Pillow opens: split it first") from error
+    except CODEC_ERRORS as error:
+        reason = getattr(error, "strerror", None) or "damaged or of an unknown format"
+        raise HkdsrError(f"{path} cannot be read ({reason}): give a whole PNG, JPEG, WebP, BMP or TIFF file") from error
+    pixels = _upright(pixels, orientation)
+    channels = pixels.shape[2]
+    return Picture(
+        colour=np.ascontiguousarray(pixels[..., :3] if channels > 2 else pixels[..., [0, 0, 0]]),
+        alpha=np.ascontiguousarray(pixels[..., -1]) if channels in (2, 4) else None,
+        grey=channels < 3,
+        profile=profile,
+    )
+
+
+def rgb(path: str | Path) -> np.ndarray:
+    """The colours of a picture file as uint8 RGB (H, W, 3): alpha is left out, 16 bits are rounded to 8.
+
+    Raises HkdsrError as ``read_picture`` does.
+    """
+    colour = read_picture(path).colour
+    return colour if colour.dtype == np.uint8 else ((colour.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def write_picture(path: str | Path, picture: Picture) -> None:
+    """Write a picture in the format of the path's suffix; the file appears whole or not at all.
+
+    JPEG is written at quality 95 with full colour resolution, WebP lossless. A grey picture is stored in one channel,
+    the mean of its three. Raises HkdsrError for another suffix, for alpha or 16 bits (PNG only) where the format has no
+    room for them, and if writing fails.
+    """
+    path = Path(path)
+    suffix, deep = path.suffix.lower(), picture.colour.dtype == np.uint16
+    if suffix not in SUFFIXES:
+        raise HkdsrError(f"{path} has no suffix of a picture: name it with one of {', '.join(SUFFIXES)}")
+    if deep and suffix != ".png":
+        raise HkdsrError(f"{path} cannot hold 16 bits per channel: name it .png")
+    if picture.alpha is not None and suffix in (".bmp", ".jpeg", ".jpg"):
+        raise HkdsrError(f"{path} cannot hold transparency: name it .png")
+    planes = [picture.colour]
+    if picture.grey:
+        planes = [np.rint(picture.colour.mean(axis=2, keepdims=True)).astype(picture.colour.dtype)]
+    if picture.alpha is not None:
+        planes.append(picture.alpha[..., None])
+    pixels = np.concatenate(planes, axis=2)
+    try:
+        encoded = _encoded_png16(pixels, picture.profile) if deep else _encoded(pixels, picture.profile, suffix)
+    except CODEC_ERRORS as error:
+        size = f"{pixels.shape[1]}x{pixels.shape[0]}"
+        raise HkdsrError(f"{path} cannot hold a picture of {size} pixels: name it .png or .tif") from error
+    write_atomically(path, encoded)
+
+
+def list_pictures(folder: str | Path) -> list[Path]:
+    """The picture files of a folder by name, known by their suffix; hidden files and folders inside are left out.
+
+    Raises HkdsrError if it is no folder or holds no picture.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise HkdsrError(f"there is no folder {folder}: name one that holds pictures")
+    files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    pictures = sorted(path for path in files if not path.name.startswith("."))
+    if not pictures:
+        raise HkdsrError(f"{folder} holds no picture: name a folder with {', '.join(SUFFIXES)} files")
+    return pictures
+
+
+def _pixels(path: Path, image: ImageFile.ImageFile) -> np.ndarray:
+    """(H, W, 1..4): grey, grey and alpha, RGB or RGBA; uint8, or uint16 for 16-bit grey."""
+    if image.mode.startswith(("I", "F")):
+        # Some 16-bit files come as mode I, of 32 bits.
+        values = np.asarray(image)
+        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+            raise HkdsrError(f"{path} holds 32-bit values: save it with 8 or 16 bits per channel")
+        return _keyed(values.astype(np.uint16)[..., None], image)
+    grey = image.mode in ("1", "L", "LA", "La")
+    modes = ("L", "LA") if grey else ("RGB", "RGBA")
+    # A copy, for tensors cannot share the read-only memory of Pillow.
+    pixels = np.array(image.convert(modes[image.has_transparency_data]))
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _deep_colour(path: Path, image: ImageFile.ImageFile) -> np.ndarray | None:
+    """(H, W, 2..4) uint16 of 16-bit PNG and TIFF in colour or with alpha; None for all other pictures."""
+    rawmodes = {tile.args if isinstance(tile.args, str) else str((tile.args or ("",))[0]) for tile in image.tile}
+    mode, _, order = rawmodes.pop().partition(";") if len(rawmodes) == 1 else ("", "", "")
+    if (mode, order) == ("LA", "16B"):
+        # Its four bytes per pixel pass as four channels.
+        return _decoded_as(image, "RGBA").view(">u2").astype(np.uint16)
+    if mode not in ("RGB", "RGBA") or order not in OTHER_ORDER:
+        return None
+    with Image.open(path) as again:
+        low = _decoded_as(again, f"{mode};{OTHER_ORDER[order]}")
+    return _keyed(_decoded_as(image, f"{mode};{order}").astype(np.uint16) << 8 | low, image)
+
+
+def _decoded_as(image: ImageFile.ImageFile, rawmode: str) -> np.ndarray:
+    image.tile = [
+        tile._replace(args=rawmode if isinstance(tile.args, str) else (rawmode, *(tile.args or ())[1:]))
+        for tile in image.tile
+    ]
+    return np.array(image)
+
+
+def _keyed(pixels: np.ndarray, image: ImageFile.ImageFile) -> np.ndarray:
+    """16-bit pixels with the alpha that a PNG's transparent colour stands for."""
+    key = image.info.get("transparency")
+    if key is None or pixels.shape[2] not in (1, 3):
+        return pixels
+    opaque = (pixels != np.asarray(key)).any(axis=2, keepdims=True)
+    return np.concatenate((pixels, opaque * np.uint16(65535)), axis=2)
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """EXIF orientations 1..8: first swap the axes, then mirror."""
+    pixels = pixels.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else pixels
+    pixels = pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
+    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
+
+
+def _encoded(pixels: np.ndarray, profile: bytes | None, suffix: str) -> bytes:
+    image, file = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), BytesIO()
+    if suffix in (".jpg", ".jpeg"):
+        image.save(file, "JPEG", quality=95, subsampling=0, icc_profile=profile)
+    elif suffix == ".webp":
+        image.save(file, "WEBP", lossless=True, exact=True, icc_profile=profile)
+    else:
+        image.save(file, Image.registered_extensions()[suffix], icc_profile=profile)
+    return file.getvalue()
+
+
+def _encoded_png16(pixels: np.ndarray, profile: bytes | None) -> bytes:
+    """PNG of 16 bits per channel, which Pillow writes for grey only (PNG specification, W3C, 2003)."""
+    height, width, channels = pixels.shape
+    lines = pixels.astype(">u2").view(np.uint8).reshape(height, -1)
+    # Filter type 2: each line is stored as its difference to the one above.
+    filtered = np.insert(np.diff(lines, axis=0, prepend=np.zeros_like(lines[:1])), 0, 2, axis=1)
+    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    chunks = {b"IHDR": struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)}
+    if profile:
+        chunks[b"iCCP"] = b"ICC profile\0\0" + zlib.compress(profile)
+    chunks |= {b"IDAT": zlib.compress(filtered.tobytes()), b"IEND": b""}
+    checked = (
+        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in chunks.items()
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(checked)

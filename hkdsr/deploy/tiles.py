@@ -1,0 +1,134 @@
+"""Tiles that join without seams: how far a network sees, measured, and the squares that cover a picture.
+
+An output pixel of a convolutional network depends on the LR pixels within some distance only. A tile that is run with
+that much of its surroundings gives the pixels that the whole picture would give. The distance is measured, not computed
+from the layers: deep networks hardly use their outermost pixels, and some operations see the whole picture at once
+(channel attention, variances, pooling to a grid), so that no surroundings are wide enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from hkdsr.nets.base import Network
+
+# A change of the output, in [0, 1], that still counts as none: far below a grey level, so that few roundings turn.
+SAME = 0.02 / 255
+# The widest surroundings tried, in LR pixels: a 256 tile grows to 384, which is 2.25 times its pixels.
+WIDEST = 64
+# Networks that see everything gain almost nothing from wider surroundings than these.
+ENOUGH = 32
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How many LR pixels around a tile a network needs.
+
+    ``sees_all`` says that the surroundings matter at every distance tried: then tiles differ from the whole picture,
+    and ``pixels`` is only a compromise.
+    """
+
+    pixels: int
+    sees_all: bool
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One piece of work, in LR pixels: run the ``seen`` part of the picture (rows, columns), keep the ``kept`` part."""
+
+    seen: tuple[slice, slice]
+    kept: tuple[slice, slice]
+
+    def kept_of_seen(self, scale: int) -> tuple[slice, slice]:
+        """Where the kept pixels lie in the network's output for ``seen``."""
+        (top, left), (rows, columns) = self.seen, self.kept
+        return _enlarged(rows, top.start, scale), _enlarged(columns, left.start, scale)
+
+    def kept_of_whole(self, scale: int) -> tuple[slice, slice]:
+        """Where the kept pixels lie in the upscaled picture."""
+        rows, columns = self.kept
+        return _enlarged(rows, 0, scale), _enlarged(columns, 0, scale)
+
+
+def cover(size: tuple[int, int], side: int, surroundings: int, multiple: int) -> Iterator[Tile]:
+    """Squares of ``side`` LR pixels that cover a picture of ``size`` (height, width) once, row by row.
+
+    Each is seen with ``surroundings`` pixels on every side, or as many as there are. What is seen starts and ends at
+    multiples of ``multiple`` or at the picture's edge, so that windows and strides lie as in the whole picture.
+    """
+    height, width = size
+    for seen_rows, rows in _segments(height, side, surroundings, multiple):
+        for seen_columns, columns in _segments(width, side, surroundings, multiple):
+            yield Tile((seen_rows, seen_columns), (rows, columns))
+
+
+_known: WeakKeyDictionary[Network, Reach] = WeakKeyDictionary()
+
+
+def reach(network: Network) -> Reach:
+    """``measure_reach``, once per network: its weights are taken to stay as they are."""
+    if network not in _known:
+        _known[network] = measure_reach(network)
+    return _known[network]
+
+
+@torch.inference_mode()
+def measure_reach(network: Network) -> Reach:
+    """How far ``network`` sees, from a probe picture run with and without its surroundings.
+
+    Where the two results agree, the cut edges are out of reach. The surroundings are brighter and flatter than the
+    middle, so that statistics over the whole picture give themselves away. Small probes are tried first: a shallow
+    network is measured in a moment, a deep one in the time of a few tiles.
+    """
+    # TF32 would round by more than a far neighbour's influence, and differently for each size of picture.
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        for widest in (WIDEST // 4, WIDEST // 2, WIDEST):
+            pixels = _reach_within(network, widest)
+            if pixels <= widest:
+                return Reach(pixels, sees_all=False)
+    return Reach(ENOUGH, sees_all=True)
+
+
+def _reach_within(network: Network, widest: int) -> int:
+    """The reach in LR pixels, if it is at most ``widest``; else some larger number."""
+    scale, multiple = network.scale, network.pad_multiple
+    # An odd number of multiples is cut off, which shifts strides that ``pad_multiple`` does not know of.
+    margin = multiple * (-(-widest // multiple) | 1)
+    side = multiple * -(-2 * (widest + 8) // multiple)
+    inside, outside = side, side + 2 * margin
+    generator = torch.Generator().manual_seed(0)
+    picture = 0.8 + 0.2 * torch.rand(1, 3, outside, outside, generator=generator)
+    middle = picture[..., margin : margin + inside, margin : margin + inside]
+    middle.copy_(torch.rand(middle.shape, generator=generator))
+
+    weight = next(network.parameters())
+    cut, whole = network(middle.to(weight)), network(picture.to(weight))
+    start, stop = scale * margin, scale * (margin + inside)
+    change = (whole[..., start:stop, start:stop] - cut).abs().amax(dim=(0, 1)).float().cpu()
+    return _farthest(change > max(SAME, 2 * torch.finfo(weight.dtype).eps), scale)
+
+
+def _farthest(changed: Tensor, scale: int) -> int:
+    """Distance in LR pixels from the edges of a square, bool (side, side), to its innermost True; 0 if none is."""
+    side = changed.shape[-1]
+    line = torch.arange(side)
+    depth = torch.minimum(line, side - 1 - line) // scale + 1
+    return int((torch.minimum(depth[:, None], depth) * changed).max())
+
+
+def _segments(length: int, side: int, surroundings: int, multiple: int) -> Iterator[tuple[slice, slice]]:
+    """(seen, kept) along one axis."""
+    for start in range(0, length, side):
+        stop = min(start + side, length)
+        first = max(start - surroundings, 0) // multiple * multiple
+        last = min(-(-(stop + surroundings) // multiple) * multiple, length)
+        yield slice(first, last), slice(start, stop)
+
+
+def _enlarged(part: slice, origin: int, scale: int) -> slice:
+    return slice(scale * (part.start - origin), scale * (part.stop - origin))

@@ -1,0 +1,181 @@
+"""Upscale pictures of any size and kind: in tiles if need be, one on the device at a time, joined without seams.
+
+The result is assembled in host memory as integers, so that the device holds one tile and nothing of the picture.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from hkdsr.data import Picture, imresize, list_pictures, read_picture, write_picture
+from hkdsr.deploy.tiles import Tile, cover, reach
+from hkdsr.errors import HkdsrError
+from hkdsr.nets.base import Network
+
+SMALLEST_TILE = 16
+# Linux rarely refuses memory, it ends the process that uses it: on the CPU "auto" does not begin with more than this.
+LARGEST_CPU_TILE = 1024
+
+
+def upscale(
+    network: Network, image: np.ndarray, tile: int | Literal["auto"] | None = None, progress: bool = False
+) -> np.ndarray:
+    """Upscale a picture by ``network.scale``, on the network's device, in the mode (training or not) that it is in.
+
+    ``image`` is uint8 or uint16, grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4); the result is of the same type and kind,
+    and 16 bits are kept. Grey is run as three equal channels and averaged. Alpha is resized bicubically; colours
+    are upscaled as stored, also where they are invisible, so an arbitrary colour under transparent pixels reaches into
+    the edge of what is visible.
+
+    ``tile`` is the side of the squares to work in, in LR pixels without their surroundings; None runs the whole picture
+    at once, "auto" too if it fits into the device's memory and else in tiles, halved until they fit. Tiles match the
+    whole picture within 1/255, except for networks that see all of it (channel attention, say): these give a
+    UserWarning. ``progress`` shows a bar of tiles.
+
+    Raises HkdsrError for a picture of another type or shape, for a tile of under 16 pixels and for a lack of memory.
+    """
+    planes = image.shape[2:] if image.ndim > 1 and image.size else None
+    if image.dtype not in (np.uint8, np.uint16) or planes not in ((), (3,), (4,)):
+        raise HkdsrError(
+            f"cannot upscale {image.dtype} of shape {image.shape}: "
+            "give uint8 or uint16 of shape (H, W), (H, W, 3) or (H, W, 4)"
+        )
+    if planes == (4,):
+        colour = upscale(network, image[..., :3], tile, progress)
+        return np.dstack((colour, imresize(image[..., 3], network.scale)))
+    side = 0
+    for side in _sides(image, tile, _device(network)):
+        upscaled = _upscale_if_it_fits(network, image, side, progress)
+        if upscaled is not None:
+            return upscaled
+    remedy = "use a smaller network" if tile == "auto" else "set tile to 'auto' or to a smaller number"
+    raise HkdsrError(f"tiles of {side} pixels do not fit into the memory of {_device(network)}: {remedy}")
+
+
+def upscale_file(
+    network: Network,
+    source: str | Path,
+    target: str | Path,
+    tile: int | Literal["auto"] | None = "auto",
+    progress: bool = True,
+) -> None:
+    """Upscale a picture file into ``target``, or every picture of a folder into the folder ``target``.
+
+    A picture's format is that of the target's suffix. In a folder pictures keep their names; what only PNG can hold
+    (16 bits from TIFF) gets ".png" after its name. Colour profiles are kept. Files appear whole or not at all.
+    ``tile`` as in ``upscale``. ``progress`` shows a bar of tiles or of pictures, on a terminal only.
+
+    Raises HkdsrError if the source cannot be read or the target cannot be written or hold it. In a folder that is
+    raised once, for all such pictures, after the others are written.
+    """
+    source, target = Path(source), Path(target)
+    if source.resolve() == target.resolve():
+        raise HkdsrError(f"{target} is also the source: name another target")
+    if not source.is_dir():
+        target = target / source.name if target.is_dir() else target
+        _make_folder(target.parent)
+        write_picture(target, _upscale_picture(network, read_picture(source), tile, progress))
+        return
+    pictures = list_pictures(source)
+    _make_folder(target)
+    failures: list[HkdsrError] = []
+    for path in tqdm(pictures, unit="picture", disable=None if progress else True):
+        try:
+            picture = read_picture(path)
+            deep = picture.colour.dtype == np.uint16 and path.suffix.lower() != ".png"
+            name = f"{path.name}.png" if deep else path.name
+            write_picture(target / name, _upscale_picture(network, picture, tile, progress=False))
+        except HkdsrError as error:
+            failures.append(error)
+    if failures:
+        raise HkdsrError(
+            f"{len(failures)} of {len(pictures)} pictures are missing from {target} "
+            f"({'; '.join(map(str, failures))}): mend them and run again"
+        )
+
+
+def _upscale_picture(network: Network, picture: Picture, tile: int | Literal["auto"] | None, progress: bool) -> Picture:
+    if picture.grey:
+        grey = upscale(network, picture.colour[..., 0], tile, progress)
+        colour = np.broadcast_to(grey[..., None], (*grey.shape, 3))
+    else:
+        colour = upscale(network, picture.colour, tile, progress)
+    alpha = None if picture.alpha is None else imresize(picture.alpha, network.scale)
+    return replace(picture, colour=colour, alpha=alpha)
+
+
+def _sides(image: np.ndarray, tile: int | Literal["auto"] | None, device: torch.device) -> Iterator[int]:
+    """The tile sizes to try, largest first."""
+    whole = max(image.shape[:2])
+    if tile is None:
+        yield whole
+    elif tile != "auto":
+        if tile < SMALLEST_TILE:
+            raise HkdsrError(f"tile is {tile}: set it to 'auto' or to at least {SMALLEST_TILE} pixels")
+        yield tile
+    else:
+        side = min(whole, LARGEST_CPU_TILE) if device.type == "cpu" else whole
+        yield side
+        while side > SMALLEST_TILE:
+            side = max(-(-side // 2), SMALLEST_TILE)
+            yield side
+
+
+def _upscale_if_it_fits(network: Network, image: np.ndarray, side: int, progress: bool) -> np.ndarray | None:
+    """The upscaled picture, or None if memory ran out."""
+    try:
+        tiles = list(_tiles(network, image, side))
+        return _join(network, image, tqdm(tiles, unit="tile", disable=None if progress and len(tiles) > 1 else True))
+    except (RuntimeError, MemoryError) as error:
+        # CUDA has an exception of its own; other devices tell only by their words.
+        named = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not named and not any(words in str(error).lower() for words in ("allocat", "out of memory")):
+            raise
+    torch.cuda.empty_cache()
+    return None
+
+
+def _tiles(network: Network, image: np.ndarray, side: int) -> Iterable[Tile]:
+    size = (image.shape[0], image.shape[1])
+    if side >= max(size):
+        return cover(size, side, 0, 1)
+    needed = reach(network)
+    if needed.sees_all:
+        warnings.warn(
+            f"{type(network).__name__} sees the whole picture at once, so tiles of {side} pixels differ slightly from "
+            "it: use larger ones, or none, to come closer",
+            stacklevel=5,
+        )
+    return cover(size, side, needed.pixels, network.pad_multiple)
+
+
+@torch.inference_mode()
+def _join(network: Network, image: np.ndarray, tiles: Iterable[Tile]) -> np.ndarray:
+    scale, largest, weight = network.scale, np.iinfo(image.dtype).max, next(network.parameters())
+    joined = np.empty((scale * image.shape[0], scale * image.shape[1], *image.shape[2:]), image.dtype)
+    for tile in tiles:
+        pixels = torch.from_numpy(image[tile.seen].astype(np.float32) / largest)
+        planes = pixels.expand(3, -1, -1) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+        upscaled = network(planes[None].to(weight))[0][:, *tile.kept_of_seen(scale)].float().clamp(0, 1)
+        upscaled = upscaled.mean(0) if pixels.ndim == 2 else upscaled.permute(1, 2, 0)
+        joined[tile.kept_of_whole(scale)] = (largest * upscaled).round().cpu().numpy()
+    return joined
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HkdsrError(f"the folder {folder} cannot be made ({error.strerror}): name another target") from error
+
+
+def _device(network: Network) -> torch.device:
+    return next(network.parameters()).device

@@ -1,0 +1,26 @@
+"""Writing files so that a kill or a full disk never leaves half of one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hkdsr.errors import HkdsrError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside ``path``, flush to disk, then rename: afterwards there is the old file or the new one.
+
+    Makes missing folders. Raises HkdsrError naming the file when it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise HkdsrError(f"cannot write {path} ({error.strerror}): free space or choose another folder") from error

@@ -1,0 +1,52 @@
+"""Training without a teacher, and plain output distillation: the two baselines of every comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from hkdsr.methods.base import Method
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from hkdsr.nets.exits import Pictures
+
+
+@dataclass(frozen=True)
+class Plain(Method):
+    """``none``: L = mean |S - G|; with student exits, each adds ``exit_weight`` times its L1 to the ground truth."""
+
+    exit_weight: float = 0.0
+    """Weight of each exit's L1; above 0 the student trains with exits."""
+
+    uses_teacher: ClassVar[bool] = False
+
+    @property
+    def uses_exits(self) -> bool:
+        return self.exit_weight > 0
+
+    def losses(
+        self, heads: nn.Module | None, student: Pictures, teacher: Pictures | None, hr: Tensor
+    ) -> dict[str, Tensor]:
+        terms = {"pixel": (student.final - hr).abs().mean()}
+        for index, picture in enumerate(student.exits):
+            terms[f"exit{index + 1}"] = self.exit_weight * (picture - hr).abs().mean()
+        return terms
+
+
+@dataclass(frozen=True)
+class Logits(Method):
+    """Output distillation: L = a mean |S - G| + b mean |S - T| (FAKD and DCKD code; there is no temperature)."""
+
+    pixel_weight: float = 1.0
+    teacher_weight: float = 1.0
+
+    def losses(
+        self, heads: nn.Module | None, student: Pictures, teacher: Pictures | None, hr: Tensor
+    ) -> dict[str, Tensor]:
+        assert teacher is not None
+        return {
+            "pixel": self.pixel_weight * (student.final - hr).abs().mean(),
+            "logits": self.teacher_weight * (student.final - teacher.final).abs().mean(),
+        }

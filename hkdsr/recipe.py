@@ -1,0 +1,113 @@
+"""Every setting there is, with its default: the one page to read before training.
+
+A recipe is a TOML file with these names (``[training] steps = 20000``); each is a flag too
+(``--training.steps 20000``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hkdsr.choices import HeadKind, HeadStart, HeadTail, Precision, Stage1Trainable, TeacherPictures
+from hkdsr.methods.base import Method
+from hkdsr.methods.hkdsr import HKDSR
+
+
+@dataclass(frozen=True)
+class Data:
+    """Pictures to learn from."""
+
+    train: tuple[Path, ...] = ()
+    """Folders of HR pictures: plain, nested, DIV2K or BasicSR shape; LR is made by MATLAB bicubic where missing."""
+    val: Path | None = None
+    """Folder of HR pictures for choosing the best checkpoint; never a benchmark. Without it the last one is kept."""
+    val_pictures: int = 20
+    """Validate on the first this many pictures of ``val``."""
+    patch: int = 48
+    """Side of the LR crops in pixels."""
+    cache: Path | None = None
+    """Folder for decoded pictures and the teacher's outputs; by default $HKDSR_CACHE or ~/.cache/hkdsr."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """The optimisation, by default that of the paper with a budget for one machine."""
+
+    steps: int = 20_000
+    batch: int = 16
+    accumulate: int = 1
+    """Split every batch into this many parts whose gradients are summed: less memory, same result."""
+    lr: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    milestones: tuple[float, ...] = (2 / 3,)
+    """Shares of ``steps`` after which the learning rate is multiplied by ``gamma`` (the paper: 200k of 300k)."""
+    gamma: float = 0.5
+    ema: float = 0.999
+    """Decay of the averaged weights, which are validated, saved and reported."""
+    precision: Precision = "auto"
+    """``auto``: bf16 autocast on GPUs that have it, fp32 elsewhere."""
+    device: str = "auto"
+    """``auto``: the first GPU if there is one, else the CPU."""
+    threads: int | None = None
+    """CPU threads; by default all. A resumed run is bit-identical only with the same number."""
+    seed: int = 10
+    log_every: int = 50
+    validate_every: int = 2000
+    save_every: int = 500
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True)
+class ExitSettings:
+    """Intermediate outputs, and stage 1: training the teacher's exit heads."""
+
+    student: tuple[float, ...] = (0.3, 0.7)
+    """Relative depths of the student's exits; the paper's groups 3 and 7 of 10."""
+    teacher: tuple[float, ...] = (0.3, 0.7)
+    """Relative depths of the teacher's exits, matched to the student's by position."""
+    kind: HeadKind = "separate"
+    tail: HeadTail = "auto"
+    start: HeadStart = "auto"
+    stage1_steps: int = 1000
+    stage1_lr: float = 1e-3
+    stage1_batch: int = 8
+    stage1_trainable: Stage1Trainable = "heads"
+    stage1_include_final: bool = False
+    """Add the final output's L1 to stage 1; only of use with ``stage1_trainable = "all"``."""
+    allow_weak: bool = False
+    """Go on although an exit of the teacher is no better than bicubic."""
+    pictures: TeacherPictures = "auto"
+    """``cached``: the teacher's outputs are computed once per picture and kept on disk; ``live``: at every step.
+    ``auto``: cached where they fit on the disk."""
+
+
+@dataclass(frozen=True)
+class TrainRecipe:
+    """Train a network without a teacher."""
+
+    scale: int = 2
+    student: str = "compact:features=32,convs=8"
+    """``family:setting=value,...``, or a checkpoint to start from."""
+    out: Path = Path("runs/train")
+    """Folder for checkpoints, log and weights; the same command goes on where a killed run stopped."""
+    data: Data = field(default_factory=Data)
+    training: Training = field(default_factory=Training)
+
+
+@dataclass(frozen=True)
+class DistillRecipe:
+    """Distil a teacher into a student."""
+
+    teacher: str = ""
+    """A checkpoint (ours, a public one, or any that spandrel knows), or the name of a shipped network."""
+    scale: int = 2
+    student: str = "compact:features=32,convs=8"
+    """``family:setting=value,...``, or a checkpoint to start from."""
+    out: Path = Path("runs/distill")
+    """Folder for checkpoints, log and weights; the same command goes on where a killed run stopped."""
+    data: Data = field(default_factory=Data)
+    training: Training = field(default_factory=Training)
+    exits: ExitSettings = field(default_factory=ExitSettings)
+    method: Method = field(default_factory=HKDSR)
+    """In TOML, ``[method] name = "hkdsr"`` and the method's own settings."""

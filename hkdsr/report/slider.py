@@ -1,0 +1,95 @@
+"""Pictures to compare: a divided picture whose halves the reader chooses, and enlarged crops of all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+
+import numpy as np
+
+from hkdsr.errors import HkdsrError
+from hkdsr.report.content import Comparison
+from hkdsr.report.pixels import pack, png_uri, telling_crops
+
+CROPS, CROP_SIDE = 3, 64
+# Characters of all slider pictures together: larger pages open slowly, and mail refuses them.
+BUDGET = 5_000_000
+HR = "HR"
+SIDES = ("left", "right")
+
+
+def pictures(comparisons: Sequence[Comparison], compared: tuple[str, str]) -> str:
+    """HTML of all comparisons. Raises HkdsrError for pictures that do not fit their HR or lack one of ``compared``."""
+    budget = BUDGET // max(len(comparisons), 1)
+    return "".join(_comparison(item, compared, budget) for item in comparisons)
+
+
+def _comparison(item: Comparison, compared: tuple[str, str], budget: int) -> str:
+    shown = {**item.pictures, HR: item.hr}
+    _check(item.name, shown, compared)
+    height, width = item.hr.shape[:2]
+    side = min(CROP_SIDE, height, width)
+    left, right = compared
+    crops = telling_crops(shown[left], shown[right], item.hr, side, CROPS)
+    packed = pack(shown, budget)
+    kind = "lossless" if packed.quality == 100 else f"WebP of quality {packed.quality}"
+    return f"""
+<article class="comparison" style="--width:{width};--height:{height}">
+<h3>{escape(item.name)}</h3>
+<div class="controls">
+{"".join(_select(side, shown, start) for side, start in zip(SIDES, compared, strict=True))}
+<label class="check"><input type="checkbox" data-frames checked> Mark the crops</label>
+</div>
+<div class="stage">
+{"".join(_layer(item.name, label, uri, compared) for label, uri in packed.uris.items())}
+{"".join(_frame(number, place, side, (height, width)) for number, place in enumerate(crops, start=1))}
+<input type="range" min="0" max="100" step="0.5" value="50" aria-label="Where the left picture ends">
+<span class="handle"></span>
+<span class="tag left">{escape(left)}</span><span class="tag right">{escape(right)}</span>
+</div>
+<ol class="crops">
+{"".join(_crop_row(number, place, side, shown) for number, place in enumerate(crops, start=1))}
+</ol>
+<p class="fine">Pictures above are {kind}; crops are exact pixels, enlarged without smoothing.</p>
+</article>"""
+
+
+def _check(name: str, shown: Mapping[str, np.ndarray], compared: tuple[str, str]) -> None:
+    for label in compared:
+        if label not in shown:
+            raise HkdsrError(f"comparison {name} has no picture {label!r}: add it or compare two of {', '.join(shown)}")
+    for label, picture in shown.items():
+        if picture.dtype != np.uint8 or picture.shape != (*shown[HR].shape[:2], 3):
+            raise HkdsrError(
+                f"picture {label!r} of comparison {name} is {picture.dtype} of shape {picture.shape}: "
+                f"give uint8 RGB of the HR picture's size {shown[HR].shape[:2]}"
+            )
+
+
+def _select(side: str, labels: Iterable[str], start: str) -> str:
+    options = "".join(f"<option{' selected' if label == start else ''}>{escape(label)}</option>" for label in labels)
+    return f'<label>{side.capitalize()} <select data-side="{side}">{options}</select></label>'
+
+
+def _layer(name: str, label: str, uri: str, compared: tuple[str, str]) -> str:
+    # Without scripts the two that are compared still show.
+    sides = " ".join(side for side, start in zip(SIDES, compared, strict=True) if label == start)
+    return f'<img src="{uri}" alt="{escape(f"{name}: {label}")}" data-label="{escape(label)}" class="{sides}">'
+
+
+def _frame(number: int, place: tuple[int, int], side: int, size: tuple[int, int]) -> str:
+    (top, left), (height, width) = (100 * np.array(place) / size), (100 * side / np.array(size))
+    return (
+        f'<i class="frame" style="left:{left:.3f}%;top:{top:.3f}%;width:{width:.3f}%;height:{height:.3f}%">'
+        f"<b>{number}</b></i>"
+    )
+
+
+def _crop_row(number: int, place: tuple[int, int], side: int, shown: Mapping[str, np.ndarray]) -> str:
+    top, left = place
+    figures = "".join(
+        f'<figure><img src="{png_uri(picture[top : top + side, left : left + side])}" width="{side}" height="{side}" '
+        f'alt="{escape(f"Crop {number}: {label}")}"><figcaption>{escape(label)}</figcaption></figure>'
+        for label, picture in shown.items()
+    )
+    return f"<li>{figures}</li>"

@@ -1,0 +1,177 @@
+"""Stage 1: teach the frozen teacher's exit heads, keep them by hash, and refuse exits that teach nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from hkdsr.choices import HeadKind
+from hkdsr.data.crops import CropSampler
+from hkdsr.data.resize import imresize
+from hkdsr.data.store import PictureStore
+from hkdsr.errors import HkdsrError
+from hkdsr.evaluate.metrics import psnr_y
+from hkdsr.files import write_atomically
+from hkdsr.nets.base import Network
+from hkdsr.nets.exits import Exits, NetworkWithExits, Pictures
+from hkdsr.nets.load import digest
+from hkdsr.recipe import ExitSettings, Training
+from hkdsr.training.fit import fit
+
+CHECKED_PICTURES = 12
+CHECKED_SIDE = 96  # LR pixels: enough to score an exit, small enough to do so in seconds
+
+
+@dataclass(frozen=True)
+class ExitScores:
+    """PSNR-Y in dB on training pictures: of bicubic, of each exit in order, and of the final output."""
+
+    bicubic: float
+    exits: tuple[float, ...]
+    final: float
+
+    def sentence(self) -> str:
+        """All of it in one line."""
+        exits = ", ".join(f"exit {index + 1} {score:.2f}" for index, score in enumerate(self.exits))
+        return f"teacher's PSNR-Y on training pictures: bicubic {self.bicubic:.2f}, {exits}, final {self.final:.2f} dB"
+
+
+class ExitTraining(nn.Module):
+    """Loss of stage 1: the sum of each intermediate exit's L1 to the ground truth (and the final one's, if asked)."""
+
+    def __init__(self, teacher: NetworkWithExits, train_all: bool, include_final: bool) -> None:
+        super().__init__()
+        self.exits = teacher.exits
+        self.include_final = include_final
+        # A frozen trunk stays out of the module, so that it is neither saved nor averaged.
+        self.trunk = teacher.network if train_all else None
+        self._network = (teacher.network,)
+
+    def forward(self, lr: Tensor, hr: Tensor, teacher: Pictures | None) -> dict[str, Tensor]:
+        network = self.trunk or self._network[0]
+        with torch.set_grad_enabled(self.trunk is not None and torch.is_grad_enabled()):
+            traced = network.trace(lr, self.exits.taps)
+        pictures = self.exits(lr, traced, network.scale)
+        terms = {f"exit{index + 1}": (picture - hr).abs().mean() for index, picture in enumerate(pictures)}
+        if self.include_final:
+            terms["final"] = (traced.sr - hr).abs().mean()
+        return terms
+
+
+def teacher_with_exits(
+    teacher: Network, store: PictureStore, settings: ExitSettings, training: Training, patch: int, cache: Path
+) -> NetworkWithExits:
+    """The teacher with trained exits: from the cache if these heads were trained before, else trained now.
+
+    The cache's key is a hash of the teacher's weights, the pictures, and every setting of stage 1.
+
+    Raises HkdsrError for depths or kinds that do not suit the teacher.
+    """
+    exits = Exits(teacher, settings.teacher, _stage1_kind(settings), settings.tail, settings.start)
+    together = NetworkWithExits(teacher, exits).eval().requires_grad_(False)
+    train_all = settings.stage1_trainable == "all"
+    if not (train_all or len(exits.heads)):
+        return together
+    key = _key(teacher, store, settings, patch, training)
+    folder = cache / f"exits-{key[:20]}"
+    finished = folder / "heads.safetensors"
+    trained = together if train_all else exits
+    if not finished.exists():
+        trained.requires_grad_(True)
+        module = ExitTraining(together, train_all, settings.stage1_include_final)
+        sampler = CropSampler(store, patch, settings.stage1_batch, training.seed)
+        average = fit(
+            module, sampler, _stage1(settings, training), folder, {"key": key}, label="teacher's exits"
+        ).average
+        prefix = "" if train_all else "exits."
+        state = {k.removeprefix(prefix): v for k, v in average.state_dict().items()}
+        if train_all:
+            state = {k.replace("trunk.", "network.", 1): v for k, v in state.items()}
+        write_atomically(finished, to_safetensors({k: v.cpu().contiguous() for k, v in state.items()}))
+        (folder / "last.pt").unlink()
+    trained.load_state_dict(load_file(finished))
+    return together.cpu().eval().requires_grad_(False)
+
+
+def _stage1(settings: ExitSettings, training: Training) -> Training:
+    steps = settings.stage1_steps
+    return dataclasses.replace(
+        training,
+        steps=steps,
+        lr=settings.stage1_lr,
+        batch=settings.stage1_batch,
+        accumulate=1,
+        milestones=(0.6, 0.9),
+        ema=min(training.ema, 1 - 10 / max(steps, 20)),
+        save_every=100,
+        tensorboard=False,
+    )
+
+
+def score_exits(teacher: NetworkWithExits, store: PictureStore, device: torch.device) -> ExitScores:
+    """PSNR-Y of the exits on the centres of a few training pictures, spread over the whole set."""
+    scale = store.scale
+    rows = []
+    for index in np.linspace(0, len(store) - 1, min(CHECKED_PICTURES, len(store))).astype(int):
+        lr, hr = store.lr(index), store.hr(index)
+        top, left = (max(size - CHECKED_SIDE, 0) // 2 for size in lr.shape[:2])
+        lr = lr[top : top + CHECKED_SIDE, left : left + CHECKED_SIDE]
+        hr = hr[scale * top :, scale * left :][: scale * lr.shape[0], : scale * lr.shape[1]]
+        rows.append([psnr_y(p, hr, scale) for p in (imresize(lr, float(scale)), *infer(teacher, lr, device))])
+    bicubic, *exits, final = np.mean(rows, axis=0).tolist()
+    return ExitScores(bicubic, tuple(exits), final)
+
+
+def check_exits(scores: ExitScores, allow_weak: bool) -> None:
+    """Raises HkdsrError if an exit is no better than bicubic and that is not allowed."""
+    weak = [str(index + 1) for index, score in enumerate(scores.exits) if score <= scores.bicubic]
+    if weak and not allow_weak:
+        raise HkdsrError(
+            f"the teacher's exit {', '.join(weak)} is no better than bicubic ({scores.sentence()}): raise "
+            "exits.stage1_steps, choose deeper exits.teacher, or set exits.allow_weak"
+        )
+
+
+@torch.inference_mode()
+def infer(teacher: NetworkWithExits, lr: np.ndarray, device: torch.device) -> list[np.ndarray]:
+    """uint8 LR (h, w, 3) -> uint8 pictures of every exit and, last, the final output."""
+    x = torch.from_numpy(np.ascontiguousarray(lr)).permute(2, 0, 1)[None].to(device).float().div_(255)
+    pictures = teacher.to(device)(x)
+    return [to_uint8(picture) for picture in (*pictures.exits, pictures.final)]
+
+
+def to_uint8(picture: Tensor) -> np.ndarray:
+    """(1, 3, H, W) in [0, 1] -> uint8 (H, W, 3), clamped and rounded."""
+    return picture[0].float().clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+
+
+def _stage1_kind(settings: ExitSettings) -> HeadKind:
+    # A student that borrows the teacher's tail matches exits that the teacher itself takes through that tail.
+    return "shared" if settings.kind == "teacher_tail" else settings.kind
+
+
+def _key(teacher: Network, store: PictureStore, settings: ExitSettings, patch: int, training: Training) -> str:
+    stage1 = (
+        settings.teacher,
+        settings.tail,
+        settings.start,
+        _stage1_kind(settings),
+        settings.stage1_steps,
+        settings.stage1_lr,
+        settings.stage1_batch,
+        settings.stage1_trainable,
+        settings.stage1_include_final,
+        patch,
+        training.seed,
+        training.betas,
+    )
+    return hashlib.sha256(json.dumps([digest(teacher.state_dict()), store.key, stage1]).encode()).hexdigest()

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hkdsr.data.sources import find_pairs
+from hkdsr.errors import HkdsrError
+
+
+def save(path: Path) -> None:
+    """A file with a picture's name: finding pictures opens none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def test_plain_folder_and_folder_of_folders(tmp_path: Path) -> None:
+    for name in ("a.png", "deep/er/b.png", "other/a.png", ".hidden/c.png", "other/.d.png"):
+        save(tmp_path / name)
+    (tmp_path / "other" / "notes.txt").write_text("not a picture")
+    assert [pair.name for pair in find_pairs(tmp_path, 2)] == ["a.png", "deep/er/b.png", "other/a.png"]
+    assert all(pair.lr is None for pair in find_pairs(tmp_path, 2))
+
+
+def test_equal_names_in_two_folders_stay_apart_and_a_folder_given_twice_counts_once(tmp_path: Path) -> None:
+    for name in ("one/pictures/0001.png", "two/pictures/0001.png", "two/pictures/0001.bmp"):
+        save(tmp_path / name)
+    folders = [tmp_path / "two" / "pictures", tmp_path / "one" / "pictures", tmp_path / "one"]
+    names = [pair.name for pair in find_pairs(folders, 2)]
+    assert names == ["two/pictures/0001.bmp", "two/pictures/0001.png", "one/pictures/0001.png"]
+
+
+@pytest.mark.parametrize(
+    ("hr", "lr"),
+    [
+        ("DIV2K_train_HR/0001.png", "DIV2K_train_LR_bicubic/X2/0001x2.png"),
+        ("DIV2K_train_HR_sub/0001_s001.png", "DIV2K_train_LR_bicubic/X2_sub/0001_s001.png"),
+        ("GTmod12/baby.png", "LRbicx2/baby.png"),
+        ("HR/babyx2.png", "LR_bicubic/X2/babyx2.png"),
+    ],
+)
+def test_lr_folders_are_paired_not_taken_for_hr(hr: str, lr: str, tmp_path: Path) -> None:
+    save(tmp_path / hr)
+    save(tmp_path / lr)
+    save(tmp_path / lr.replace("X2", "X4").replace("x2", "x4"))
+    whole = [(pair.hr, pair.lr) for pair in find_pairs(tmp_path, 2)]
+    assert whole == [(tmp_path / hr, tmp_path / lr)]
+    assert [(pair.hr, pair.lr) for pair in find_pairs((tmp_path / hr).parent, 2)] == whole
+    assert [pair.lr for pair in find_pairs(tmp_path, 3)] == [None]
+
+
+def test_folders_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    with pytest.raises(HkdsrError, match=r"there is no folder .*absent"):
+        find_pairs(tmp_path / "absent", 2)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(HkdsrError, match="empty holds no pictures"):
+        find_pairs(tmp_path / "empty", 2)
+    with pytest.raises(HkdsrError, match=r"set data\.train"):
+        find_pairs([], 2)
+    save(tmp_path / "HR" / "0001.png")
+    save(tmp_path / "LR_bicubic" / "X2" / "0002x2.png")
+    with pytest.raises(HkdsrError, match=r"X2 has no LR picture for .*0001\.png"):
+        find_pairs(tmp_path, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from hkdsr.errors import HkdsrError
@@ -22,5 +23,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise HkdsrError(f"cannot write {path} ({error.strerror}): free space or choose another folder") from error
+    finally:
+        # Gone already after the rename; what a failure or Ctrl-C left is of no use, and may not even exist.
+        with suppress(OSError):
+            part.unlink()

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from hkdsr.data import embedded
-from hkdsr.data.store import build_store
+from hkdsr.data.pictures import rgb
 from hkdsr.errors import HkdsrError
 
 
 def test_demo_pictures_are_photographs_and_none_is_on_both_sides() -> None:
-    training, scoring = embedded.demo_pictures()
+    training, scoring = embedded.demo_files()
     assert len(training) >= 4
     assert len(scoring) >= 3
-    pictures = [*training.values(), *scoring.values()]
+    pictures = [rgb(path) for path in (*training.values(), *scoring.values())]
     assert len({hashlib.sha256(picture.tobytes()).digest() for picture in pictures}) == len(pictures)
     assert not {name.split("_")[0] for name in training} & {name.split("_")[0] for name in scoring}
     for picture in pictures:
@@ -25,15 +25,6 @@ def test_demo_pictures_are_photographs_and_none_is_on_both_sides() -> None:
         assert np.ptp(picture.astype(int), axis=2).mean() > 1, "a grey picture"
 
 
-def test_demo_pairs_are_the_training_pictures(tmp_path: Path) -> None:
-    training, _ = embedded.demo_pictures()
-    store = build_store(embedded.demo_pairs(), 2, tmp_path, workers=1)
-    assert store.names == list(training)
-    for index, picture in enumerate(training.values()):
-        height, width = store.sizes[index]
-        np.testing.assert_array_equal(store.hr(index), picture[:height, :width])
-
-
 @pytest.mark.parametrize("where", [None, "an installation without pictures"])
 def test_missing_packages_name_the_extra(where: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Spec:
@@ -41,4 +32,4 @@ def test_missing_packages_name_the_extra(where: str | None, monkeypatch: pytest.
 
     monkeypatch.setattr(embedded, "find_spec", lambda _: Spec() if where else None)
     with pytest.raises(HkdsrError, match=r"astronaut\.png is missing from skimage: pip install 'hkdsr\[demo\]'"):
-        embedded.demo_pictures()
+        embedded.demo_files()

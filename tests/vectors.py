@@ -27,7 +27,7 @@ def exits() -> tuple[list[Tensor], list[Tensor], Tensor]:
 
 
 def set_gate(gate: nn.Module) -> None:
-    """The deterministic gate of TV4: W[o, n] = 0.5 sin(1 + o + 2n + 3k), bias[o] = 0.1 cos(o + k) for the k-th layer."""
+    """The gate of TV4: W[o, n] = 0.5 sin(1 + o + 2n + 3k), bias[o] = 0.1 cos(o + k) for the k-th layer."""
     layers = [module for module in gate.modules() if isinstance(module, nn.Conv2d)]
     for k, layer in enumerate(layers):
         o = torch.arange(layer.out_channels, dtype=torch.float64)

@@ -9,10 +9,6 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-
-from hkdsr.data.pictures import rgb
-from hkdsr.data.sources import Pair
 from hkdsr.errors import HkdsrError
 
 # name -> (package, file inside it); about 640x430 pixels each, chelsea 451x300
@@ -30,18 +26,13 @@ SCORING = {
 }
 
 
-def demo_pictures() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """(training, scoring): pictures by name, each uint8 RGB (H, W, 3).
+def demo_files() -> tuple[dict[str, Path], dict[str, Path]]:
+    """(training, scoring): picture files by name, inside the installed packages.
 
     Raises HkdsrError if scikit-image or scikit-learn is missing or lacks one of them.
     """
-    training, scoring = ({name: rgb(_located(*place)) for name, place in part.items()} for part in (TRAINING, SCORING))
+    training, scoring = ({name: _located(*place) for name, place in part.items()} for part in (TRAINING, SCORING))
     return training, scoring
-
-
-def demo_pairs() -> list[Pair]:
-    """The training pictures as pairs for ``hkdsr.data.store.build_store``; raises as ``demo_pictures`` does."""
-    return [Pair(name, _located(*place)) for name, place in TRAINING.items()]
 
 
 def _located(package: str, file: str) -> Path:

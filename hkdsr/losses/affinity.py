@@ -6,7 +6,7 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor
 
-BLOCK_ENTRIES = 1 << 20  # pairs held at once: 4 MB of float32
+BLOCK_ENTRIES = 1 << 20  # pairs held at once, over the whole batch: 4 MB of float32
 FAKD_EPS = 1e-8
 
 
@@ -25,7 +25,8 @@ def spatial_affinity_distance(student: Tensor, teacher: Tensor) -> Tensor:
 def channel_affinity_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean |A^S - A^T| with A = F F^T over features normalised per channel (FAKD); channel counts must be equal."""
     s, t = (_unit(f.flatten(2), dim=2) for f in (student, teacher.detach()))
-    return (s @ s.mT - t @ t.mT).abs().mean()
+    with full_precision(s):
+        return (s @ s.mT - t @ t.mT).abs().mean()
 
 
 def gram_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -34,12 +35,18 @@ def gram_distance(student: Tensor, teacher: Tensor) -> Tensor:
     Memory is linear in H*W: blocks of rows are recomputed in the backward pass.
     """
     s, t = student.flatten(2), teacher.flatten(2)
-    positions = s.shape[-1]
-    rows = max(1, BLOCK_ENTRIES // positions)
+    batch, _, positions = s.shape
+    rows = max(1, BLOCK_ENTRIES // (batch * positions))
     total = s.new_zeros(())
-    for start in range(0, positions, rows):
-        total = total + torch.utils.checkpoint.checkpoint(_row_distance, s, t, start, rows, use_reentrant=False)
-    return total / (s.shape[0] * positions**2)
+    with full_precision(s):
+        for start in range(0, positions, rows):
+            total = total + torch.utils.checkpoint.checkpoint(_row_distance, s, t, start, rows, use_reentrant=False)
+    return total / (batch * positions**2)
+
+
+def full_precision(like: Tensor) -> torch.autocast:
+    """A context without autocast: products of nearly equal pictures lose their difference in bf16."""
+    return torch.autocast(like.device.type, enabled=False)
 
 
 def _row_distance(student: Tensor, teacher: Tensor, start: int, rows: int) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hkdsr.choices import AcfBound, AcfGateTraining, AcfInputs, AcfPool, AcfSplit
 from hkdsr.errors import HkdsrError
+from hkdsr.losses.by_sample import mean_by_sample
 
 COLOURS = 3
 
@@ -55,24 +56,28 @@ class Gate(nn.Module):
 
         C is 3 per channel and 1 jointly; H and W are 1 where the gate pools.
         """
+        batch, _, height, width = pictures[0].shape
+        # (copies, inputs, B * H * W): matrix products here are far cheaper than 1x1 convolutions with 2 channels.
+        x = torch.stack(list(pictures), 1).permute(2, 1, 0, 3, 4)
         if self.split == "joint":
-            return self._weights(self.layers[0], torch.cat(list(pictures), 1)).permute(1, 0, 2, 3).unsqueeze(2)
-        per_colour = [
-            self._weights(layers, torch.stack([picture[:, colour] for picture in pictures], 1))
-            for colour, layers in enumerate(self.layers)
-        ]
-        return torch.stack(per_colour, 2).transpose(0, 1)
-
-    def _weights(self, layers: nn.Module, x: Tensor) -> Tensor:
-        first, second = layers.children()
+            x = x.transpose(0, 1).flatten(0, 1).unsqueeze(0)
+        x = x.flatten(3)
         if self.pool == "global":
-            x = x.mean((2, 3), keepdim=True)
-        x = first(x)
-        x = x.mean((2, 3), keepdim=True) if self.pool == "late" else x.relu()
-        x = second(x)
+            x = x.mean(3, keepdim=True)
+        x = self._layer(0, x.flatten(2))
+        x = x.unflatten(2, (batch, -1)).mean(3) if self.pool == "late" else x.relu()
+        x = self._layer(1, x)
         if self.bound == "sigmoid":
             x = x.sigmoid()
-        return x.softmax(1)
+        size = (height, width) if self.pool == "none" else (1, 1)
+        return x.softmax(1).unflatten(2, (batch, *size)).permute(1, 2, 0, 3, 4)
+
+    def _layer(self, index: int, x: Tensor) -> Tensor:
+        """Layer ``index`` of every copy at once: (copies, inputs, N) -> (copies, outputs, N)."""
+        convs = [copy[index] for copy in self.layers]
+        weight = torch.stack([conv.weight.flatten(1) for conv in convs])
+        bias = torch.stack([conv.bias for conv in convs])
+        return torch.baddbmm(bias.unsqueeze(2), weight, x)
 
 
 class Fusion(nn.Module):
@@ -85,7 +90,7 @@ class Fusion(nn.Module):
         gate_training: ``joint`` trains the gate with the student; ``frozen`` mixes all pictures equally.
 
     Raises:
-        HkdsrError: unknown ``inputs``.
+        HkdsrError: an unknown name, or ``hidden`` below 1.
     """
 
     def __init__(
@@ -100,8 +105,17 @@ class Fusion(nn.Module):
         gate_training: AcfGateTraining = "joint",
     ) -> None:
         super().__init__()
-        if inputs not in get_args(AcfInputs):
-            raise HkdsrError(f"acf_inputs is '{inputs}': choose one of {', '.join(get_args(AcfInputs))}")
+        for name, value, kinds in (
+            ("inputs", inputs, AcfInputs),
+            ("split", split, AcfSplit),
+            ("pool", pool, AcfPool),
+            ("bound", bound, AcfBound),
+            ("gate_training", gate_training, AcfGateTraining),
+        ):
+            if value not in get_args(kinds):
+                raise HkdsrError(f"acf_{name} is '{value}': choose one of {', '.join(get_args(kinds))}")
+        if hidden < 1:
+            raise HkdsrError(f"acf_hidden is {hidden}: set it to 1 or more")
         self.inputs, self.average_gt = inputs, average_gt
         sources = len(inputs.split("_"))
         self.gate = None
@@ -120,4 +134,7 @@ class Fusion(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor, hr: Tensor) -> Tensor:
         """S, T, G, each (B, 3, H, W) in [0, 1] -> scalar mean |S - F|. T and G are constants."""
-        return (student - self.target(student, teacher.detach(), hr.detach())).abs().mean()
+        return mean_by_sample(self._distance, student, (teacher.detach(), hr.detach()), list(self.parameters()))
+
+    def _distance(self, student: Tensor, teacher: Tensor, hr: Tensor) -> Tensor:
+        return (student - self.target(student, teacher, hr)).abs().mean()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hkdsr.choices import FsmDomain, FsmMode, FsmNorm
 from hkdsr.errors import HkdsrError
-from hkdsr.losses.affinity import gram_distance
+from hkdsr.losses.affinity import full_precision, gram_distance
 from hkdsr.losses.signed_mean import signed_mean
 from hkdsr.losses.wavelet import haar
 
@@ -54,11 +54,11 @@ def fsm(
         A scalar: the mean over batch, p and q, summed over the sub-bands.
 
     Raises:
-        HkdsrError: shapes differ, or an unknown mode, domain or norm.
+        HkdsrError: shapes differ, an unknown mode, domain or norm, or ``levels`` or ``samples`` below 1.
 
     Source: HKDSR, Neurocomputing 554 (2023) 126592; specification sections 2.1 to 2.4.
     """
-    _check(student, teacher, hr, mode, domain, norm)
+    _check(student, teacher, hr, mode, domain, norm, samples)
     teacher, hr = teacher.detach(), hr.detach()
     if mode == "direct":
         return gram_distance(student, teacher)
@@ -83,7 +83,8 @@ def similarity_distance(difference: Tensor, truth: Tensor) -> Tensor:
     Returns:
         A scalar in the dtype of ``difference``. Extra memory is linear in P + Q.
     """
-    return _SimilarityDistance.apply(difference, truth.detach())
+    with full_precision(difference):
+        return _SimilarityDistance.apply(difference, truth.detach())
 
 
 class _SimilarityDistance(torch.autograd.Function):
@@ -136,10 +137,14 @@ def _bands(student: Tensor, teacher: Tensor, levels: int) -> Sequence[tuple[Tens
     return list(zip(haar(student, levels), haar(teacher, levels), strict=True))[1:]
 
 
-def _check(student: Tensor, teacher: Tensor, hr: Tensor, mode: str, domain: str, norm: str) -> None:
+def _check(
+    student: Tensor, teacher: Tensor, hr: Tensor, mode: str, domain: str, norm: str, samples: int | None
+) -> None:
     if not student.shape == teacher.shape == hr.shape:
         shapes = ", ".join(str(tuple(v.shape)) for v in (student, teacher, hr))
         raise HkdsrError(f"FSM needs student, teacher and HR pictures of one shape, got {shapes}: crop them alike")
     for name, value, kinds in (("mode", mode, FsmMode), ("domain", domain, FsmDomain), ("norm", norm, FsmNorm)):
         if value not in get_args(kinds):
             raise HkdsrError(f"FSM {name} is '{value}': choose one of {', '.join(get_args(kinds))}")
+    if samples is not None and samples < 1:
+        raise HkdsrError(f"FSM samples is {samples}: set it to 1 or more, or leave it out to use every position")

@@ -18,8 +18,8 @@ def method_class(name: str) -> type[Method]:
 
 
 def method_name(method: Method) -> str:
-    """The name under which a recipe asks for this method."""
-    return next(name for name, kind in METHODS.items() if kind is type(method))
+    """The name under which a recipe asks for this method; the class's own name for one that is not in the list."""
+    return next((name for name, kind in METHODS.items() if kind is type(method)), type(method).__name__)
 
 
 __all__ = ["HKDSR", "METHODS", "Logits", "Method", "Plain", "method_class", "method_name"]

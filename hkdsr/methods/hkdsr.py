@@ -67,9 +67,18 @@ class HKDSR(Method):
     acf_average_gt: bool = False
     acf_gate_training: AcfGateTraining = "joint"
 
+    def __post_init__(self) -> None:
+        for name in ("sim_w", "sim_wt", "ada_w", "ada_wt", "fsm_low_weight"):
+            _require(name, getattr(self, name), 0)
+        for name in ("fsm_crop", "fsm_samples", "acf_hidden"):
+            _require(name, getattr(self, name), 1)
+        _require("fsm_levels", min(self.fsm_levels, default=0), 1)
+        if not 0 <= self.teacher_blend <= 1:
+            raise HkdsrError(f"method.teacher_blend is {self.teacher_blend}: set it to a share between 0 and 1")
+
     @property
     def uses_exits(self) -> bool:
-        return True
+        return self.kd_on_intermediate
 
     def heads(self, student: Network, exits: int) -> nn.Module:
         """One ACF term with its own gate for each exit, the final output last."""
@@ -144,6 +153,11 @@ class HKDSR(Method):
             low_weight=self.fsm_low_weight,
             samples=self.fsm_samples,
         )
+
+
+def _require(name: str, value: float | None, least: int) -> None:
+    if value is not None and value < least:
+        raise HkdsrError(f"method.{name} is {value}: set it to {least} or more")
 
 
 def _same_window(side: int, *pictures: Tensor) -> tuple[Tensor, ...]:

@@ -110,7 +110,7 @@ class Network(nn.Module, ABC):
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Pad (B, C, h, w) at the bottom and right by reflection to a multiple; replicates where reflection cannot reach."""
+    """Pad (B, C, h, w) at the bottom and right by reflection, or by replication where reflection cannot reach."""
     bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
     if not (bottom or right):
         return x

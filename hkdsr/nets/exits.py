@@ -74,7 +74,7 @@ class Exits(nn.Module):
 
     Raises:
         HkdsrError: a depth lies on the last block, whose exit would be the final output counted twice; depths fall on
-            the same block; the kind does not suit the networks.
+            the same block; the kind does not suit the networks, of which foreign ones cannot lend their tail.
     """
 
     def __init__(
@@ -88,6 +88,7 @@ class Exits(nn.Module):
     ) -> None:
         super().__init__()
         self.kind = kind
+        self.pad_multiple = network.pad_multiple
         self.taps = exit_taps(network, depths)
         self.heads = nn.ModuleList()
         # In a tuple, so that a borrowed frozen tail is neither trained nor saved with the student.
@@ -107,7 +108,9 @@ class Exits(nn.Module):
         else:
             (owner,) = self._tail_of
             assert owner is not None
-            padded = pad_to_multiple(x, owner.pad_multiple)
+            if self.kind == "teacher_tail":
+                owner.to(x.device)  # borrowed, so it does not move with this module
+            padded = pad_to_multiple(x, self.pad_multiple)
             pictures = [owner.reconstruct(f, traced.shallow, padded) for f in traced.taps]
         return tuple(p[..., : scale * x.shape[-2], : scale * x.shape[-1]] for p in pictures)
 
@@ -156,13 +159,14 @@ def _pad_like(base: Tensor, features: Tensor, scale: int) -> Tensor:
 def _tail_owner(network: Network, kind: HeadKind, tail_of: Network | None) -> Network | None:
     if kind == "separate":
         return None
-    if kind == "shared":
-        return network
-    if tail_of is None:
+    owner = network if kind == "shared" else tail_of
+    if owner is None:
         raise HkdsrError("exits.kind is 'teacher_tail' but there is no teacher: set exits.kind to 'separate'")
-    if tail_of.channels != network.channels:
+    if owner.family == "foreign":
+        raise HkdsrError(f"exits.kind is '{kind}' but a foreign network runs only as a whole: set it to 'separate'")
+    if owner.channels != network.channels:
         raise HkdsrError(
-            f"exits.kind is 'teacher_tail' but the teacher has {tail_of.channels} channels and the student "
+            f"exits.kind is 'teacher_tail' but the teacher has {owner.channels} channels and the student "
             f"{network.channels}: set exits.kind to 'separate' or make the widths equal"
         )
-    return tail_of
+    return owner

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import pickle
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
@@ -19,12 +18,12 @@ from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
 from hkdsr.nets import FAMILIES
 from hkdsr.nets.base import Network
+from hkdsr.nets.checkpoint import read_checkpoint
 from hkdsr.nets.foreign import Foreign
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
-NESTED_KEYS = ("params_ema", "params", "state_dict", "model")
-WRAPPERS = ("module.", "_orig_mod.")
 KEYS_NAMED = 3
+KINDS = {int: "a whole number", float: "a finite number", str: "a word"}
 
 
 def load(path_or_name: str | Path) -> Network:
@@ -38,30 +37,33 @@ def load(path_or_name: str | Path) -> Network:
             not match (missing and unexpected ones are named).
     """
     path = _find(path_or_name)
-    state, settings = read_checkpoint(path)
-    if settings is not None:
-        family, arguments = settings
-        return _filled(_construct(family, arguments), state, path)
-    for kind in FAMILIES.values():
-        arguments = kind.recognise(state)
-        if arguments is not None:
-            return _filled(_construct(kind.family, arguments), state, path)
-    return Foreign.from_file(path)
+    state, told = read_checkpoint(path)
+    family, arguments = told or _recognised(state)
+    if family is None:
+        return Foreign.from_file(path)
+    try:
+        network = _construct(family, arguments)
+    except HkdsrError as error:
+        raise HkdsrError(f"{path} cannot be made a network: {error}") from error
+    return _filled(network, state, path)
 
 
 def build(description: str, scale: int) -> Network:
     """A network from ``family:setting=value,...`` with fresh weights, or from a checkpoint.
 
-    Raises HkdsrError for an unknown family or setting, and for a checkpoint of another scale.
+    Raises HkdsrError for an unknown family or setting, a value that does not suit it, and for a checkpoint of another
+    scale.
     """
     family, _, text = description.partition(":")
     if family in FAMILIES:
-        arguments: dict[str, int | float | str] = {"scale": scale}
+        arguments: dict[str, Any] = {}
         for item in filter(None, text.split(",")):
             name, _, value = item.partition("=")
             arguments[name.strip()] = _value(value.strip())
-        return _construct(family, arguments)
-    if not Path(description).suffix and not (WEIGHTS / f"{description}.safetensors").exists():
+        if "scale" in arguments:
+            raise HkdsrError(f"'{description}' names a scale, which is a setting of its own: leave it out there")
+        return _construct(family, {"scale": scale, **arguments})
+    if not (Path(family).suffix or Path(description).is_file() or _shipped(description).is_file()):
         raise HkdsrError(f"network family '{family}' is unknown: choose one of {', '.join(FAMILIES)}, or give a file")
     network = load(description)
     if network.scale != scale:
@@ -69,10 +71,17 @@ def build(description: str, scale: int) -> Network:
     return network
 
 
-def save(network: Network, path: Path, metadata: Mapping[str, str] | None = None, *, half: bool = False) -> None:
-    """Write weights as safetensors that ``load`` can rebuild; atomically. ``half`` stores fp16."""
+def save(network: Network, path: str | Path, metadata: Mapping[str, str] | None = None, *, half: bool = False) -> None:
+    """Write weights as safetensors that ``load`` can rebuild; atomically. ``half`` stores fp16.
+
+    Raises HkdsrError for a network that is not of a family here, a path that does not end in .safetensors, and where
+    the file cannot be written.
+    """
+    path = Path(path)
     if network.family not in FAMILIES:
         raise HkdsrError(f"a {network.family} network cannot be saved to {path}: keep its own file")
+    if path.suffix != ".safetensors":
+        raise HkdsrError(f"{path} would hold safetensors under another name: let it end in .safetensors")
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     if half:
         state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
@@ -84,88 +93,79 @@ def digest(state: Mapping[str, Tensor]) -> str:
     """A sha256 of names, shapes and values: equal weights have equal digests wherever they came from."""
     total = hashlib.sha256()
     for key in sorted(state):
-        value = state[key].detach().cpu().contiguous()
+        value = state[key].detach().cpu()
         total.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-        total.update(value.view(torch.uint8).numpy().tobytes() if value.ndim else value.numpy().tobytes())
+        total.update(value.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
-
-
-def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, dict[str, int | float | str]] | None]:
-    """The bare state dict of a file, and family and settings if the file says so; see ``load`` for the errors."""
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError) as error:
-            raise HkdsrError(f"{path} is not a readable safetensors file ({error}): copy it again") from error
-        if "family" in metadata:
-            return state, (metadata["family"], json.loads(metadata["settings"]))
-        return state, None
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise HkdsrError(
-            f"{path} holds Python objects that would run code when read, or is damaged: ask its author for a "
-            "safetensors file or a plain state dict"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
-        raise HkdsrError(f"{path} is not a readable checkpoint (truncated or another format): copy it again") from error
-    for key in NESTED_KEYS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise HkdsrError(f"{path} holds no state dict: give a checkpoint with a network's weights")
-    return {_bare(key): value for key, value in content.items()}, None
 
 
 def _find(path_or_name: str | Path) -> Path:
     path = Path(path_or_name).expanduser()
     if path.is_file():
         return path
-    shipped = WEIGHTS / f"{path_or_name}.safetensors"
-    if shipped.is_file():
-        return shipped
+    if _shipped(path_or_name).is_file():
+        return _shipped(path_or_name)
     names = ", ".join(sorted(file.stem for file in WEIGHTS.glob("*.safetensors"))) or "none"
     raise HkdsrError(f"there is no checkpoint {path_or_name}: give a file, or a shipped network ({names})")
 
 
-def _construct(family: str, arguments: Mapping[str, int | float | str]) -> Network:
+def _shipped(name: str | Path) -> Path:
+    return WEIGHTS / f"{name}.safetensors"
+
+
+def _recognised(state: Mapping[str, Tensor]) -> tuple[str | None, dict[str, Any]]:
+    """Family and settings read off the state dict; None if it is no family's here."""
+    for kind in FAMILIES.values():
+        arguments = kind.recognise(state)
+        if arguments is not None:
+            return kind.family, arguments
+    return None, {}
+
+
+def _construct(family: str, arguments: Mapping[str, Any]) -> Network:
     if family not in FAMILIES:
         raise HkdsrError(f"network family '{family}' is unknown: choose one of {', '.join(FAMILIES)}")
     kind = FAMILIES[family]
-    known = [name for name in inspect.signature(kind).parameters if name != "scale"]
-    for name in arguments:
-        if name != "scale" and name not in known:
-            raise HkdsrError(f"{family} has no setting '{name}': choose from {', '.join(known)}")
-    settings: dict[str, Any] = dict(arguments)
-    return kind(**settings)
+    known = {name: setting.annotation for name, setting in inspect.signature(kind, eval_str=True).parameters.items()}
+    for name, value in arguments.items():
+        if name not in known:
+            raise HkdsrError(f"{family} has no setting '{name}': choose from {', '.join(set(known) - {'scale'})}")
+        if not _suits(known[name], value):
+            raise HkdsrError(f"{family}'s setting '{name}' is {value!r}: give {KINDS[known[name]]}")
+    if "scale" not in arguments:
+        raise HkdsrError(f"{family} has no scale: set it to 2, 3 or 4")
+    try:
+        return kind(**arguments)
+    except (ArithmeticError, RuntimeError, ValueError) as error:
+        raise HkdsrError(f"{family} cannot be built with {dict(arguments)}: choose other numbers") from error
+
+
+def _suits(kind: type, value: object) -> bool:
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) is kind
 
 
 def _filled(network: Network, state: Mapping[str, Tensor], path: Path) -> Network:
     own = network.state_dict()
-    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    shapes = sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape)
+    fitting = {key: value for key, value in state.items() if key not in own or own[key].shape == value.shape}
+    # Not strict, because it then tells the keys; it knows of those that a network keeps its own, as SwinIR its masks.
+    missing, unexpected = network.load_state_dict(fitting, strict=False)
     faults = [
         f"{what} {', '.join(keys[:KEYS_NAMED])}"
         + (f" and {len(keys) - KEYS_NAMED} more" if len(keys) > KEYS_NAMED else "")
-        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        for what, keys in (
+            ("missing", [key for key in missing if key not in state]),
+            ("unexpected", unexpected),
+            ("of another shape", [key for key in missing if key in state]),
+        )
         if keys
     ]
     if faults:
         raise HkdsrError(
             f"{path} does not match the network {network.family}: {'; '.join(faults)}; give a checkpoint of it"
         )
-    network.load_state_dict({key: value.to(own[key].dtype) for key, value in state.items()}, strict=True)
     return network.eval()
-
-
-def _bare(key: str) -> str:
-    """Strip what DistributedDataParallel and torch.compile prepend to parameter names."""
-    while key.startswith(WRAPPERS):
-        key = key.removeprefix("module.").removeprefix("_orig_mod.")
-    return key
 
 
 def _value(text: str) -> int | float | str:

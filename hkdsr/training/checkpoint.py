@@ -60,6 +60,6 @@ def read_checkpoint(path: Path, fingerprint: dict[str, str]) -> Checkpoint | Non
     )
     if changed:
         raise HkdsrError(
-            f"{path.parent} was begun with other settings ({', '.join(changed)}): set them back, or choose another 'out'"
+            f"{path.parent} was begun with other settings ({', '.join(changed)}): set them back, or change 'out'"
         )
     return checkpoint

@@ -1,4 +1,4 @@
-"""All that is trained, in one module: the student, its exits, the method's heads; its forward pass gives the loss terms."""
+"""All that is trained, in one module: student, exits, the method's heads; its forward pass gives the loss terms."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Ema(Generic[Module]):
     @torch.no_grad()
     def update(self, source: Module) -> None:
         """Move towards ``source``; buffers are copied."""
-        averaged, current = list(self.module.parameters()), [p.detach() for p in source.parameters()]
-        torch._foreach_lerp_(averaged, current, 1 - self.decay)
+        for mine, theirs in zip(self.module.parameters(), source.parameters(), strict=True):
+            mine.lerp_(theirs, 1 - self.decay)
         for mine, theirs in zip(self.module.buffers(), source.buffers(), strict=True):
             mine.copy_(theirs)

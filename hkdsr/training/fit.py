@@ -34,7 +34,7 @@ Validation = Callable[[nn.Module], float]
 
 @dataclass(frozen=True)
 class Fitted:
-    """What ``fit`` leaves: the averaged module, steps done, seconds of training, best validation PSNR-Y (-inf: none)."""
+    """What ``fit`` leaves: the averaged module, steps, seconds of training, best validation PSNR-Y (-inf: none)."""
 
     average: nn.Module
     steps: int
@@ -69,7 +69,8 @@ def fit(
     device = pick_device(settings.device)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    module = module.to(device, memory_format=torch.channels_last).train()
+    module = module.to(device).train()
+    module = module.to(memory_format=torch.channels_last)
     average = Ema(module, settings.ema)
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(parameters, settings.lr, settings.betas, foreach=True)

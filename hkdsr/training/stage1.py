@@ -144,7 +144,7 @@ def check_exits(scores: ExitScores, allow_weak: bool) -> None:
 @torch.inference_mode()
 def infer(teacher: NetworkWithExits, lr: np.ndarray, device: torch.device) -> list[np.ndarray]:
     """uint8 LR (h, w, 3) -> uint8 pictures of every exit and, last, the final output."""
-    x = torch.from_numpy(np.ascontiguousarray(lr)).permute(2, 0, 1)[None].to(device).float().div_(255)
+    x = torch.from_numpy(lr.copy()).permute(2, 0, 1)[None].to(device).float().div_(255)
     pictures = teacher.to(device)(x)
     return [to_uint8(picture) for picture in (*pictures.exits, pictures.final)]
 

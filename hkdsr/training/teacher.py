@@ -1,7 +1,7 @@
 """Where a training step gets the teacher's pictures: from a store filled once per training picture, or live.
 
-Whole pictures are computed once and crops cut from them: a step then costs no teacher pass, and the teacher sees all the
-context around a crop, so its pictures are better than on the crop alone.
+Whole pictures are computed once and crops cut from them: a step then costs no teacher pass, and the teacher sees all
+the context around a crop, so its pictures are better than on the crop alone.
 """
 
 from __future__ import annotations

@@ -1,0 +1,55 @@
+"""What ``hkdsr evaluate`` and ``hkdsr info`` print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hkdsr.errors import HkdsrError
+from hkdsr.evaluate import SetScore, cost, evaluate_sets
+from hkdsr.nets.load import build, load
+
+BICUBIC = "bicubic"
+
+
+def evaluate(
+    network: str,
+    root: Path,
+    sets: Sequence[str],
+    scale: int | None,
+    ensemble: bool,
+    per_image: bool,
+    say: Callable[[str], None],
+) -> None:
+    """Score a checkpoint, a shipped network or bicubic, and say the protocol first.
+
+    Raises HkdsrError for a missing network or set, and for a scale that is not the network's.
+    """
+    loaded = None if network == BICUBIC else load(network)
+    if loaded is not None and scale not in (None, loaded.scale):
+        raise HkdsrError(f"{network} is a x{loaded.scale} network: leave scale out or set it to {loaded.scale}")
+    for index, name in enumerate(sets):
+        (score,) = evaluate_sets(loaded, name, root, scale, ensemble)
+        if index == 0:
+            say(score.protocol)
+            say(f"{'set':<24}{'PSNR-Y':>10}{'SSIM-Y':>10}")
+        for line in _lines(score, per_image):
+            say(line)
+
+
+def info(network: str, scale: int, say: Callable[[str], None]) -> None:
+    """Say what a network is and what it costs. Raises HkdsrError if there is no such network."""
+    loaded = build(network, scale) if ":" in network and not Path(network).exists() else load(network)
+    settings = ", ".join(f"{name} {value}" for name, value in loaded.settings.items())
+    say(f"{loaded.family}: {settings}")
+    say(
+        f"{len(loaded.blocks)} blocks of {loaded.channels} channels, input padded to multiples of {loaded.pad_multiple}"
+    )
+    say(f"{cost(loaded)}, which gives 1280x720")
+
+
+def _lines(score: SetScore, per_image: bool) -> list[str]:
+    lines = []
+    if per_image:
+        lines += [f"  {image.name:<22}{image.psnr_y:>10.3f}{image.ssim_y:>10.4f}" for image in score.images]
+    return [*lines, f"{score.name:<24}{score.psnr_y:>10.3f}{score.ssim_y:>10.4f}"]

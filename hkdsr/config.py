@@ -15,6 +15,9 @@ from hkdsr.recipe import DistillRecipe
 
 Recipe = TypeVar("Recipe")
 
+NAMES = {dict: "a table", list: "a list", str: "text", bool: "true or false", int: "a whole number", float: "a number"}
+METHOD_FLAG = "--method.name"
+
 
 def read_recipe(path: Path, kind: type[Recipe]) -> Recipe:
     """The recipe of a TOML file; settings it leaves out keep their defaults.
@@ -44,23 +47,26 @@ def flat_settings(recipe: Any) -> dict[str, str]:
     return flat
 
 
-def _filled(kind: type[Recipe], content: dict[str, Any], path: Path, prefix: str) -> Recipe:
+def _filled(kind: Any, content: dict[str, Any], path: Path, prefix: str) -> Any:
     hints = get_type_hints(kind)
-    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    known = {field.name for field in dataclasses.fields(kind)}
     values: dict[str, Any] = {}
     for name, value in content.items():
         where = f"{prefix}{name}"
         if name not in known:
-            raise HkdsrError(f"{path} sets '{where}', which is no setting: choose from {', '.join(sorted(known))}")
+            raise HkdsrError(f"{path} sets {where!r}, which is no setting: choose from {', '.join(sorted(known))}")
         values[name] = _value(hints[name], value, path, where)
-    return kind(**values)
+    try:
+        return kind(**values)
+    except HkdsrError as error:
+        raise HkdsrError(f"{path}: {error}") from error
 
 
 def _value(hint: Any, value: Any, path: Path, where: str) -> Any:
     if hint is Method:
         table = dict(_expect(dict, value, path, where))
         name = table.pop("name", None)
-        if name not in METHODS:
+        if not isinstance(name, str) or name not in METHODS:
             raise HkdsrError(f"{path}: {where}.name is {name!r}: choose one of {', '.join(METHODS)}")
         return _filled(method_class(name), table, path, f"{where}.")
     if dataclasses.is_dataclass(hint):
@@ -74,6 +80,8 @@ def _value(hint: Any, value: Any, path: Path, where: str) -> Any:
         return value
     if origin is tuple:
         items = _expect(list, value, path, where)
+        if arguments[-1] is not Ellipsis and len(items) != len(arguments):
+            raise HkdsrError(f"{path}: {where} is {value!r}: give {len(arguments)} values")
         return tuple(_value(arguments[0], item, path, where) for item in items)
     if hint is Path:
         return Path(_expect(str, value, path, where)).expanduser()
@@ -84,20 +92,24 @@ def _value(hint: Any, value: Any, path: Path, where: str) -> Any:
 
 def _expect(kind: type, value: Any, path: Path, where: str) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise HkdsrError(f"{path}: {where} is {value!r}: it takes a {kind.__name__}")
+        raise HkdsrError(f"{path}: {where} is {value!r}: give {NAMES[kind]}")
     return value
 
 
 def with_method(recipe: Recipe, arguments: list[str]) -> tuple[Recipe, list[str]]:
     """Take ``--method.name NAME`` out of command line arguments; the recipe then holds that method's defaults.
 
-    The method's own flags depend on its name, so it has to be known before the other flags are read.
+    The method's own flags depend on its name, so it has to be known before the other flags are read. A recipe without
+    a method keeps the arguments as they are. Raises HkdsrError for an unknown name.
     """
-    if "--method.name" not in arguments:
+    if not isinstance(recipe, DistillRecipe):
         return recipe, arguments
-    at = arguments.index("--method.name")
-    chosen = method_class(arguments[at + 1] if at + 1 < len(arguments) else "")
-    rest = arguments[:at] + arguments[at + 2 :]
-    if not isinstance(recipe, DistillRecipe) or type(recipe.method) is chosen:
+    words = [word for a in arguments for word in (a.split("=", 1) if a.startswith(f"{METHOD_FLAG}=") else [a])]
+    if METHOD_FLAG not in words:
+        return recipe, arguments
+    at = words.index(METHOD_FLAG)
+    chosen = method_class("".join(words[at + 1 : at + 2]))
+    rest = words[:at] + words[at + 2 :]
+    if type(recipe.method) is chosen:
         return recipe, rest
     return dataclasses.replace(recipe, method=chosen()), rest

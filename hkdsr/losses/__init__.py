@@ -2,7 +2,7 @@
 
 from hkdsr.losses.affinity import channel_affinity_distance, gram_distance, spatial_affinity_distance
 from hkdsr.losses.fusion import Fusion, Gate
-from hkdsr.losses.similarity import fsm, similarity_distance
+from hkdsr.losses.similarity import fsm, fsm_sum, similarity_distance
 from hkdsr.losses.wavelet import haar
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Gate",
     "channel_affinity_distance",
     "fsm",
+    "fsm_sum",
     "gram_distance",
     "haar",
     "similarity_distance",

@@ -8,7 +8,7 @@ is nearer to the student.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +47,9 @@ class Gate(nn.Module):
         self.split, self.pool, self.bound = split, pool, bound
         self.sources = sources
         copies, width = (COLOURS, sources) if split == "per_channel" else (1, sources * COLOURS)
+        # First and second layer of the red gate, then of the green one, then of the blue one.
         self.layers = nn.ModuleList(
-            nn.ModuleList([nn.Conv2d(width, hidden, 1), nn.Conv2d(hidden, sources, 1)]) for _ in range(copies)
+            layer for _ in range(copies) for layer in (nn.Conv2d(width, hidden, 1), nn.Conv2d(hidden, sources, 1))
         )
 
     def forward(self, pictures: Sequence[Tensor]) -> Tensor:
@@ -74,9 +75,8 @@ class Gate(nn.Module):
 
     def _layer(self, index: int, x: Tensor) -> Tensor:
         """Layer ``index`` of every copy at once: (copies, inputs, N) -> (copies, outputs, N)."""
-        convs = [copy[index] for copy in self.layers]
-        weight = torch.stack([conv.weight.flatten(1) for conv in convs])
-        bias = torch.stack([conv.bias for conv in convs])
+        weight = torch.stack([cast(nn.Conv2d, conv).weight.flatten(1) for conv in self.layers[index::2]])
+        bias = torch.stack([cast(Tensor, conv.bias) for conv in self.layers[index::2]])
         return torch.baddbmm(bias.unsqueeze(2), weight, x)
 
 

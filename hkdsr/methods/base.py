@@ -47,11 +47,6 @@ class Method(ABC):
         """
 
 
-def exit_sum(values: list[Tensor], cumulative: bool = False) -> Tensor:
-    """Sum over exits; ``cumulative`` reproduces the released code's weights K, K-1, ..., 1 (specification, B2)."""
-    if cumulative:
-        values = [value * (len(values) - index) for index, value in enumerate(values)]
-    total = values[0]
-    for value in values[1:]:
-        total = total + value
-    return total
+def cumulative(weights: list[float]) -> list[float]:
+    """Weights of K outputs times K, K-1, ..., 1, which the released code gives them by mistake (specification, B2)."""
+    return [weight * (len(weights) - index) for index, weight in enumerate(weights)]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from hkdsr.choices import AcfBound, AcfGateTraining, AcfInputs, AcfPool, AcfSplit, FsmDomain, FsmMode, FsmNorm
 from hkdsr.errors import HkdsrError
-from hkdsr.methods.base import Method, exit_sum
+from hkdsr.methods.base import Method, cumulative
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -106,19 +106,19 @@ class HKDSR(Method):
     def losses(
         self, heads: nn.Module | None, student: Pictures, teacher: Pictures | None, hr: Tensor
     ) -> dict[str, Tensor]:
+        import torch
+
         assert heads is not None
         assert teacher is not None
         s = [*student.exits, student.final]
         t = [self._softened(picture, teacher.final) for picture in teacher.exits] + [teacher.final]
         sim, ada = self._per_output(len(s), self.sim_w, self.sim_wt), self._per_output(len(s), self.ada_w, self.ada_wt)
         terms = {"pixel": (student.final - hr).abs().mean()}
-        levels = self.fsm_levels * (len(s) if len(self.fsm_levels) == 1 else 1)
-        fsm_terms = [w * self._fsm(a, b, hr, j) for w, j, a, b in zip(sim, levels, s, t, strict=True) if w]
-        acf_terms = [w * acf(a, b, hr) for w, acf, a, b in zip(ada, heads.children(), s, t, strict=True) if w]
-        if fsm_terms:
-            terms["fsm"] = exit_sum(fsm_terms, self.legacy_cumulative)
-        if acf_terms:
-            terms["acf"] = exit_sum(acf_terms, self.legacy_cumulative)
+        if any(sim):
+            terms["fsm"] = self._fsm(s, t, hr, sim)
+        if any(ada):
+            fused = [w * acf(a, b, hr) for w, acf, a, b in zip(ada, heads.children(), s, t, strict=True) if w]
+            terms["acf"] = torch.stack(fused).sum()
         return terms
 
     def resolved(self, scale: int) -> HKDSR:
@@ -135,29 +135,33 @@ class HKDSR(Method):
     def _per_output(self, count: int, intermediate: float | None, final: float | None) -> list[float]:
         if intermediate is None or final is None:
             raise HkdsrError("method.ada_w and method.ada_wt depend on the scale: set both, or call resolved(scale)")
-        return [intermediate * self.kd_on_intermediate] * (count - 1) + [final * self.kd_on_final]
+        weights = [intermediate * self.kd_on_intermediate] * (count - 1) + [final * self.kd_on_final]
+        return cumulative(weights) if self.legacy_cumulative else weights
 
-    def _fsm(self, student: Tensor, teacher: Tensor, hr: Tensor, levels: int) -> Tensor:
-        from hkdsr.losses import fsm
+    def _fsm(self, students: list[Tensor], teachers: list[Tensor], hr: Tensor, weights: list[float]) -> Tensor:
+        from hkdsr.losses import fsm_sum
 
         if self.fsm_crop is not None:
-            student, teacher, hr = _same_window(self.fsm_crop, student, teacher, hr)
-        return fsm(
-            student,
-            teacher,
-            hr,
-            levels,
-            mode=self.fsm_mode,
-            domain=self.fsm_domain,
-            norm=self.fsm_norm,
-            low_weight=self.fsm_low_weight,
-            samples=self.fsm_samples,
-        )
-
-
-def _require(name: str, value: float | None, least: int) -> None:
-    if value is not None and value < least:
-        raise HkdsrError(f"method.{name} is {value}: set it to {least} or more")
+            hr, *both = _same_window(self.fsm_crop, hr, *students, *teachers)
+            students, teachers = both[: len(students)], both[len(students) :]
+        levels = self.fsm_levels * (len(weights) if len(self.fsm_levels) == 1 else 1)
+        total = hr.new_zeros(())
+        for level in sorted(set(levels)):
+            chosen = [index for index, own in enumerate(levels) if own == level and weights[index]]
+            if chosen:
+                total = total + fsm_sum(
+                    [students[index] for index in chosen],
+                    [teachers[index] for index in chosen],
+                    hr,
+                    [weights[index] for index in chosen],
+                    level,
+                    mode=self.fsm_mode,
+                    domain=self.fsm_domain,
+                    norm=self.fsm_norm,
+                    low_weight=self.fsm_low_weight,
+                    samples=self.fsm_samples,
+                )
+        return total
 
 
 def _same_window(side: int, *pictures: Tensor) -> tuple[Tensor, ...]:
@@ -168,3 +172,8 @@ def _same_window(side: int, *pictures: Tensor) -> tuple[Tensor, ...]:
     top = int(torch.randint(max(height - side, 0) + 1, ()))
     left = int(torch.randint(max(width - side, 0) + 1, ()))
     return tuple(picture[..., top : top + side, left : left + side] for picture in pictures)
+
+
+def _require(name: str, value: float | None, least: int) -> None:
+    if value is not None and value < least:
+        raise HkdsrError(f"method.{name} is {value}: set it to {least} or more")

@@ -38,7 +38,7 @@ def load(path_or_name: str | Path) -> Network:
     """
     path = _find(path_or_name)
     state, told = read_checkpoint(path)
-    family, arguments = told or _recognised(state)
+    family, arguments = told or _recognised(state, path)
     if family is None:
         return Foreign.from_file(path)
     try:
@@ -113,10 +113,14 @@ def _shipped(name: str | Path) -> Path:
     return WEIGHTS / f"{name}.safetensors"
 
 
-def _recognised(state: Mapping[str, Tensor]) -> tuple[str | None, dict[str, Any]]:
+def _recognised(state: Mapping[str, Tensor], path: Path) -> tuple[str | None, dict[str, Any]]:
     """Family and settings read off the state dict; None if it is no family's here."""
     for kind in FAMILIES.values():
-        arguments = kind.recognise(state)
+        try:
+            arguments = kind.recognise(state)
+        except (ArithmeticError, LookupError, ValueError) as error:
+            fault = "lacks a weight or has one of another shape"
+            raise HkdsrError(f"{path} is named like a {kind.family} network but {fault}: copy it again") from error
         if arguments is not None:
             return kind.family, arguments
     return None, {}
@@ -129,7 +133,8 @@ def _construct(family: str, arguments: Mapping[str, Any]) -> Network:
     known = {name: setting.annotation for name, setting in inspect.signature(kind, eval_str=True).parameters.items()}
     for name, value in arguments.items():
         if name not in known:
-            raise HkdsrError(f"{family} has no setting '{name}': choose from {', '.join(set(known) - {'scale'})}")
+            own = [setting for setting in known if setting != "scale"]
+            raise HkdsrError(f"{family} has no setting '{name}': choose from {', '.join(own)}")
         if not _suits(known[name], value):
             raise HkdsrError(f"{family}'s setting '{name}' is {value!r}: give {KINDS[known[name]]}")
     if "scale" not in arguments:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -50,11 +51,13 @@ class Upscale:
     """Enlarge a picture, or every picture of a folder."""
 
     input: Annotated[Path, tyro.conf.arg(aliases=["-i"])]
+    """A picture or a folder of pictures."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    model: Annotated[str, tyro.conf.arg(aliases=["-m"])]
+    """The file to write, or the folder for a folder's pictures."""
+    model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "compact_x2"
     """A checkpoint or a shipped network's name."""
     tile: int | None = None
-    """Side of the tiles in LR pixels; by default the whole picture, halved as long as memory does not suffice."""
+    """Side of the tiles in LR pixels; by default the whole picture, or tiles as large as memory allows."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,11 @@ def _upscale(arguments: list[str]) -> None:
     from hkdsr.deploy.upscale import upscale_file
     from hkdsr.nets.load import load
 
-    upscale_file(load(settings.model), settings.input, settings.output, settings.tile)
+    tile = "auto" if settings.tile is None else settings.tile
+    with warnings.catch_warnings(record=True) as notes:
+        upscale_file(load(settings.model), settings.input, settings.output, tile)
+    for note in {str(note.message) for note in notes}:
+        print(f"hkdsr upscale: note: {note}", file=sys.stderr)
 
 
 def _info(arguments: list[str]) -> None:

@@ -67,7 +67,7 @@ def demo_recipe(folder: Path, steps: int) -> DistillRecipe:
     )
 
 
-def demo(folder: Path = Path("runs/demo"), steps: int = 1200, say: Say = lambda text: None) -> Path:
+def demo(folder: Path = Path("runs/demo"), steps: int = 800, say: Say = lambda text: None) -> Path:
     """Run the demo in ``folder``; returns the report's path. Killed and started again, it goes on where it was.
 
     Raises HkdsrError if scikit-image or scikit-learn is missing or the disk is full.

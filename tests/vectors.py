@@ -8,9 +8,7 @@ from torch import Tensor, nn
 
 def pictures(batch: int = 2, side: int = 8) -> tuple[Tensor, Tensor, Tensor]:
     """S, T, G of TV3, float64 (batch, 3, side, side)."""
-    b, c, i, j = torch.meshgrid(
-        *(torch.arange(n, dtype=torch.float64) for n in (batch, 3, side, side)), indexing="ij"
-    )
+    b, c, i, j = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in (batch, 3, side, side)), indexing="ij")
     truth = 0.5 + 0.4 * torch.sin(0.9 * b + c + 0.3 * i + 0.7 * j)
     teacher = truth + 0.05 * torch.cos(0.5 * b + 2 * c + 1.1 * i - 0.4 * j)
     student = teacher + 0.03 * torch.sin(1.3 * b + 0.7 * c - 0.8 * i + 0.9 * j)

@@ -89,13 +89,8 @@ def write_picture(path: str | Path, picture: Picture) -> None:
     room for them, and if writing fails.
     """
     path = Path(path)
+    check_target(path, picture)
     suffix, deep = path.suffix.lower(), picture.colour.dtype == np.uint16
-    if suffix not in SUFFIXES:
-        raise HkdsrError(f"{path} has no suffix of a picture: name it with one of {', '.join(SUFFIXES)}")
-    if deep and suffix != ".png":
-        raise HkdsrError(f"{path} cannot hold 16 bits per channel: name it .png")
-    if picture.alpha is not None and suffix in (".bmp", ".jpeg", ".jpg"):
-        raise HkdsrError(f"{path} cannot hold transparency: name it .png")
     planes = [picture.colour]
     if picture.grey:
         planes = [np.rint(picture.colour.mean(axis=2, keepdims=True)).astype(picture.colour.dtype)]
@@ -108,6 +103,17 @@ def write_picture(path: str | Path, picture: Picture) -> None:
         size = f"{pixels.shape[1]}x{pixels.shape[0]}"
         raise HkdsrError(f"{path} cannot hold a picture of {size} pixels: name it .png or .tif") from error
     write_atomically(path, encoded)
+
+
+def check_target(path: Path, picture: Picture) -> None:
+    """Raises HkdsrError, as ``write_picture`` would, if a file of this suffix cannot hold what ``picture`` has."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise HkdsrError(f"{path} has no suffix of a picture: name it with one of {', '.join(SUFFIXES)}")
+    if picture.colour.dtype == np.uint16 and suffix != ".png":
+        raise HkdsrError(f"{path} cannot hold 16 bits per channel: name it .png")
+    if picture.alpha is not None and suffix in (".bmp", ".jpeg", ".jpg"):
+        raise HkdsrError(f"{path} cannot hold transparency: name it .png")
 
 
 def list_pictures(folder: str | Path) -> list[Path]:

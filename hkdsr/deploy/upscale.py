@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from hkdsr.data import Picture, imresize, list_pictures, read_picture, write_picture
+from hkdsr.data import Picture, check_target, imresize, list_pictures, read_picture, write_picture
 from hkdsr.deploy.tiles import Tile, cover, reach
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
@@ -82,7 +82,9 @@ def upscale_file(
     if not source.is_dir():
         target = target / source.name if target.is_dir() else target
         _make_folder(target.parent)
-        write_picture(target, _upscale_picture(network, read_picture(source), tile, progress))
+        picture = read_picture(source)
+        check_target(target, picture)
+        write_picture(target, _upscale_picture(network, picture, tile, progress))
         return
     pictures = list_pictures(source)
     _make_folder(target)

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+PIXELS_TOGETHER = 1 << 13  # small samples share a pass, since every pass has a fixed cost
+
 
 def mean_by_sample(
     loss: Callable[..., Tensor], student: Tensor, constants: Sequence[Tensor], parameters: Sequence[Tensor]
@@ -32,14 +34,14 @@ class _MeanBySample(torch.autograd.Function):
         constants, parameters = others[:count], others[count:]
         total = student.new_zeros(())
         grad_student = torch.empty_like(student)
+        together = max(1, PIXELS_TOGETHER // student[0, 0].numel())
         grad_parameters = [torch.zeros_like(p) for p in parameters]
         with torch.enable_grad():
-            for index in range(len(student)):
-                one = slice(index, index + 1)
-                sample = student[one].detach().requires_grad_()
-                value = loss(sample, *(c[one] for c in constants))
-                grad_sample, *grads = torch.autograd.grad(value, [sample, *parameters])
-                grad_student[index] = grad_sample[0]
+            for start in range(0, len(student), together):
+                some = slice(start, start + together)
+                sample = student[some].detach().requires_grad_()
+                value = loss(sample, *(c[some] for c in constants)) * len(sample)
+                grad_student[some], *grads = torch.autograd.grad(value, [sample, *parameters])
                 total += value.detach()
                 for mine, theirs in zip(grad_parameters, grads, strict=True):
                     mine += theirs

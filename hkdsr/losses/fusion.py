@@ -134,7 +134,8 @@ class Fusion(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor, hr: Tensor) -> Tensor:
         """S, T, G, each (B, 3, H, W) in [0, 1] -> scalar mean |S - F|. T and G are constants."""
-        return mean_by_sample(self._distance, student, (teacher.detach(), hr.detach()), list(self.parameters()))
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return mean_by_sample(self._distance, student, (teacher.detach(), hr.detach()), trained)
 
     def _distance(self, student: Tensor, teacher: Tensor, hr: Tensor) -> Tensor:
         return (student - self.target(student, teacher, hr)).abs().mean()

@@ -33,7 +33,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, dict[str,
         state, told = _read_safetensors(path)
     else:
         state, told = _read_pickle(path), None
-    names = all(isinstance(name, str) for name in state)
+    names = all(isinstance(name, str) and name.isprintable() for name in state)
     if not (state and names and all(isinstance(value, Tensor) for value in state.values())):
         raise HkdsrError(f"{path} holds no state dict: give a checkpoint with a network's weights")
     return {_bare(name): value for name, value in state.items()}, told

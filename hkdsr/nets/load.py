@@ -64,7 +64,7 @@ def build(description: str, scale: int) -> Network:
             raise HkdsrError(f"'{description}' names a scale, which is a setting of its own: leave it out there")
         return _construct(family, {"scale": scale, **arguments})
     if not (Path(family).suffix or Path(description).is_file() or _shipped(description).is_file()):
-        raise HkdsrError(f"network family '{family}' is unknown: choose one of {', '.join(FAMILIES)}, or give a file")
+        raise HkdsrError(f"network family {family!r} is unknown: choose one of {', '.join(FAMILIES)}, or give a file")
     network = load(description)
     if network.scale != scale:
         raise HkdsrError(f"{description} is a x{network.scale} network: set scale to {network.scale}")
@@ -128,13 +128,13 @@ def _recognised(state: Mapping[str, Tensor], path: Path) -> tuple[str | None, di
 
 def _construct(family: str, arguments: Mapping[str, Any]) -> Network:
     if family not in FAMILIES:
-        raise HkdsrError(f"network family '{family}' is unknown: choose one of {', '.join(FAMILIES)}")
+        raise HkdsrError(f"network family {family!r} is unknown: choose one of {', '.join(FAMILIES)}")
     kind = FAMILIES[family]
     known = {name: setting.annotation for name, setting in inspect.signature(kind, eval_str=True).parameters.items()}
     for name, value in arguments.items():
         if name not in known:
             own = [setting for setting in known if setting != "scale"]
-            raise HkdsrError(f"{family} has no setting '{name}': choose from {', '.join(own)}")
+            raise HkdsrError(f"{family} has no setting {name!r}: choose from {', '.join(own)}")
         if not _suits(known[name], value):
             raise HkdsrError(f"{family}'s setting '{name}' is {value!r}: give {KINDS[known[name]]}")
     if "scale" not in arguments:

@@ -1,0 +1,1 @@
+"""Measurements, as ratios taken in one run: absolute times on a shared machine say nothing."""

@@ -1,0 +1,100 @@
+"""What a distillation step costs beside a plain one: ``python -m benchmarks.step``.
+
+Plain training with the same student exits is 1; HKDSR gets its teacher's pictures from memory, as from the cache. Real
+pictures (scikit-image's), LR 48, x2. Variants take turns and the ratio is that of their medians, so that a busy machine
+slows all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+
+from hkdsr.data import imresize, rgb
+from hkdsr.data.embedded import demo_files
+from hkdsr.methods import HKDSR, Logits, Method, Plain
+from hkdsr.nets.exits import Exits, Pictures, enlarge
+from hkdsr.nets.load import build
+from hkdsr.training.distiller import Distiller
+
+SCALE = 2
+STUDENTS = ("compact:features=32,convs=8", "smfanet:dim=36,blocks=8", "edsr:features=64,blocks=16")
+METHODS: dict[str, Method] = {
+    "plain, same exits": Plain(exit_weight=0.1),
+    "plain, no exits": Plain(),
+    "logits": Logits(),
+    "hkdsr": HKDSR(),
+    "hkdsr, 256 samples": HKDSR(fsm_samples=256),
+    "hkdsr, FSM only": HKDSR(ada_w=0.0, ada_wt=0.0),
+    "hkdsr, ACF only": HKDSR(sim_w=0.0, sim_wt=0.0),
+}
+
+
+def crops(batch: int, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """LR (batch, 3, patch, patch) and HR crops of the demo's training photographs, in [0, 1]."""
+    training, _ = demo_files()
+    pictures = [torch.from_numpy(rgb(path).copy()).permute(2, 0, 1).float() / 255 for path in training.values()]
+    generator = torch.Generator().manual_seed(0)
+    hr = []
+    for index in range(batch):
+        picture = pictures[index % len(pictures)]
+        top, left = (int(torch.randint(size - SCALE * patch, (), generator=generator)) for size in picture.shape[1:])
+        hr.append(picture[:, top : top + SCALE * patch, left : left + SCALE * patch])
+    truth = torch.stack(hr)
+    return imresize(truth, 1 / SCALE).clamp(0, 1), truth
+
+
+def stepper(student: str, method: Method, lr: torch.Tensor, hr: torch.Tensor) -> Callable[[], float]:
+    """A function that takes one training step and returns its seconds."""
+    torch.manual_seed(0)
+    network = build(student, SCALE)
+    exits = Exits(network, (0.3, 0.7)) if method.uses_exits else None
+    module = Distiller(network, exits, method.resolved(SCALE)).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(module.parameters(), 1e-4)
+    soft = enlarge(lr, SCALE)
+    teacher = Pictures(hr.lerp(soft, 0.3), (hr.lerp(soft, 0.6), hr.lerp(soft, 0.5)))
+    x = lr.to(memory_format=torch.channels_last)
+
+    def step() -> float:
+        start = time.perf_counter()
+        optimiser.zero_grad()
+        torch.stack(list(module(x, hr, teacher).values())).sum().backward()
+        optimiser.step()
+        return time.perf_counter() - start
+
+    return step
+
+
+def main() -> None:
+    """Print a table of ratios to the plain step with the same exits."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--patch", type=int, default=48, help="LR pixels")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    lr, hr = crops(arguments.batch, arguments.patch)
+    print(
+        f"batch {arguments.batch}, LR {arguments.patch}, x{SCALE}, {arguments.threads} threads; plain, same exits = 1"
+    )
+    for student in STUDENTS:
+        steppers = {name: stepper(student, method, lr, hr) for name, method in METHODS.items()}
+        times: dict[str, list[float]] = {name: [] for name in steppers}
+        for round_ in range(arguments.rounds + 1):
+            for name, step in steppers.items():
+                seconds = step()
+                if round_:  # the first round warms up
+                    times[name].append(seconds)
+        base = median(times["plain, same exits"])
+        print(student)
+        for name, seconds in times.items():
+            print(f"  {name:<22}{median(seconds) / base:>6.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""The command line as a user meets it: quick help, and one sentence with exit code 2 for every mistake."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from hkdsr.nets.load import build, save
+
+NAMES = ("distill", "train", "evaluate", "upscale", "info")
+
+
+def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hkdsr", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd, check=False)
+
+
+def refused(*arguments: str | Path, naming: str) -> str:
+    """Run, and check that it ends in one clear sentence that matches ``naming``, with exit code 2."""
+    done = run(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("hkdsr")]
+    assert len(lines) == 1, done.stderr
+    assert re.search(naming, lines[0]), lines[0]
+    return lines[0]
+
+
+@pytest.fixture
+def photo() -> np.ndarray:
+    from hkdsr.data import rgb
+    from hkdsr.data.embedded import demo_files
+
+    return rgb(demo_files()[1]["coffee"])[100:148, 200:264]
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.safetensors"
+    save(build("compact:features=4,convs=1", 2), path)
+    return path
+
+
+def train_arguments(tmp_path: Path, *more: str) -> list[str | Path]:
+    out, cache = tmp_path / "out", tmp_path / "cache"
+    settings = ("--student", "compact:features=4,convs=2", "--training.steps", "2", "--training.batch", "2")
+    folders = ("--out", out, "--data.cache", cache, "--data.train", tmp_path / "pictures")
+    return ["train", *settings, *folders, "--data.patch", "12", *more]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_names_settings_without_loading_torch(name: str) -> None:
+    probe = (
+        "import sys; sys.argv = ['hkdsr', sys.argv[1], '--help']\n"
+        "from hkdsr.__main__ import main\n"
+        "try:\n    main()\nfinally:\n    sys.stderr.write(f'torch loaded: {\"torch\" in sys.modules}')"
+    )
+    done = subprocess.run([sys.executable, "-c", probe, name], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert done.stderr.endswith("torch loaded: False")
+    assert f"usage: hkdsr {name}" in done.stdout
+
+
+def test_help_of_the_whole() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert all(f"  {name} " in done.stdout for name in NAMES)
+
+
+def test_unknown_verb() -> None:
+    refused("shrink", naming="'shrink' is no verb: choose one of")
+
+
+def test_unreadable_pictures_are_named_and_nothing_is_written(tmp_path: Path, network: Path, photo: np.ndarray) -> None:
+    whole = tmp_path / "photo.png"
+    Image.fromarray(photo).save(whole)
+    (tmp_path / "torn.png").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    (tmp_path / "text.jpg").write_text("no picture at all")
+    (tmp_path / "empty.png").write_bytes(b"")
+    target = tmp_path / "large.png"
+    for name in ("torn.png", "text.jpg", "empty.png", "absent.png"):
+        refused("upscale", "-i", tmp_path / name, "-o", target, "-m", network, naming=name)
+        assert not target.exists()
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "I;16", "RGBA", "LA", "1"])
+def test_every_kind_of_picture_is_upscaled(mode: str, tmp_path: Path, network: Path, photo: np.ndarray) -> None:
+    source, target = tmp_path / ("photo.jpg" if mode == "CMYK" else "photo.png"), tmp_path / "large.png"
+    if mode == "I;16":
+        Image.fromarray(photo[..., 1].astype(np.uint16) * 257).save(source)
+    else:
+        Image.fromarray(photo).convert(mode).save(source)
+    done = run("upscale", "-i", source, "-o", target, "-m", network)
+    assert done.returncode == 0, done.stderr
+    with Image.open(target) as large:
+        assert large.size == (2 * photo.shape[1], 2 * photo.shape[0])
+        assert large.mode.startswith("I;16") == (mode == "I;16")
+        assert ("A" in large.getbands()) == ("A" in mode)
+
+
+def test_one_pixel(tmp_path: Path, network: Path) -> None:
+    Image.new("RGB", (1, 1), (200, 30, 90)).save(tmp_path / "dot.png")
+    done = run("upscale", "-i", tmp_path / "dot.png", "-o", tmp_path / "large.png", "-m", network)
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "large.png") as large:
+        assert large.size == (2, 2)
+
+
+def test_networks_that_cannot_be_read(tmp_path: Path, network: Path) -> None:
+    state = torch.nn.Linear(2, 2).state_dict()
+    torch.save({**state, "body.0.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    marker = tmp_path / "ran"
+
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (open, (str(marker), "w"))  # type: ignore[return-value]
+
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps(Payload()))
+    torch.save({"state_dict": Payload()}, tmp_path / "evil2.pth")
+    (tmp_path / "torn.safetensors").write_bytes(network.read_bytes()[:100])
+    for name in ("other.pth", "evil.pth", "evil2.pth", "torn.safetensors", "absent.pth"):
+        refused("info", tmp_path / name, naming=re.escape(name))
+    assert not marker.exists()
+
+
+def test_missing_and_unexpected_keys_are_named(tmp_path: Path, network: Path) -> None:
+    with safe_open(network, framework="pt") as file:
+        metadata, state = file.metadata(), {key: file.get_tensor(key) for key in sorted(file.keys())}
+    state["body.99.weight"] = state.pop("body.0.weight")
+    save_file(state, tmp_path / "odd.safetensors", metadata)
+    sentence = refused("info", tmp_path / "odd.safetensors", naming="missing body.0.weight")
+    assert "unexpected body.99.weight" in sentence
+
+
+def test_training_mistakes(tmp_path: Path, photo: np.ndarray) -> None:
+    arguments = train_arguments(tmp_path)
+    refused(*arguments, naming="there is no folder .*pictures: set data.train")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    refused(*arguments, naming="holds no pictures: set data.train")
+    Image.fromarray(photo).save(pictures / "a.png")
+    refused(*arguments, "--data.patch", "100", naming="data.patch is 100 LR pixels.*at most 24")
+    refused(*arguments, "--student", "compact:width=3", naming="compact has no setting 'width'")
+    refused(*arguments, "--training.device", "cuda:7", naming="training.device is 'cuda:7'")
+    (pictures / "b.png").write_bytes((pictures / "a.png").read_bytes()[:500])
+    refused(*arguments, naming=r"b\.png")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_recipe_with_a_mistake_names_the_setting(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    for text, naming in (
+        ("steps = 3", "'steps', which is no setting"),
+        ("[training]\nsteps = 'many'", "training.steps is 'many'"),
+        ("[training\n", "is not valid TOML"),
+        ("[method]\nname = 'magic'", "method.name is 'magic'"),
+    ):
+        recipe.write_text(text)
+        refused("distill", recipe, naming=naming)
+    refused("distill", tmp_path / "absent.toml", naming=r"absent\.toml")
+
+
+def test_evaluate_names_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "Set9").mkdir()
+    refused("evaluate", "bicubic", "--scale", "2", "--root", tmp_path, "--sets", "Set5", naming="there are Set9")
+    refused("evaluate", "bicubic", "--root", tmp_path, "--sets", "Set9", naming="scale")
+
+
+def test_the_recipe_of_a_finished_run_is_not_trained_again(tmp_path: Path, photo: np.ndarray) -> None:
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(photo).save(tmp_path / "pictures" / "a.png")
+    arguments = train_arguments(tmp_path)
+    first = run(*arguments)
+    assert first.returncode == 0, first.stderr
+    weights = tmp_path / "out" / "student.safetensors"
+    before = load_file(weights)
+    assert run(*arguments).returncode == 0
+    after = load_file(weights)
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    log = (tmp_path / "out" / "log.jsonl").read_text().splitlines()
+    assert len([line for line in log if '"losses"' in line]) == 1

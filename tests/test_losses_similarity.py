@@ -1,0 +1,381 @@
+"""FSM against the specification's vectors and against its definition with whole N x N matrices."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
+from vectors import pictures
+
+from hkdsr.data import imresize
+from hkdsr.errors import HkdsrError
+from hkdsr.losses import fsm, fsm_sum, haar, signed_mean, similarity_distance
+
+Triple = tuple[Tensor, Tensor, Tensor]
+
+
+def naive(student: Tensor, teacher: Tensor, hr: Tensor, levels: int = 2, cosine: bool = False) -> Tensor:
+    """Section 2.2 word for word: both similarity matrices of every high band, entry by entry."""
+    total = student.new_zeros(())
+    for bands in list(zip(*(haar(x, levels) for x in (student, teacher, hr)), strict=True))[1:]:
+        s, t, g = (band.flatten(2) for band in bands)
+        if cosine:
+            s, t, g = (v / (v.square().sum(1, keepdim=True).sqrt() + 1e-8) for v in (s, t, g))
+        total = total + (s.mT @ g - t.mT @ g).abs().mean()
+    return total
+
+
+def gradient(loss: Callable[[Tensor], Tensor], student: Tensor) -> tuple[Tensor, Tensor]:
+    student = student.detach().requires_grad_()
+    value = loss(student)
+    return value.detach(), torch.autograd.grad(value, student)[0]
+
+
+def noise(*shape: int) -> Triple:
+    student, teacher, hr = torch.rand(3, *shape, dtype=torch.float64)
+    return student, teacher, hr
+
+
+def photographs(shared: Path, side: int, name: str = "*") -> Triple:
+    """S, T, G in float64: the middles of Set5's pictures, blurred more, blurred less, as they are."""
+    paths = sorted((shared / "benchmarks" / "Set5" / "HR").glob(f"{name}.png"))
+    crops = []
+    for path in paths:
+        picture = np.asarray(Image.open(path).convert("RGB"))
+        top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
+        crops.append(torch.from_numpy(picture[top : top + side, left : left + side].copy()).permute(2, 0, 1))
+    hr = torch.stack(crops).double() / 255
+    student, teacher = (imresize(imresize(hr, 1 / scale), scale) for scale in (4, 2))
+    return student, teacher, hr
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, 0.0721744625),
+        ({"levels": 1}, 0.00879565921),
+        ({"mode": "low"}, 0.157513026),
+        ({"norm": "cosine"}, 0.352272886),
+        ({"domain": "pixel", "low_weight": 0.02}, 0.013008045),
+        ({"domain": "pixel"}, 0.012060378),
+        ({"domain": "pixel", "mode": "low"}, 0.0473833469),
+        ({"low_weight": 1.0}, 0.0721744625 + 0.157513026),
+        ({"mode": "direct"}, 0.03290622),
+        ({"mode": "wave", "levels": 1}, 0.0346020525),
+    ],
+)
+def test_vector_3(options: dict[str, Any], expected: float) -> None:
+    assert fsm(*pictures(), **options).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_vector_3_at_other_sizes() -> None:
+    assert fsm(*pictures(2, 16)).item() == pytest.approx(0.086621295, rel=1e-6)
+    assert fsm(*pictures(1, 6)).item() == pytest.approx(0.0716329282, rel=1e-6)
+
+
+def test_vector_3_band_by_band() -> None:
+    expected = (0.157513026, 0.00223588527, 0.00616991574, 0.0003898582, 0.0115129222, 0.0383668233, 0.0134990578)
+    bands = zip(*(haar(x, 2) for x in pictures()), strict=True)
+    actual = [similarity_distance((s - t).flatten(2), g.flatten(2)).item() for s, t, g in bands]
+    assert actual == pytest.approx(expected, rel=1e-6)
+    student, teacher, hr = pictures()
+    pixels = [similarity_distance((student - teacher).flatten(2), g.flatten(2)).item() for g in haar(hr, 1)]
+    assert pixels == pytest.approx((0.0473833469, 0.00319445934, 0.00771540016, 0.00115051854), rel=1e-6)
+
+
+def test_vector_3_gradient() -> None:
+    student, teacher, hr = pictures()
+    _, grad = gradient(lambda s: fsm(s, teacher, hr), student)
+    actual = (grad[0, 0, 0, 0], grad[0, 1, 3, 5], grad[1, 2, 7, 7], grad.abs().sum())
+    expected = (-0.00840090863, 0.00806491055, -0.0069791456, 4.39513155)
+    assert [value.item() for value in actual] == pytest.approx(expected, rel=1e-6)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 3), st.integers(1, 19), st.integers(1, 19), st.integers(1, 3))
+def test_equals_the_definition_at_any_shape(batch: int, height: int, width: int, levels: int) -> None:
+    student, teacher, hr = noise(batch, 3, height, width)
+    value, grad = gradient(lambda s: fsm(s, teacher, hr, levels), student)
+    expected, expected_grad = gradient(lambda s: naive(s, teacher, hr, levels), student)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-12, abs=1e-15)
+    assert torch.allclose(grad, expected_grad, rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize(("rows", "entries"), [(1, 1), (5, 1 << 19), (384, 1 << 9), (64, 1 << 12)])
+def test_blocks_do_not_show(rows: int, entries: int, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    student, teacher, hr = photographs(shared, 24)
+    expected = gradient(lambda s: naive(s, teacher, hr), student)
+    monkeypatch.setattr(sys.modules[signed_mean.__module__], "BLOCK_ROWS", rows)
+    monkeypatch.setattr(sys.modules[signed_mean.__module__], "BLOCK_ENTRIES", entries)
+    for actual, wanted in zip(gradient(lambda s: fsm(s, teacher, hr), student), expected, strict=True):
+        assert torch.allclose(actual, wanted, rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+@pytest.mark.parametrize("side", [48, 95])
+def test_equals_the_definition_on_photographs(side: int, cosine: bool, shared: Path) -> None:
+    student, teacher, hr = photographs(shared, 96)
+    student, teacher, hr = (x[..., :side, :side] for x in (student, teacher, hr))
+    value, grad = gradient(lambda s: fsm(s, teacher, hr, norm="cosine" if cosine else "none"), student)
+    expected, expected_grad = gradient(lambda s: naive(s, teacher, hr, cosine=cosine), student)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-10)
+    assert (grad - expected_grad).abs().sum() <= 1e-6 * expected_grad.abs().sum()
+
+
+def test_single_precision_is_near_double_precision(shared: Path) -> None:
+    for exact in (pictures(), photographs(shared, 96)):
+        value, grad = gradient(lambda s, e=exact: fsm(s, e[1], e[2]), exact[0])
+        single = [x.float() for x in exact]
+        value32, grad32 = gradient(lambda s, e=single: fsm(s, e[1], e[2]), single[0])
+        assert value32.dtype == grad32.dtype == torch.float32
+        assert value32.item() == pytest.approx(value.item(), rel=1e-5)
+        assert (grad32 - grad).abs().sum() <= 1e-3 * grad.abs().sum()
+
+
+KINDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "as it is": lambda x: x,
+    "grey": lambda x: x.mean(1, keepdim=True).expand_as(x),
+    "red": lambda x: x * torch.tensor([1.0, 0, 0], dtype=x.dtype)[:, None, None],
+    "yellow": lambda x: x * torch.tensor([1.0, 1, 0], dtype=x.dtype)[:, None, None],
+    "constant": lambda x: torch.full_like(x, 0.3),
+    "black": torch.zeros_like,
+    "few levels": lambda x: (3 * x).round() / 3,
+    "half flat": lambda x: torch.cat([x[..., : x.shape[-1] // 2], torch.zeros_like(x[..., x.shape[-1] // 2 :])], -1),
+}
+
+
+@pytest.mark.parametrize("kind_of_hr", KINDS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_special_colours(kind: str, kind_of_hr: str) -> None:
+    student, teacher, hr = noise(2, 3, 13, 12)
+    student, teacher, hr = KINDS[kind](student), KINDS[kind](teacher), KINDS[kind_of_hr](hr)
+    value, grad = gradient(lambda s: fsm(s, teacher, hr), student)
+    assert value.item() == pytest.approx(naive(student, teacher, hr).item(), rel=1e-12, abs=1e-15)
+    # Where products are zero the gradient is not unique, but FSM is convex in S: it must lie above every tangent.
+    for _ in range(20):
+        other = student + 0.1 * torch.randn_like(student)
+        tangent = value + (grad * (other - student)).sum()
+        assert naive(other, teacher, hr) >= tangent - 1e-12
+
+
+@settings(deadline=None)
+@given(st.integers(0, 999), st.integers(1, 7), st.integers(1, 7))
+def test_ties_are_exact_in_value_and_tangent(seed: int, height: int, width: int) -> None:
+    """Colours of three levels only: a third of all products are zero."""
+    torch.manual_seed(seed)
+    difference, truth = torch.randint(-1, 2, (2, 2, 3, height * width)).double()
+
+    def definition(d: Tensor) -> Tensor:
+        return (d.mT @ truth).abs().mean()
+
+    value, grad = gradient(lambda d: similarity_distance(d, truth), difference)
+    assert value.item() == pytest.approx(definition(difference).item(), abs=1e-12)
+    for step in (1e-6, 1.0):
+        other = difference + step * torch.randn_like(difference)
+        assert definition(other) >= value + (grad * (other - difference)).sum() - 1e-12
+
+
+@pytest.mark.parametrize("mode", ["gt_similarity", "low", "direct", "wave"])
+def test_a_perfect_student_has_no_loss_and_no_gradient(mode: Any) -> None:
+    _, teacher, hr = pictures()
+    value, grad = gradient(lambda s: fsm(s, teacher, hr, mode=mode), teacher)
+    assert value.item() == 0
+    assert not grad.any()
+
+
+def test_flat_ground_truth_gives_nothing() -> None:
+    student, teacher, hr = pictures()
+    value, grad = gradient(lambda s: fsm(s, teacher, torch.full_like(hr, 0.7)), student)
+    assert value.item() == 0
+    assert not grad.any()
+
+
+def test_invariances() -> None:
+    student, teacher, hr = pictures()
+    value = fsm(student, teacher, hr).item()
+    colour = torch.tensor([0.1, -0.2, 0.05], dtype=torch.float64)[:, None, None]
+    rotation = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64)).Q
+    rotated = [torch.einsum("xc,bchw->bxhw", rotation, x) for x in (student, teacher, hr)]
+    assert value == pytest.approx(0.0721744625, rel=1e-6)
+    assert fsm(student + colour, teacher, hr).item() == pytest.approx(value, rel=1e-9)
+    assert fsm(*rotated).item() == pytest.approx(value, rel=1e-9)
+    assert fsm(teacher, student, hr).item() == pytest.approx(value, rel=1e-9)
+    assert fsm(student, teacher, -hr).item() == pytest.approx(value, rel=1e-9)
+
+
+@settings(deadline=None)
+@given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
+def test_degree_one_in_the_difference_and_in_the_ground_truth(a: float, b: float) -> None:
+    student, teacher, hr = pictures()
+    expected = a * b * fsm(student, teacher, hr).item()
+    assert fsm(a * student, a * teacher, b * hr).item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"levels": levels} for levels in (1, 2, 3)),
+        {"low_weight": 0.02},
+        {"mode": "low"},
+        {"norm": "cosine"},
+        {"domain": "pixel", "low_weight": 0.02},
+        {"domain": "pixel", "norm": "cosine"},
+        {"mode": "direct"},
+        {"mode": "wave"},
+    ],
+    ids=str,
+)
+def test_derivatives(options: dict[str, Any]) -> None:
+    student, teacher, hr = pictures(2, 7)
+    assert torch.autograd.gradcheck(lambda s: fsm(s, teacher, hr, **options), student.requires_grad_())
+    students = [student.detach().requires_grad_(), (student.detach() + 0.1 * hr).requires_grad_()]
+    assert torch.autograd.gradcheck(lambda *s: fsm_sum(s, [teacher, hr], hr, [0.2, 0.8], **options), students)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"low_weight": 0.1},
+        {"mode": "low"},
+        {"norm": "cosine"},
+        {"domain": "pixel"},
+        {"mode": "direct"},
+        {"mode": "wave"},
+        {"levels": 1},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("side", [1, 2, 5, 8])
+def test_all_exits_at_once_are_the_weighted_sum(side: int, options: dict[str, Any]) -> None:
+    *students, one, two, hr = torch.rand(5, 2, 3, side, side + 1, dtype=torch.float64)
+    teachers, weights = [one, two], [0.2, 0.8]
+    each = sum(w * fsm(s, t, hr, **options) for w, s, t in zip(weights, students, teachers, strict=True))
+    assert float(fsm_sum(students, teachers, hr, weights, **options)) == pytest.approx(float(each), rel=1e-9)
+
+
+@pytest.mark.parametrize("mode", ["gt_similarity", "low", "direct", "wave"])
+def test_only_the_student_gets_a_gradient(mode: Any) -> None:
+    student, teacher, hr = (x.requires_grad_() for x in pictures())
+    fsm(student, teacher, hr, mode=mode).backward()
+    assert student.grad is not None
+    assert student.grad.any()
+    assert teacher.grad is None
+    assert hr.grad is None
+
+
+def test_sampling_is_unbiased(shared: Path) -> None:
+    student, teacher, hr = photographs(shared, 32, "butterfly")
+    exact, exact_grad = gradient(lambda s: fsm(s, teacher, hr), student)
+    draws = [gradient(lambda s: fsm(s, teacher, hr, samples=16), student) for _ in range(600)]
+    values = torch.stack([value for value, _ in draws])
+    error = values.std() / len(values) ** 0.5
+    assert 0 < error < 0.02 * exact
+    assert abs(values.mean() - exact) < 3 * error
+    mean_grad = torch.stack([grad for _, grad in draws]).mean(0)
+    assert (mean_grad - exact_grad).abs().sum() < 0.1 * exact_grad.abs().sum()
+
+
+def test_sampling_everything_is_exact() -> None:
+    exact = fsm(*pictures()).item()
+    assert fsm(*pictures(), samples=16).item() != pytest.approx(exact, rel=1e-6)
+    # Level 1 has 16 positions, level 2 has 4.
+    assert fsm(*pictures(), levels=2, samples=4).item() != pytest.approx(exact, rel=1e-6)
+    assert fsm(*pictures(), samples=64).item() == exact
+
+
+def test_autocast_leaves_it_exact(shared: Path) -> None:
+    student, teacher, hr = (x.float() for x in photographs(shared, 32))
+    for options in ({}, {"mode": "direct"}):
+        expected = gradient(lambda s, o=options: fsm(s, teacher, hr, **o), student)
+        with torch.autocast("cpu", torch.bfloat16):
+            value = gradient(lambda s, o=options: fsm(s, teacher, hr, **o), student)
+        assert all(torch.equal(a, b) for a, b in zip(value, expected, strict=True))
+
+
+def test_a_broken_student_shows_in_the_loss() -> None:
+    student, teacher, hr = pictures()
+    student[0, 1, 2, 3] = float("nan")
+    assert fsm(student, teacher, hr).isnan()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"mode": "high"}, "FSM mode is 'high': choose one of gt_similarity, low, direct, wave"),
+        ({"domain": "dct"}, "FSM domain is 'dct': choose one of wavelet, pixel"),
+        ({"norm": "l2"}, "FSM norm is 'l2': choose one of none, cosine"),
+        ({"samples": 0}, "FSM samples is 0: set it to 1 or more"),
+        ({"samples": -3}, "FSM samples is -3: set it to 1 or more"),
+        ({"levels": 0}, "levels is 0: set it to 1 or more"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(HkdsrError, match=told):
+        fsm(*pictures(), **options)
+
+
+def test_pictures_of_different_shapes_are_refused() -> None:
+    student, teacher, hr = pictures()
+    for wrong in ((student[..., :4], teacher, hr), (student, teacher[:1], hr), (student, teacher, hr[:, :1])):
+        with pytest.raises(HkdsrError, match=r"one shape, got \(.*: crop them alike"):
+            fsm(*wrong)
+
+
+# Run in a process of its own, whose memory only grows by what FSM takes.
+AT_FULL_SIZE = """
+import resource, sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from hkdsr.data import imresize
+from hkdsr.losses import fsm, haar
+
+torch.set_num_threads(1)
+paths = sorted(Path(sys.argv[1]).glob("*.webp"))[:16]
+crops = [np.asarray(Image.open(path).convert("RGB"))[:192, :192].copy() for path in paths]
+hr = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
+student, teacher = (imresize(imresize(hr, 1 / scale), scale) for scale in (4, 2))
+student.requires_grad_()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+loss = fsm(student, teacher, hr)
+loss.backward()
+extra = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+with torch.no_grad():
+    exact = 0.0
+    for s, t, g in list(zip(*(haar(x, 2) for x in (student, teacher, hr)), strict=True))[1:]:
+        for one_s, one_t, one_g in zip(s.flatten(2), t.flatten(2), g.flatten(2), strict=True):
+            count = one_g.shape[1]
+            total = sum(
+                float((one_s[:, p : p + 64].T @ one_g).sub_(one_t[:, p : p + 64].T @ one_g).abs_().sum())
+                for p in range(0, count, 64)
+            )
+            exact += total / count**2 / len(s)
+print(len(paths), extra / 1024, loss.item(), exact, float(student.grad.abs().sum()))
+"""
+
+
+def test_memory_and_value_at_full_size(shared: Path) -> None:
+    """Patch 192, batch 16: S and T alone would each have 16 GB of matrices at level 1."""
+    command = [sys.executable, "-c", AT_FULL_SIZE, str(shared / "val" / "DIV2K_valid_crop256")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    count, megabytes, value, exact, pull = map(float, done.stdout.split())
+    assert count == 16
+    assert megabytes < 600
+    assert value == pytest.approx(exact, rel=1e-5)
+    assert pull > 0

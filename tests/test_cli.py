@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -190,3 +191,33 @@ def test_the_recipe_of_a_finished_run_is_not_trained_again(tmp_path: Path, photo
     assert all(torch.equal(after[key], value) for key, value in before.items())
     log = (tmp_path / "out" / "log.jsonl").read_text().splitlines()
     assert len([line for line in log if '"losses"' in line]) == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real disk of 200 kB, already mounted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small disk takes root")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk(tmp_path: Path, small_disk: Path, network: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (280, 280, 3), dtype=np.uint8)
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(noise).save(tmp_path / "pictures" / "a.png")
+    source, target = tmp_path / "pictures" / "a.png", small_disk / "large.png"
+    refused("upscale", "-i", source, "-o", target, "-m", network, naming=r"cannot write .*large\.png .*: free space")
+    assert not list(small_disk.iterdir())
+    cache = ("--data.cache", str(small_disk))
+    refused(*train_arguments(tmp_path, *cache), naming="disk of .* free some space")
+    assert not [path for path in small_disk.rglob("*") if path.is_file() and path.stat().st_size]
+    wide = ("--student", "compact:features=64,convs=4", "--out", str(small_disk / "out"))
+    refused(*train_arguments(tmp_path, *wide), naming=r"cannot write .*last\.pt .*: free space")
+    assert not list(small_disk.rglob("*.part"))
+    assert not list(small_disk.rglob("*.pt"))

@@ -1,0 +1,49 @@
+"""How a teacher's exit heads should start: as bicubic plus a zero correction, or plainly. ``python -m benchmarks.exit_start``.
+
+Stage 1 for a few steps on scikit-image's photographs, then PSNR-Y of every exit on the training pictures: the default of
+``exits.start`` follows what this prints for each family.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import torch
+
+from hkdsr.choices import HeadStart
+from hkdsr.data.embedded import demo_files
+from hkdsr.data.sources import Pair
+from hkdsr.data.store import build_store
+from hkdsr.nets.load import load
+from hkdsr.recipe import ExitSettings, Training
+from hkdsr.training.stage1 import score_exits, teacher_with_exits
+
+STARTS: tuple[HeadStart, ...] = ("bicubic", "plain")
+
+
+def main() -> None:
+    """Print, for every teacher named and both starts, the exits' PSNR-Y after stage 1."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("teachers", nargs="+", help="checkpoints or shipped networks")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    training = Training(threads=arguments.threads, log_every=arguments.steps)
+    torch.set_num_threads(arguments.threads)
+    pairs = [Pair(name, path) for name, path in demo_files()[0].items()]
+    for name in arguments.teachers:
+        for start in STARTS:
+            with tempfile.TemporaryDirectory() as cache:
+                teacher = load(name)
+                store = build_store(pairs, teacher.scale, Path(cache), progress=False)
+                settings = ExitSettings(start=start, stage1_steps=arguments.steps)
+                together = teacher_with_exits(teacher, store, settings, training, 48, Path(cache))
+                print(
+                    f"{name}, start {start}, {arguments.steps} steps: {score_exits(together, store, torch.device('cpu')).sentence()}"
+                )
+
+
+if __name__ == "__main__":
+    main()

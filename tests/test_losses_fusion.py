@@ -13,7 +13,7 @@ from torch import Tensor
 from vectors import pictures, set_gate
 
 from hkdsr.errors import HkdsrError
-from hkdsr.losses import Fusion, Gate
+from hkdsr.losses import Fusion, Gate, by_sample
 
 JOINT = {"split": "joint", "pool": "global"}
 LOWEST, HIGHEST = 1 / (1 + math.e), math.e / (1 + math.e)
@@ -89,9 +89,13 @@ def test_derivatives_by_student_and_gate(options: dict[str, Any]) -> None:
     assert torch.autograd.gradcheck(loss, (student.requires_grad_(), *made.parameters()), fast_mode=True)
 
 
+@pytest.mark.parametrize("pixels", [1, 80, 1 << 13])
 @pytest.mark.parametrize("options", [options for options, *_ in VARIANTS], ids=str)
-def test_sample_by_sample_equals_the_whole_batch(options: dict[str, Any]) -> None:
-    """The loss takes its gradient one sample at a time; the definition takes the batch at once."""
+def test_sample_by_sample_equals_the_whole_batch(
+    options: dict[str, Any], pixels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss takes its gradient from one, two or all samples at a time; the definition takes the batch at once."""
+    monkeypatch.setattr(by_sample, "PIXELS_TOGETHER", pixels)
     student, teacher, hr = pictures(3, 6)
     student.requires_grad_()
     made = fusion(**options)

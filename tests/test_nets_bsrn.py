@@ -88,7 +88,9 @@ def test_published_networks_keep_the_colours_of_any_size(shared: Path, scale: in
     with torch.inference_mode():
         sr = published(shared, scale)(lr)
     assert sr.shape == (1, 3, scale * size[0], scale * size[1])
-    torch.testing.assert_close(sr.mean((-2, -1)), lr.mean((-2, -1)), atol=0.02, rtol=0)
+    # Of a single row, the convolutions see more zeros from beyond the picture than pixels.
+    tolerance = 0.05 if min(size) == 1 else 0.002
+    torch.testing.assert_close(sr.mean((-2, -1)), lr.mean((-2, -1)), atol=tolerance, rtol=0)
 
 
 def test_taps_are_the_block_outputs(shared: Path) -> None:

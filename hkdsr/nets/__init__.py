@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from hkdsr.nets.base import Network, Traced, parameter_count
+from hkdsr.nets.bsrn import BSRN
 from hkdsr.nets.compact import Compact
 from hkdsr.nets.edsr import EDSR
+from hkdsr.nets.hitsrf import HiTSRF
 from hkdsr.nets.hpinet import HPINet
 from hkdsr.nets.imdn import IMDN
 from hkdsr.nets.rcan import RCAN
@@ -13,7 +15,7 @@ from hkdsr.nets.smfanet import SMFANet
 from hkdsr.nets.swinir import SwinIR
 
 FAMILIES: dict[str, type[Network]] = {
-    kind.family: kind for kind in (Compact, EDSR, HPINet, IMDN, RCAN, RLFN, SMFANet, SwinIR)
+    kind.family: kind for kind in (BSRN, Compact, EDSR, HiTSRF, HPINet, IMDN, RCAN, RLFN, SMFANet, SwinIR)
 }
 
 __all__ = ["FAMILIES", "Network", "Traced", "parameter_count"]

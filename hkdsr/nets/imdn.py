@@ -11,26 +11,10 @@ from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
-from hkdsr.nets.layers import conv3x3, require_positive
+from hkdsr.nets.layers import SQUEEZE, ContrastAttention, conv3x3, require_positive
 
 SLOPE = 0.05
 DISTILLED = 4
-SQUEEZE = 16
-
-
-class ContrastAttention(nn.Module):
-    """CCA: scales each channel by what its contrast (standard deviation) and mean say; keeps the shape."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        squeezed = features // SQUEEZE
-        self.conv_du = nn.Sequential(
-            nn.Conv2d(features, squeezed, 1), nn.ReLU(inplace=True), nn.Conv2d(squeezed, features, 1), nn.Sigmoid()
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        deviation, mean = torch.std_mean(x, dim=(-2, -1), correction=0, keepdim=True)
-        return x * self.conv_du(deviation + mean)
 
 
 class MultiDistillation(nn.Module):

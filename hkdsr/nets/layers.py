@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,13 @@ from hkdsr.errors import HkdsrError
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 """Mean red, green and blue of the DIV2K training pictures, in [0, 1]."""
+
+SQUEEZE = 16
+"""How many times narrower than its input the hidden layer of ``ContrastAttention`` is."""
+
+POOL = 7
+POOL_STRIDE = 3
+SMALLEST = 2 * POOL + 1
 
 
 class MeanShift(nn.Module):
@@ -43,6 +50,56 @@ class Upsampler(nn.Sequential):
         factors = (2, 2) if scale == 4 else (scale,)
         stages = [(conv3x3(features, factor**2 * features), nn.PixelShuffle(factor)) for factor in factors]
         super().__init__(*(layer for stage in stages for layer in stage))
+
+
+class ContrastAttention(nn.Module):
+    """CCA: scales each channel by what its contrast (standard deviation) and mean say; keeps the shape.
+
+    Source: Hui et al., "Lightweight Image Super-Resolution with Information Multi-distillation Network", ACM MM 2019.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        squeezed = features // SQUEEZE
+        self.conv_du = nn.Sequential(
+            nn.Conv2d(features, squeezed, 1), nn.ReLU(inplace=True), nn.Conv2d(squeezed, features, 1), nn.Sigmoid()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        deviation, mean = torch.std_mean(x, dim=(-2, -1), correction=0, keepdim=True)
+        return x * self.conv_du(deviation + mean)
+
+
+class SpatialAttention(nn.Module):
+    """ESA: a gate per pixel and channel, seen through a strided, pooled bottleneck; keeps the shape.
+
+    ``convolution`` makes the two 3x3 ones, called as nn.Conv2d is. After the pooling there is a single one, as RLFN has
+    it; networks with more override ``refine``.
+
+    Source: Liu et al., "Residual Feature Aggregation Network for Image Super-Resolution", CVPR 2020.
+    """
+
+    def __init__(self, features: int, esa_channels: int, convolution: Callable[..., nn.Module] = nn.Conv2d) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, esa_channels, 1)
+        self.conv_f = nn.Conv2d(esa_channels, esa_channels, 1)
+        self.conv2 = convolution(esa_channels, esa_channels, 3, stride=2)
+        self.conv3 = convolution(esa_channels, esa_channels, 3, padding=1)
+        self.conv4 = nn.Conv2d(esa_channels, features, 1)
+
+    def refine(self, pooled: Tensor) -> Tensor:
+        """The pooled map (B, esa_channels, h', w') -> the same shape."""
+        return self.conv3(pooled)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, w = x.shape[-2:]
+        narrow = self.conv1(x)
+        # The stride and the pooling window need 15 pixels each way; smaller maps are continued by their last pixel.
+        missing = (0, max(SMALLEST - w, 0), 0, max(SMALLEST - h, 0))
+        wide = F.pad(narrow, missing, mode="replicate") if any(missing) else narrow
+        coarse = self.refine(F.max_pool2d(self.conv2(wide), POOL, POOL_STRIDE))
+        coarse = F.interpolate(coarse, size=(h, w), mode="bilinear", align_corners=False)
+        return x * torch.sigmoid(self.conv4(coarse + self.conv_f(narrow)))
 
 
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:

@@ -5,43 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import isqrt
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hkdsr.nets.base import Network
-from hkdsr.nets.layers import conv3x3, require_positive
+from hkdsr.nets.layers import SpatialAttention, conv3x3, require_positive
 
 SLOPE = 0.05
-POOL = 7
-POOL_STRIDE = 3
-SMALLEST = 2 * POOL + 1
-
-
-class SpatialAttention(nn.Module):
-    """ESA: a gate per pixel and channel, seen through a strided, pooled bottleneck; keeps the shape.
-
-    Source: Liu et al., "Residual Feature Aggregation Network for Image Super-Resolution", CVPR 2020, with a
-    single convolution after the pooling, as RLFN has it.
-    """
-
-    def __init__(self, features: int, esa_channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(features, esa_channels, 1)
-        self.conv_f = nn.Conv2d(esa_channels, esa_channels, 1)
-        self.conv2 = nn.Conv2d(esa_channels, esa_channels, 3, stride=2)
-        self.conv3 = conv3x3(esa_channels, esa_channels)
-        self.conv4 = nn.Conv2d(esa_channels, features, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h, w = x.shape[-2:]
-        narrow = self.conv1(x)
-        # The stride and the pooling window need 15 pixels each way; smaller maps are continued by their last pixel.
-        missing = (0, max(SMALLEST - w, 0), 0, max(SMALLEST - h, 0))
-        wide = F.pad(narrow, missing, mode="replicate") if any(missing) else narrow
-        coarse = self.conv3(F.max_pool2d(self.conv2(wide), POOL, POOL_STRIDE))
-        coarse = F.interpolate(coarse, size=(h, w), mode="bilinear", align_corners=False)
-        return x * torch.sigmoid(self.conv4(coarse + self.conv_f(narrow)))
 
 
 class ResidualLocalFeature(nn.Module):

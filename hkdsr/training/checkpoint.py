@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import torch
 
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
+from hkdsr.nets.checkpoint import TORN
 
+FILE = "last.pt"
 FORMAT = 1
 
 
@@ -51,8 +54,8 @@ def read_checkpoint(path: Path, fingerprint: dict[str, str]) -> Checkpoint | Non
         if content.pop("format") != FORMAT:
             raise KeyError("format")
         checkpoint = Checkpoint(**content)
-    except (RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
-        raise HkdsrError(f"{path} is damaged or from another version: delete its folder to start afresh") from error
+    except (*TORN, pickle.UnpicklingError) as error:
+        raise HkdsrError(f"{path} is damaged or from another version: delete it to start afresh") from error
     changed = sorted(
         key
         for key in fingerprint.keys() | checkpoint.fingerprint.keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from hkdsr.methods.base import Method
@@ -26,7 +27,9 @@ class Distiller(nn.Module):
         """LR (B, 3, p, p), HR (B, 3, scale*p, scale*p) in [0, 1], the teacher's pictures -> named loss terms."""
         pictures = self.pictures(lr)
         full = Pictures(pictures.final.float(), tuple(picture.float() for picture in pictures.exits))
-        return self.method.losses(self.heads, full, teacher, hr)
+        # Networks may run in bf16, but losses of nearly equal pictures would lose their digits in it.
+        with torch.autocast(lr.device.type, enabled=False):
+            return self.method.losses(self.heads, full, teacher, hr)
 
     def pictures(self, lr: Tensor) -> Pictures:
         """The student's final picture and exits."""

@@ -22,7 +22,7 @@ from hkdsr.data.crops import Batch, CropSampler, Prefetcher
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.exits import Pictures
 from hkdsr.recipe import Training
-from hkdsr.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from hkdsr.training.checkpoint import FILE, Checkpoint, read_checkpoint, write_checkpoint
 from hkdsr.training.ema import Ema
 from hkdsr.training.log import TrainingLog
 
@@ -30,6 +30,7 @@ STEP_STRIDE = 1 << 32  # keeps the random streams of neighbouring seeds apart
 
 TeacherPass = Callable[[Batch], Pictures | None]
 Validation = Callable[[nn.Module], float]
+OnBest = Callable[[nn.Module, int, float], object]
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,19 @@ class Fitted:
     best: float
 
 
+def no_teacher(batch: Batch) -> None:
+    """The teacher's pass where there is no teacher."""
+
+
 def fit(
     module: nn.Module,
     sampler: CropSampler,
     settings: Training,
     folder: Path,
     fingerprint: dict[str, str],
-    teacher: TeacherPass = lambda batch: None,
+    teacher: TeacherPass = no_teacher,
     validate: Validation | None = None,
-    on_best: Callable[[nn.Module, int, float], None] = lambda module, step, score: None,
+    on_best: OnBest = lambda module, step, score: None,
     label: str = "training",
 ) -> Fitted:
     """Train ``module`` for ``settings.steps``; go on from ``folder/last.pt`` if it is there.
@@ -67,15 +72,13 @@ def fit(
         HkdsrError: the loss is no longer finite, the disk is full, or ``folder`` was begun with other settings.
     """
     device = pick_device(settings.device)
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
     module = module.to(device).train()
     module = module.to(memory_format=torch.channels_last)
     average = Ema(module, settings.ema)
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(parameters, settings.lr, settings.betas, foreach=True)
     step, seconds, best = 0, 0.0, float("-inf")
-    found = read_checkpoint(folder / "last.pt", fingerprint)
+    found = read_checkpoint(folder / FILE, fingerprint)
     if found is not None:
         module.load_state_dict(found.model)
         average.module.load_state_dict(found.average)
@@ -84,7 +87,7 @@ def fit(
 
     def save() -> None:
         state = (module.state_dict(), average.module.state_dict(), optimiser.state_dict())
-        write_checkpoint(folder / "last.pt", Checkpoint(step, seconds, fingerprint, best, *state))
+        write_checkpoint(folder / FILE, Checkpoint(step, seconds, fingerprint, best, *state))
 
     log = TrainingLog(folder, step, settings.tensorboard)
     bar = tqdm(total=settings.steps, initial=step, desc=label, unit="step", disable=None)
@@ -99,17 +102,20 @@ def fit(
             step += 1
             seconds += time.perf_counter() - begun
             bar.update()
-            if step % settings.log_every == 0 or step == settings.steps:
-                values = _checked(terms, step)
+            every = (settings.log_every, settings.validate_every, settings.save_every)
+            logs, validates, saves = (step % interval == 0 or step == settings.steps for interval in every)
+            # Before saving too, lest lost weights replace good ones.
+            values = _checked(terms, step) if logs or saves else {}
+            if logs:
                 log.terms(step, seconds, learning_rate(settings, step - 1), values)
                 bar.set_postfix({name: f"{value:.4f}" for name, value in values.items()}, refresh=False)
-            if validate and (step % settings.validate_every == 0 or step == settings.steps):
+            if validate and validates:
                 score = validate(average.module)
                 log.validation(step, seconds, score)
                 if score > best:
                     best = score
                     on_best(average.module, step, score)
-            if step % settings.save_every == 0 or step == settings.steps:
+            if saves:
                 save()
     return Fitted(average.module, step, seconds, best)
 
@@ -174,5 +180,5 @@ def _checked(terms: dict[str, Tensor], step: int) -> dict[str, float]:
     values = {name: float(value) for name, value in terms.items()}
     for name, value in values.items():
         if value != value or value in (float("inf"), float("-inf")):
-            raise HkdsrError(f"the loss term '{name}' is {value} at step {step}: lower training.lr or check the recipe")
+            raise HkdsrError(f"the loss term '{name}' is {value} at step {step}: lower the learning rate")
     return values

@@ -20,13 +20,14 @@ class TrainingLog:
         path = folder / FILE
         kept = [line for line in read_log(folder) if line["step"] <= step]
         write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-        self._file = path.open("a", encoding="utf-8")
+        # Unbuffered: a line that the disk has no room for must not be tried again on closing.
+        self._file = path.open("ab", buffering=0)
         self._board: Any = _board(folder, step) if tensorboard else None
 
     def terms(self, step: int, seconds: float, rate: float, values: dict[str, float]) -> None:
         """Loss terms of one step; the ratio of each to the pixel term shows how the weights balance."""
-        pixel = values.get("pixel") or 1.0
-        ratios = {name: value / pixel for name, value in values.items() if name != "pixel"}
+        pixel = values.get("pixel")
+        ratios = {name: value / pixel for name, value in values.items() if name != "pixel"} if pixel else {}
         self._write({"step": step, "seconds": seconds, "lr": rate, "losses": values, "to_pixel": ratios})
         if self._board:
             for name, value in values.items():
@@ -49,9 +50,10 @@ class TrainingLog:
             self._board.close()
 
     def _write(self, line: dict[str, Any]) -> None:
+        left = f"{json.dumps(line)}\n".encode()
         try:
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
+            while left:
+                left = left[self._file.write(left) :]
         except OSError as error:
             raise HkdsrError(f"cannot write {self._file.name} ({error.strerror}): free space on its disk") from error
 

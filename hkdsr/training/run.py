@@ -22,8 +22,9 @@ from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, NetworkWithExits, exit_taps
 from hkdsr.nets.load import build, digest, load, save
 from hkdsr.recipe import DistillRecipe, ExitSettings, TrainRecipe
+from hkdsr.training.checkpoint import FILE, read_checkpoint
 from hkdsr.training.distiller import Distiller
-from hkdsr.training.fit import TeacherPass, fit, pick_device
+from hkdsr.training.fit import TeacherPass, fit, no_teacher, pick_device
 from hkdsr.training.stage1 import check_exits, score_exits, teacher_with_exits
 from hkdsr.training.teacher import teacher_pictures
 from hkdsr.training.validate import validation
@@ -52,10 +53,8 @@ def train(recipe: TrainRecipe, say: Say = lambda text: None) -> TrainingResult:
 
     ``say`` receives what a user should read. Raises HkdsrError for every mistake a user can mend.
     """
-    torch.manual_seed(recipe.training.seed)
-    student = build(recipe.student, recipe.scale)
-    store = _store(recipe, say)
-    return _fit_student(recipe, student, None, Plain(), store, None, lambda batch: None, {})
+    module = Distiller(_student(recipe), None, Plain())
+    return _StudentTraining(recipe, module, _store(recipe, say), {}).run(no_teacher, None)
 
 
 def distill(recipe: DistillRecipe, say: Say = lambda text: None) -> TrainingResult:
@@ -68,23 +67,23 @@ def distill(recipe: DistillRecipe, say: Say = lambda text: None) -> TrainingResu
     """
     if not recipe.teacher:
         raise HkdsrError("no teacher is given: set teacher to a checkpoint or a shipped network")
-    teacher = load(recipe.teacher)
+    teacher = load(recipe.teacher).requires_grad_(False)
     if teacher.scale != recipe.scale:
         raise HkdsrError(f"the teacher {recipe.teacher} is a x{teacher.scale} network: set scale to {teacher.scale}")
-    torch.manual_seed(recipe.training.seed)
-    student = build(recipe.student, recipe.scale)
+    student = _student(recipe)
     method = recipe.method.resolved(recipe.scale)
     exits = _student_exits(student, teacher, recipe.exits) if method.uses_exits else None
+    # Made before stage 1 draws its random numbers, which a resumed run does not draw again.
+    module = Distiller(student, exits, method)
     store = _store(recipe, say)
+    origin = {"teacher": str(recipe.teacher), "teacher_sha256": digest(teacher.state_dict())}
+    training = _StudentTraining(recipe, module, store, origin)
+    if not method.uses_teacher:
+        return training.run(no_teacher, None)
     cache = recipe.data.cache or default_cache()
     device = pick_device(recipe.training.device)
-    teacher_pass: TeacherPass = lambda batch: None  # noqa: E731
-    derived: DerivedStore | None = None
-    if method.uses_teacher:
-        together = _taught(recipe, teacher, method, store, cache, device, say)
-        teacher_pass, derived = teacher_pictures(together, store, cache, recipe.exits.pictures, device)
-    origin = {"teacher": str(recipe.teacher), "teacher_sha256": digest(teacher.state_dict())}
-    return _fit_student(recipe, student, exits, method, store, derived, teacher_pass, origin)
+    together = _taught(recipe, teacher, method, store, cache, device, say)
+    return training.run(*teacher_pictures(together, store, cache, recipe.exits.pictures, device))
 
 
 def _taught(
@@ -105,6 +104,19 @@ def _taught(
     return together
 
 
+def _student(recipe: TrainRecipe | DistillRecipe) -> Network:
+    if recipe.training.threads is not None:
+        torch.set_num_threads(recipe.training.threads)
+    torch.manual_seed(recipe.training.seed)
+    student = build(recipe.student, recipe.scale)
+    if student.family == "foreign":
+        raise HkdsrError(
+            f"the student {recipe.student} is of no family here, so it cannot be trained: set student to "
+            "family:setting=value,... or to a checkpoint of such a family"
+        )
+    return student
+
+
 def _student_exits(student: Network, teacher: Network, settings: ExitSettings) -> Exits:
     if len(settings.student) != len(settings.teacher):
         raise HkdsrError(
@@ -123,38 +135,46 @@ def _store(recipe: TrainRecipe | DistillRecipe, say: Say) -> PictureStore:
     return store
 
 
-def _fit_student(
-    recipe: TrainRecipe | DistillRecipe,
-    student: Network,
-    exits: Exits | None,
-    method: Method,
-    store: PictureStore,
-    derived: DerivedStore | None,
-    teacher_pass: TeacherPass,
-    origin: dict[str, str],
-) -> TrainingResult:
-    sampler = CropSampler(store, recipe.data.patch, recipe.training.batch, recipe.training.seed, derived)
-    settings = {key: value for key, value in flat_settings(recipe).items() if key not in FREE_ON_RESUME}
-    fingerprint = {**settings, **origin, "data": store.key}
-    metadata = {"recipe": json.dumps(settings), "data_sha256": store.key, **origin}
+class _StudentTraining:
+    """The student's training: made before stage 1, so that mistakes are found before any time is spent."""
 
-    def write(module: nn.Module, name: str, facts: dict[str, Any]) -> Path:
+    def __init__(
+        self, recipe: TrainRecipe | DistillRecipe, module: Distiller, store: PictureStore, origin: dict[str, str]
+    ) -> None:
+        self._recipe, self._module, self._store = recipe, module, store
+        settings = {key: value for key, value in flat_settings(recipe).items() if key not in FREE_ON_RESUME}
+        self._fingerprint = {**settings, **origin, "data": store.key}
+        self._metadata = {"recipe": json.dumps(settings), "data_sha256": store.key, **origin}
+        data = recipe.data
+        self._validate = validation(data.val, recipe.scale, data.val_pictures) if data.val else None
+        self._sampler(None)
+        read_checkpoint(recipe.out / FILE, self._fingerprint)
+
+    def run(self, teacher: TeacherPass, derived: DerivedStore | None) -> TrainingResult:
+        """Train to the end; ``derived`` holds the pictures that ``teacher`` takes from the batch, if it does."""
+        recipe = self._recipe
+        fitted = fit(
+            self._module,
+            self._sampler(derived),
+            recipe.training,
+            recipe.out,
+            self._fingerprint,
+            teacher,
+            self._validate,
+            lambda module, step, score: self._write(module, BEST_FILE, {"step": step, "val_psnr_y": score}),
+            label=recipe.out.name,
+        )
+        facts = {"step": fitted.steps, "seconds": round(fitted.seconds)}
+        weights = self._write(fitted.average, WEIGHTS_FILE, facts)
+        assert isinstance(fitted.average, Distiller)
+        return TrainingResult(fitted.average.student.cpu().eval(), weights, fitted.steps, fitted.seconds)
+
+    def _sampler(self, derived: DerivedStore | None) -> CropSampler:
+        recipe = self._recipe
+        return CropSampler(self._store, recipe.data.patch, recipe.training.batch, recipe.training.seed, derived)
+
+    def _write(self, module: nn.Module, name: str, facts: dict[str, Any]) -> Path:
         assert isinstance(module, Distiller)
-        path = recipe.out / name
-        save(module.student, path, {**metadata, **{key: str(value) for key, value in facts.items()}})
+        path = self._recipe.out / name
+        save(module.student, path, {**self._metadata, **{key: str(value) for key, value in facts.items()}})
         return path
-
-    fitted = fit(
-        Distiller(student, exits, method),
-        sampler,
-        recipe.training,
-        recipe.out,
-        fingerprint,
-        teacher_pass,
-        validation(recipe.data.val, recipe.scale, recipe.data.val_pictures) if recipe.data.val else None,
-        lambda module, step, score: write(module, BEST_FILE, {"step": step, "val_psnr_y": score}) and None,
-        label=recipe.out.name,
-    )
-    weights = write(fitted.average, WEIGHTS_FILE, {"step": fitted.steps, "seconds": round(fitted.seconds)})
-    assert isinstance(fitted.average, Distiller)
-    return TrainingResult(fitted.average.student.cpu().eval(), weights, fitted.steps, fitted.seconds)

@@ -25,7 +25,8 @@ from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, NetworkWithExits, Pictures
 from hkdsr.nets.load import digest
 from hkdsr.recipe import ExitSettings, Training
-from hkdsr.training.fit import fit
+from hkdsr.training.checkpoint import FILE
+from hkdsr.training.fit import fit, pick_device
 
 CHECKED_PICTURES = 12
 CHECKED_SIDE = 96  # LR pixels: enough to score an exit, small enough to do so in seconds
@@ -76,6 +77,7 @@ def teacher_with_exits(
 
     Raises HkdsrError for depths or kinds that do not suit the teacher.
     """
+    torch.manual_seed(training.seed)
     exits = Exits(teacher, settings.teacher, _stage1_kind(settings), settings.tail, settings.start)
     together = NetworkWithExits(teacher, exits).eval().requires_grad_(False)
     train_all = settings.stage1_trainable == "all"
@@ -86,6 +88,7 @@ def teacher_with_exits(
     finished = folder / "heads.safetensors"
     trained = together if train_all else exits
     if not finished.exists():
+        together.to(pick_device(training.device))
         trained.requires_grad_(True)
         module = ExitTraining(together, train_all, settings.stage1_include_final)
         sampler = CropSampler(store, patch, settings.stage1_batch, training.seed)
@@ -97,12 +100,14 @@ def teacher_with_exits(
         if train_all:
             state = {k.replace("trunk.", "network.", 1): v for k, v in state.items()}
         write_atomically(finished, to_safetensors({k: v.cpu().contiguous() for k, v in state.items()}))
-        (folder / "last.pt").unlink()
+        (folder / FILE).unlink(missing_ok=True)
     trained.load_state_dict(load_file(finished))
-    return together.cpu().eval().requires_grad_(False)
+    # As a run that finds the heads has them: another memory layout would round its pictures otherwise.
+    return together.cpu().eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
 
 
 def _stage1(settings: ExitSettings, training: Training) -> Training:
+    # All that shapes the heads is set here or is part of their key: another recipe for the student finds them again.
     steps = settings.stage1_steps
     return dataclasses.replace(
         training,
@@ -111,7 +116,8 @@ def _stage1(settings: ExitSettings, training: Training) -> Training:
         batch=settings.stage1_batch,
         accumulate=1,
         milestones=(0.6, 0.9),
-        ema=min(training.ema, 1 - 10 / max(steps, 20)),
+        gamma=0.5,
+        ema=min(0.999, 1 - 10 / max(steps, 20)),
         save_every=100,
         tensorboard=False,
     )

@@ -15,12 +15,13 @@ from tqdm import tqdm
 from hkdsr.choices import TeacherPictures
 from hkdsr.data.crops import Batch
 from hkdsr.data.store import DerivedStore, PictureStore
+from hkdsr.errors import HkdsrError
 from hkdsr.nets.exits import NetworkWithExits, Pictures
 from hkdsr.nets.load import digest
 from hkdsr.training.fit import TeacherPass
 from hkdsr.training.stage1 import infer
 
-HEADROOM = 1.5  # "auto" caches only where the disk has this many times the space needed
+HEADROOM = 1.5  # "auto" caches only where the disk has this many times the space still needed
 
 
 def teacher_pictures(
@@ -33,19 +34,32 @@ def teacher_pictures(
 
     Raises HkdsrError if the disk is too full for ``cached``.
     """
-    planes = len(teacher.exits.taps) + 1
-    if choice == "auto":
-        cache.mkdir(parents=True, exist_ok=True)
-        fits = shutil.disk_usage(cache).free > HEADROOM * planes * store.offsets[-1]
-        choice = "cached" if fits else "live"
-    if choice == "live":
+    derived = None if choice == "live" else _opened(teacher, store, cache, choice)
+    if derived is None:
         return live(teacher.to(device)), None
-    key = f"{digest(teacher.state_dict())} taps {teacher.exits.taps}"
-    derived = DerivedStore(cache, store, key, planes)
     missing = derived.missing
     for index in tqdm(missing, desc="teacher's pictures", unit="picture", disable=None if missing else True):
         derived.put(index, infer(teacher, store.lr(index), device))
     return cached, derived
+
+
+def _opened(
+    teacher: NetworkWithExits, store: PictureStore, cache: Path, choice: TeacherPictures
+) -> DerivedStore | None:
+    """The store to fill; for ``auto`` None where the disk lacks the space for what is still to come.
+
+    What is stored already takes no more of it, so a resumed run chooses as it did when the disk was emptier.
+    """
+    key = f"{digest(teacher.state_dict())} taps {teacher.exits.taps}"
+    try:
+        derived = DerivedStore(cache, store, key, len(teacher.exits.taps) + 1)
+    except HkdsrError:
+        if choice == "cached":
+            raise
+        return None
+    to_come = derived.planes * sum(store.offsets[index + 1] - store.offsets[index] for index in derived.missing)
+    scarce = shutil.disk_usage(cache).free < HEADROOM * to_come
+    return None if choice == "auto" and scarce else derived
 
 
 def live(teacher: NetworkWithExits) -> TeacherPass:

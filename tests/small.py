@@ -1,0 +1,24 @@
+"""A small network of every family, four blocks deep, for tests that run them all."""
+
+from __future__ import annotations
+
+from hkdsr.nets import Network
+from hkdsr.nets.load import build
+
+SMALL = {
+    "bsrn": "bsrn:features=16,blocks=4",
+    "compact": "compact:features=8,convs=4",
+    "edsr": "edsr:features=8,blocks=4,res_scale=0.5",
+    "hitsrf": "hitsrf:features=32,groups=4,blocks=2,heads=2,mlp_dim=16",
+    "hpinet": "hpinet:dim=8,blocks=4,layers=1,qk_dim=4,mlp_dim=8",
+    "imdn": "imdn:features=16,blocks=4",
+    "rcan": "rcan:groups=4,blocks=1,features=8,reduction=4",
+    "rlfn": "rlfn:features=8,blocks=4,esa_channels=4",
+    "smfanet": "smfanet:dim=8,blocks=4,ffn_scale=1.5",
+    "swinir": "swinir:features=8,groups=4,blocks=2,heads=2,upsampler=pixelshuffledirect",
+}
+
+
+def small(family: str, scale: int = 2) -> Network:
+    """In eval mode, with fresh weights."""
+    return build(SMALL[family], scale).eval()

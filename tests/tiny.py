@@ -1,0 +1,83 @@
+"""Trainings that take a second: small photographs, a small teacher, and recipes over them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from hkdsr.data import rgb
+from hkdsr.data.embedded import demo_files
+from hkdsr.data.sources import find_pairs
+from hkdsr.data.store import PictureStore, build_store
+from hkdsr.methods import Method, Plain
+from hkdsr.nets.load import build, save
+from hkdsr.recipe import Data, DistillRecipe, ExitSettings, Training
+
+STUDENT = "compact:features=4,convs=4"
+TEACHER = "edsr:features=6,blocks=4"
+
+
+class Killed(BaseException):
+    """Stands for a kill in the middle of a run."""
+
+
+def photographs(folder: Path, count: int = 3, height: int = 56, width: int = 66) -> Path:
+    """A folder with ``count`` cuts of real photographs."""
+    folder.mkdir(parents=True)
+    sources = [rgb(path) for path in demo_files()[0].values()]
+    for index in range(count):
+        top, left = 90 + 6 * index, 120 + 8 * index
+        cut = sources[index % len(sources)][top : top + height, left : left + width]
+        Image.fromarray(cut).save(folder / f"{index:02}.png")
+    return folder
+
+
+def store(folder: Path, scale: int = 2, count: int = 3, height: int = 56, width: int = 66) -> PictureStore:
+    """A store of such photographs."""
+    pictures = photographs(folder / "pictures", count, height, width)
+    return build_store(find_pairs(pictures, scale), scale, folder / "cache", workers=1)
+
+
+def teacher(path: Path, description: str = TEACHER, scale: int = 2) -> Path:
+    """A teacher's file, always the same."""
+    torch.manual_seed(1)
+    save(build(description, scale), path)
+    return path
+
+
+def recipe(folder: Path, method: Method | None = None, **training: Any) -> DistillRecipe:
+    """A recipe of 12 steps over files in ``folder``, which are made if they are not there."""
+    if not (folder / "pictures").exists():
+        photographs(folder / "pictures")
+    if not (folder / "teacher.safetensors").exists():
+        teacher(folder / "teacher.safetensors")
+    settings = Training(steps=12, batch=3, lr=1e-3, ema=0.9, log_every=1, save_every=5, device="cpu", seed=3)
+    return DistillRecipe(
+        teacher=str(folder / "teacher.safetensors"),
+        student=STUDENT,
+        out=folder / "out",
+        data=Data(train=(folder / "pictures",), patch=12, cache=folder / "cache"),
+        training=dataclasses.replace(settings, **training),
+        exits=ExitSettings(stage1_steps=12, stage1_batch=3, allow_weak=True),
+        method=method or Plain(),
+    )
+
+
+def state(out: Path) -> dict[str, Any]:
+    """What ``last.pt`` holds."""
+    return torch.load(out / "last.pt", weights_only=True)
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Whether two states are equal to the last bit."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
+    return a == b

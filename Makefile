@@ -8,8 +8,10 @@ RUN := $(VENV)/bin/python
 demo: $(VENV)/installed
 	$(RUN) -m hkdsr.demo
 
+# One process a core, each with one thread: small networks gain little from more.
+test: export OMP_NUM_THREADS = 1
 test: check
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n auto
 
 check: $(VENV)/installed
 	$(RUN) -m ruff check .

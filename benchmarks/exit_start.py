@@ -1,7 +1,7 @@
-"""How a teacher's exit heads should start: as bicubic plus a zero correction, or plainly. ``python -m benchmarks.exit_start``.
+"""How a teacher's exit heads should start: as bicubic plus a zero correction, or plainly.
 
-Stage 1 for a few steps on scikit-image's photographs, then PSNR-Y of every exit on the training pictures: the default of
-``exits.start`` follows what this prints for each family.
+``python -m benchmarks.exit_start TEACHER ...`` runs stage 1 for a few steps on scikit-image's photographs and prints the
+PSNR-Y of every exit on them: the default of ``exits.start`` follows from it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How a teacher's exit heads should start: as bicubic plus a zero correction, or plainly.
 
-``python -m benchmarks.exit_start TEACHER ...`` runs stage 1 for a few steps on scikit-image's photographs and prints the
-PSNR-Y of every exit on them: the default of ``exits.start`` follows from it.
+``python -m benchmarks.exit_start TEACHER ...`` runs stage 1 for a few steps on scikit-image's photographs and prints
+the PSNR-Y of every exit on them: the default of ``exits.start`` follows from it.
 """
 
 from __future__ import annotations
@@ -40,9 +40,8 @@ def main() -> None:
                 store = build_store(pairs, teacher.scale, Path(cache), progress=False)
                 settings = ExitSettings(start=start, stage1_steps=arguments.steps)
                 together = teacher_with_exits(teacher, store, settings, training, 48, Path(cache))
-                print(
-                    f"{name}, start {start}, {arguments.steps} steps: {score_exits(together, store, torch.device('cpu')).sentence()}"
-                )
+                scores = score_exits(together, store, torch.device("cpu"))
+                print(f"{name}, start {start}, {arguments.steps} steps: {scores.sentence()}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,14 @@
-"""A small network of every family, four blocks deep, for tests that run them all."""
+"""A small network of every family, four blocks deep, and what tests of their files need."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from hkdsr.errors import HkdsrError
 from hkdsr.nets import Network
 from hkdsr.nets.load import build
 
@@ -22,3 +29,20 @@ SMALL = {
 def small(family: str, scale: int = 2) -> Network:
     """In eval mode, with fresh weights."""
     return build(SMALL[family], scale).eval()
+
+
+def pth(folder: Path, content: object) -> Path:
+    """A file ``net.pth`` with this content."""
+    file = folder / "net.pth"
+    torch.save(content, file)
+    return file
+
+
+def refusal(action: Callable[[], object]) -> str:
+    """What the user is told, which is one sentence with a remedy."""
+    with pytest.raises(HkdsrError) as caught:
+        action()
+    message = str(caught.value)
+    assert "\n" not in message
+    assert ": " in message or "; " in message  # the remedy
+    return message

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from definition import gradient, naive, noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor

@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 import json
-import pickle
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
-from small import SMALL, small
+from small import SMALL, pth, refusal, small
 from torch import Tensor
 
-from hkdsr.errors import HkdsrError
 from hkdsr.nets import FAMILIES, parameter_count
 from hkdsr.nets.foreign import Foreign
 from hkdsr.nets.load import WEIGHTS, build, digest, load, save
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")
-
-
-def pth(folder: Path, content: object) -> Path:
-    file = folder / "net.pth"
-    torch.save(content, file)
-    return file
-
-
-def refusal(action: Callable[[], object]) -> str:
-    with pytest.raises(HkdsrError) as caught:
-        action()
-    message = str(caught.value)
-    assert "\n" not in message
-    assert ": " in message or "; " in message  # the remedy
-    return message
 
 
 def test_every_family_is_tried() -> None:
@@ -198,98 +178,6 @@ def test_a_file_of_any_shapes_loads_or_is_refused_in_one_sentence(family: str, t
             same = value is not None and value.shape == state[name].shape
             if not (same or name.endswith("attn_mask")):
                 assert "net.pth" in refusal(lambda changed=changed: load(pth(tmp_path, changed)))
-
-
-def test_settings_of_another_network_are_refused(tmp_path: Path) -> None:
-    file = tmp_path / "net.safetensors"
-    cases = {
-        ("imdn", '{"scale": 2, "features": 16, "blocks": 2}'): "does not match the network imdn: missing ",
-        ("compact", '{"scale": 2, "features": "four"}'): "compact's setting 'features' is 'four'",
-        ("compact", '{"features": 4, "convs": 2}'): "compact has no scale",
-        ("compact", '{"scale": 5, "features": 4, "convs": 2}'): "scale is 5: set it to 2, 3 or 4",
-        ("vdsr", '{"scale": 2}'): "network family 'vdsr' is unknown",
-        ("compact", "not json"): "cannot be read: copy it again",
-        ("compact", "[2, 4]"): "cannot be read: copy it again",
-    }
-    for (family, told), expected in cases.items():
-        save_file(small("compact").state_dict(), file, {"family": family, "settings": told})
-        message = refusal(lambda: load(file))
-        assert str(file) in message
-        assert expected in message
-
-
-@pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
-def test_torn_empty_and_missing_files_are_told(name: str, tmp_path: Path) -> None:
-    file = tmp_path / name
-    assert f"there is no checkpoint {file}" in refusal(lambda: load(file))
-    file.mkdir()
-    assert f"there is no checkpoint {file}" in refusal(lambda: load(file))
-    file.rmdir()
-    if name == "net.pth":
-        torch.save(small("compact").state_dict(), file)
-    else:
-        save(small("compact"), file)
-    whole = file.read_bytes()
-    for content in (b"", whole[:7], whole[: len(whole) // 2], whole[:-9], b"<html>not found</html>", bytes(100)):
-        file.write_bytes(content)
-        message = refusal(lambda: load(file))
-        assert str(file) in message
-        assert "readable" in message or "is damaged" in message
-    assert "or a shipped network (" in refusal(lambda: load("no_such_network"))
-
-
-@settings(deadline=None, max_examples=150)
-@given(data=st.data(), legacy=st.booleans())
-def test_damaged_files_never_end_in_a_traceback(
-    data: st.DataObject, legacy: bool, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    file = tmp_path_factory.getbasetemp() / f"damaged_{legacy}.pth"
-    torch.save(small("compact").state_dict(), file, _use_new_zipfile_serialization=not legacy)
-    content = bytearray(file.read_bytes())
-    start = data.draw(st.integers(2, len(content) - 1))
-    content[start : start + 8] = data.draw(st.binary(max_size=8))
-    file.write_bytes(content)
-    message = ""
-    try:
-        load(file)
-    except HkdsrError as error:
-        message = str(error)
-    assert "\n" not in message
-
-
-class Harmful:
-    """Unpickling it writes a file."""
-
-    def __init__(self, trace: Path) -> None:
-        self.trace = trace
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return exec, (f"open({str(self.trace)!r}, 'w').close()",)
-
-
-def test_a_pickle_that_would_run_code_does_not(tmp_path: Path) -> None:
-    trace, file = tmp_path / "trace", tmp_path / "net.pth"
-    harmful = {"params": small("compact").state_dict(), "extra": Harmful(trace)}
-    for legacy in (False, True):
-        torch.save(harmful, file, _use_new_zipfile_serialization=not legacy)
-        assert "would run code" in refusal(lambda: load(file))
-    file.write_bytes(pickle.dumps(Harmful(trace), protocol=2))
-    assert str(file) in refusal(lambda: load(file))
-    assert not trace.exists()
-    pickle.loads(pickle.dumps(Harmful(trace), protocol=2))
-    assert trace.exists()  # the pickle is what it is said to be
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        *({}, [], 3, torch.ones(3)),
-        *({"epoch": 3}, {"params": {}}, {0: torch.ones(1)}, {"a": {"b": torch.ones(1)}}),
-        {**small("compact").state_dict(), "two\nlines": torch.ones(1)},
-    ],
-)
-def test_a_file_without_a_state_dict_is_told(content: object, tmp_path: Path) -> None:
-    assert "net.pth holds no state dict: give a checkpoint" in refusal(lambda: load(pth(tmp_path, content)))
 
 
 def test_a_file_of_an_unknown_network_is_told(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 
 def start(folder: Path, out: Path, cache: Path) -> subprocess.Popen[bytes]:
-    """The real command: HKDSR with stage 1, cached teacher's pictures and 150 steps."""
+    """The real command: HKDSR with stage 1, cached teacher's pictures and 90 steps."""
     flags = {
         "--teacher": folder / "teacher.safetensors",
         "--student": tiny.STUDENT,
@@ -85,14 +85,14 @@ def start(folder: Path, out: Path, cache: Path) -> subprocess.Popen[bytes]:
         "--data.train": folder / "pictures",
         "--data.patch": 12,
         "--data.cache": cache,
-        "--training.steps": 150,
+        "--training.steps": 90,
         "--training.batch": 3,
         "--training.ema": 0.9,
         "--training.save-every": 7,
         "--training.log-every": 1,
         "--training.threads": 1,
         "--training.device": "cpu",
-        "--exits.stage1-steps": 250,
+        "--exits.stage1-steps": 130,
         "--exits.stage1-batch": 2,
         "--method.fsm-samples": 20,
     }
@@ -125,10 +125,10 @@ def test_a_run_killed_in_every_stage_ends_as_one_never_killed(tmp_path: Path) ->
     assert not any(cache.glob("exits-*/heads.safetensors"))
     kill_once(start(tmp_path, *cut), lambda: any(log.stat().st_size > 20 for log in cache.glob("derived-*/*.log")))
     assert not (out / "log.jsonl").exists()
-    for low, high in ((1, 6), (50, 80), (100, 130)):
+    for low, high in ((1, 6), (30, 45), (60, 75)):
         goal = moments.randint(low, high)
         kill_once(start(tmp_path, *cut), lambda goal=goal: len(read_log(out)) >= goal)
-    assert 98 <= tiny.state(out)["step"] < 150
+    assert 56 <= tiny.state(out)["step"] < 90
     finish(start(tmp_path, *cut))
 
     (heads,), (heads_cut,) = (list(folder.glob("exits-*/heads.safetensors")) for _, folder in (whole, cut))
@@ -140,7 +140,7 @@ def test_a_run_killed_in_every_stage_ends_as_one_never_killed(tmp_path: Path) ->
     for part in ("step", "fingerprint", "best", "model", "average", "optimiser"):
         assert tiny.equal(state[part], state_cut[part]), part
     assert losses(whole[0]) == losses(out)
-    assert len(losses(out)) == 150
+    assert len(losses(out)) == 90
     with (
         safe_open(whole[0] / "student.safetensors", "pt") as weights,
         safe_open(out / "student.safetensors", "pt") as weights_cut,

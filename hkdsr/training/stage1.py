@@ -16,13 +16,12 @@ from torch import Tensor, nn
 
 from hkdsr.choices import HeadKind
 from hkdsr.data.crops import CropSampler
-from hkdsr.data.resize import imresize
 from hkdsr.data.store import PictureStore
 from hkdsr.errors import HkdsrError
 from hkdsr.evaluate.metrics import psnr_y
 from hkdsr.files import write_atomically
 from hkdsr.nets.base import Network
-from hkdsr.nets.exits import Exits, NetworkWithExits, Pictures
+from hkdsr.nets.exits import Exits, NetworkWithExits, Pictures, enlarge
 from hkdsr.nets.load import digest
 from hkdsr.recipe import ExitSettings, Training
 from hkdsr.training.checkpoint import FILE
@@ -132,7 +131,9 @@ def score_exits(teacher: NetworkWithExits, store: PictureStore, device: torch.de
         top, left = (max(size - CHECKED_SIDE, 0) // 2 for size in lr.shape[:2])
         lr = lr[top : top + CHECKED_SIDE, left : left + CHECKED_SIDE]
         hr = hr[scale * top :, scale * left :][: scale * lr.shape[0], : scale * lr.shape[1]]
-        rows.append([psnr_y(p, hr, scale) for p in (imresize(lr, float(scale)), *infer(teacher, lr, device))])
+        # Rounded once, as the exits are, so that an exit which has learnt nothing scores exactly as much.
+        bicubic = to_uint8(enlarge(to_batch(lr, device), scale))
+        rows.append([psnr_y(p, hr, scale) for p in (bicubic, *infer(teacher, lr, device))])
     bicubic, *exits, final = np.mean(rows, axis=0).tolist()
     return ExitScores(bicubic, tuple(exits), final)
 
@@ -150,9 +151,13 @@ def check_exits(scores: ExitScores, allow_weak: bool) -> None:
 @torch.inference_mode()
 def infer(teacher: NetworkWithExits, lr: np.ndarray, device: torch.device) -> list[np.ndarray]:
     """uint8 LR (h, w, 3) -> uint8 pictures of every exit and, last, the final output."""
-    x = torch.from_numpy(lr.copy()).permute(2, 0, 1)[None].to(device).float().div_(255)
-    pictures = teacher.to(device)(x)
+    pictures = teacher.to(device)(to_batch(lr, device))
     return [to_uint8(picture) for picture in (*pictures.exits, pictures.final)]
+
+
+def to_batch(picture: np.ndarray, device: torch.device) -> Tensor:
+    """uint8 (h, w, 3) -> (1, 3, h, w) in [0, 1]."""
+    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].to(device).float().div_(255)
 
 
 def to_uint8(picture: Tensor) -> np.ndarray:

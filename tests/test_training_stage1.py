@@ -1,0 +1,309 @@
+"""Stage 1: exits that learn, are kept by hash, survive a kill, and are refused where they teach nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+from hkdsr.data.sources import Pair
+from hkdsr.data.store import PictureStore, build_store
+from hkdsr.errors import HkdsrError
+from hkdsr.methods import HKDSR
+from hkdsr.nets.base import Network
+from hkdsr.nets.compact import Compact
+from hkdsr.nets.exits import Exits, NetworkWithExits, enlarge
+from hkdsr.nets.load import digest, load
+from hkdsr.recipe import ExitSettings, Training
+from hkdsr.training.log import TrainingLog, read_log
+from hkdsr.training.run import distill
+from hkdsr.training.stage1 import ExitScores, check_exits, score_exits, teacher_with_exits
+
+CPU = torch.device("cpu")
+TRAINING = Training(device="cpu", log_every=10, seed=3)
+SETTINGS = ExitSettings(stage1_steps=4, stage1_batch=2)
+PATCH = 12
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> PictureStore:
+    return tiny.store(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Network:
+    return load(tiny.teacher(tmp_path / "teacher.safetensors"))
+
+
+def heads(cache: Path) -> list[Path]:
+    return sorted(cache.glob("exits-*/heads.safetensors"))
+
+
+def pixel_errors(together: NetworkWithExits, store: PictureStore) -> list[float]:
+    """Mean L1 over whole pictures: of bicubic, of each exit and, last, of the final output."""
+    rows = []
+    for index in range(len(store)):
+        lr, hr = (
+            torch.from_numpy(plane.copy()).permute(2, 0, 1)[None] / 255 for plane in (store.lr(index), store.hr(index))
+        )
+        with torch.no_grad():
+            pictures = together(lr)
+            rows.append([(p - hr).abs().mean().item() for p in (enlarge(lr, 2), *pictures.exits, pictures.final)])
+    return np.mean(rows, axis=0).tolist()
+
+
+def test_exits_learn_on_a_frozen_trunk(store: PictureStore, tmp_path: Path) -> None:
+    teacher = load("compact_x2")
+    trunk = digest(teacher.state_dict())
+    final = pixel_errors(NetworkWithExits(teacher, Exits(teacher, ())), store)[-1]
+    settings = dataclasses.replace(SETTINGS, stage1_steps=80, stage1_batch=4, stage1_lr=4e-3)
+    together = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path)
+    bicubic, *exits, after = pixel_errors(together, store)
+    assert len(exits) == 2
+    assert bicubic > exits[0] / 0.97 > exits[1] / 0.97 > final / 0.97
+    assert after == final
+    assert digest(together.network.state_dict()) == trunk
+    assert not together.training
+    assert not any(parameter.requires_grad for parameter in together.parameters())
+    assert all(parameter.grad is None for parameter in together.network.parameters())
+    scores = score_exits(together, store, CPU)
+    assert scores.bicubic + 0.4 < scores.exits[0] < scores.exits[1] < scores.final
+
+
+def test_a_plain_start_learns(teacher: Network, store: PictureStore, tmp_path: Path) -> None:
+    def exits(steps: int) -> list[float]:
+        settings = dataclasses.replace(SETTINGS, start="plain", stage1_steps=steps)
+        together = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path)
+        assert all(head.start == "plain" for head in together.exits.heads)
+        return pixel_errors(together, store)[1:-1]
+
+    before, after = exits(1), exits(80)
+    assert max(after) < 0.6 * min(before)
+
+
+def test_the_second_call_trains_nothing(
+    teacher: Network, store: PictureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = teacher_with_exits(teacher, store, SETTINGS, TRAINING, PATCH, tmp_path)
+    assert not list(tmp_path.glob("exits-*/last.pt"))
+    monkeypatch.setattr("hkdsr.training.stage1.fit", None)
+    torch.manual_seed(99)
+    # Nothing of the student's own training shapes the heads.
+    student = dataclasses.replace(TRAINING, steps=7, lr=0.5, gamma=0.1, ema=0.2, batch=9, milestones=(), log_every=3)
+    for training in (TRAINING, student):
+        again = teacher_with_exits(load(tmp_path / "teacher.safetensors"), store, SETTINGS, training, PATCH, tmp_path)
+        assert tiny.equal(again.state_dict(), first.state_dict())
+        layouts = [p.is_contiguous() for p in again.parameters()]
+        assert layouts == [p.is_contiguous() for p in first.parameters()]
+
+
+def test_heads_do_not_depend_on_the_students_settings_or_on_chance(
+    teacher: Network, store: PictureStore, tmp_path: Path
+) -> None:
+    other = dataclasses.replace(TRAINING, steps=7, lr=0.5, gamma=0.1, ema=0.2, batch=9, accumulate=2, milestones=())
+    settings = dataclasses.replace(SETTINGS, stage1_steps=30)
+    files = []
+    for index, training in enumerate((TRAINING, other)):
+        torch.manual_seed(index)
+        teacher_with_exits(teacher, store, settings, training, PATCH, tmp_path / str(index))
+        files += heads(tmp_path / str(index))
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert files[0].parent.name == files[1].parent.name
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"teacher": (0.3, 0.5)},
+        {"tail": "shuffle"},
+        {"start": "plain"},
+        {"stage1_steps": 3},
+        {"stage1_lr": 2e-3},
+        {"stage1_batch": 3},
+        {"stage1_include_final": True},
+        {"stage1_trainable": "all"},
+        {"seed": 4},
+        {"betas": (0.8, 0.99)},
+        {"patch": 10},
+        {"weights": True},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_other_heads_have_another_key(
+    changed: dict[str, Any], teacher: Network, store: PictureStore, tmp_path: Path
+) -> None:
+    teacher_with_exits(teacher, store, SETTINGS, TRAINING, PATCH, tmp_path)
+    mine = {key: value for key, value in changed.items() if hasattr(SETTINGS, key)}
+    theirs = {key: value for key, value in changed.items() if hasattr(TRAINING, key)}
+    if "weights" in changed:
+        next(teacher.parameters()).data.view(-1)[0] += 1e-6
+    settings, training = dataclasses.replace(SETTINGS, **mine), dataclasses.replace(TRAINING, **theirs)
+    teacher_with_exits(teacher, store, settings, training, changed.get("patch", PATCH), tmp_path)
+    assert len(heads(tmp_path)) == 2
+
+
+def test_other_pictures_have_another_key(teacher: Network, store: PictureStore, tmp_path: Path) -> None:
+    teacher_with_exits(teacher, store, SETTINGS, TRAINING, PATCH, tmp_path)
+    teacher_with_exits(teacher, tiny.store(tmp_path, count=2), SETTINGS, TRAINING, PATCH, tmp_path)
+    assert len(heads(tmp_path)) == 2
+
+
+def test_a_killed_stage_1_goes_on(
+    teacher: Network, store: PictureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = dataclasses.replace(SETTINGS, stage1_steps=120)
+    whole = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path / "whole")
+    steps: list[int] = []
+
+    def terms(self: TrainingLog, step: int, *rest: Any) -> None:
+        steps.append(step)
+        if step == 110:
+            raise tiny.Killed
+
+    monkeypatch.setattr(TrainingLog, "terms", terms)
+    fresh = load(tmp_path / "teacher.safetensors")
+    with pytest.raises(tiny.Killed):
+        teacher_with_exits(fresh, store, settings, TRAINING, PATCH, tmp_path / "cut")
+    assert not heads(tmp_path / "cut")
+    monkeypatch.setattr(TrainingLog, "terms", lambda self, step, *rest: steps.append(step))
+    fresh = load(tmp_path / "teacher.safetensors")
+    cut = teacher_with_exits(fresh, store, settings, TRAINING, PATCH, tmp_path / "cut")
+    assert steps == [*range(10, 120, 10), 110, 120]
+    assert tiny.equal(whole.state_dict(), cut.state_dict())
+
+
+@pytest.mark.parametrize("kind", ["separate", "shared"])
+def test_training_all_of_the_teacher_leaves_its_file_alone(
+    kind: Any, teacher: Network, store: PictureStore, tmp_path: Path
+) -> None:
+    file = tmp_path / "teacher.safetensors"
+    before, content = digest(teacher.state_dict()), file.read_bytes()
+    settings = dataclasses.replace(SETTINGS, kind=kind, stage1_trainable="all", stage1_include_final=True)
+    tuned = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path)
+    assert file.read_bytes() == content
+    assert digest(tuned.network.state_dict()) != before
+    assert not tuned.training
+    assert not any(parameter.requires_grad for parameter in tuned.parameters())
+    found = teacher_with_exits(load(file), store, settings, TRAINING, PATCH, tmp_path)
+    assert tiny.equal(found.state_dict(), tuned.state_dict())
+    assert digest(load(file).state_dict()) == before
+    assert len(heads(tmp_path)) == 1
+
+
+def test_training_all_keeps_the_colour_shift(teacher: Network, store: PictureStore, tmp_path: Path) -> None:
+    """B7 of the specification: the released code trains the fixed mean colour too."""
+    shift = {name: value.clone() for name, value in teacher.state_dict().items() if "_mean" in name}
+    assert shift
+    settings = dataclasses.replace(SETTINGS, stage1_trainable="all", stage1_include_final=True)
+    tuned = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path).network.state_dict()
+    assert all(torch.equal(tuned[name], value) for name, value in shift.items())
+
+
+def test_a_shared_tail_learns_only_with_the_whole_teacher(
+    teacher: Network, store: PictureStore, tmp_path: Path
+) -> None:
+    frozen = dataclasses.replace(SETTINGS, kind="shared")
+    before = pixel_errors(teacher_with_exits(teacher, store, frozen, TRAINING, PATCH, tmp_path), store)
+    assert not heads(tmp_path)
+    settings = dataclasses.replace(
+        frozen, stage1_trainable="all", stage1_include_final=True, stage1_steps=40, stage1_lr=3e-3
+    )
+    after = pixel_errors(teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path), store)
+    assert all(new < 0.7 * old for old, new in zip(before[1:], after[1:], strict=True))
+
+
+def test_the_final_exit_is_a_term_only_where_asked_for(teacher: Network, store: PictureStore, tmp_path: Path) -> None:
+    for include in (False, True):
+        settings = dataclasses.replace(SETTINGS, stage1_include_final=include, stage1_trainable="all")
+        teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path / str(include))
+        (folder,) = (tmp_path / str(include)).glob("exits-*")
+        names = {"exit1", "exit2", "final"} if include else {"exit1", "exit2"}
+        assert all(line["losses"].keys() == names for line in read_log(folder))
+
+
+def nearest(scale: int) -> Compact:
+    """A network that repeats every pixel."""
+    network = Compact(scale, features=4, convs=3)
+    torch.nn.init.zeros_(network.body[-1].weight)
+    return network.eval()
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_scores_compare_the_same_place(scale: int, tmp_path: Path) -> None:
+    """HR pictures that repeat the pixels of LR: only an aligned cut is reproduced without an error."""
+    random = np.random.default_rng(0)
+    pairs = []
+    # Odd LR sizes, some of them above the side that is looked at.
+    for index, size in enumerate([(31, 45), (101, 33), (33, 117), (107, 111)]):
+        lr = random.integers(0, 256, (*size, 3), dtype=np.uint8)
+        hr, low = tmp_path / f"{index}.png", tmp_path / f"{index}x.png"
+        Image.fromarray(lr).save(low)
+        Image.fromarray(lr.repeat(scale, 0).repeat(scale, 1)).save(hr)
+        pairs.append(Pair(str(index), hr, low))
+    store = build_store(pairs, scale, tmp_path / "cache", workers=1)
+    network = nearest(scale)
+    together = NetworkWithExits(network, Exits(network, (0.4, 0.7))).eval()
+    scores = score_exits(together, store, CPU)
+    assert scores.final == float("inf")
+    assert scores.bicubic < 40
+    # Exits begin as bicubic.
+    assert scores.exits == (scores.bicubic, scores.bicubic)
+
+
+def test_scores_are_spread_over_the_set(tmp_path: Path) -> None:
+    pictures = [Image.new("RGB", (40, 40), (index, 0, 0)) for index in range(30)]
+    for index, picture in enumerate(pictures):
+        picture.save(tmp_path / f"{index:02}.png")
+    store = build_store([Pair(f"{i}", tmp_path / f"{i:02}.png") for i in range(30)], 2, tmp_path / "c", workers=1)
+    seen: list[int] = []
+    network = nearest(2)
+    together = NetworkWithExits(network, Exits(network, ()))
+    together.register_forward_pre_hook(lambda module, inputs: seen.append(round(inputs[0][0, 0, 0, 0].item() * 255)))
+    score_exits(together, store, CPU)
+    assert len(seen) == 12
+    assert seen[0] == 0
+    assert seen[-1] == 29
+    assert max(np.diff(seen)) <= 3
+
+
+def test_a_weak_exit_is_refused() -> None:
+    scores = ExitScores(bicubic=30.0, exits=(29.9, 30.5, 30.0), final=33.0)
+    sentence = (
+        r"^the teacher's exit 1, 3 is no better than bicubic \(teacher's PSNR-Y on training pictures: bicubic 30\.00, "
+        r"exit 1 29\.90, exit 2 30\.50, exit 3 30\.00, final 33\.00 dB\): raise exits\.stage1_steps, choose deeper "
+        r"exits\.teacher, or set exits\.allow_weak$"
+    )
+    with pytest.raises(HkdsrError, match=sentence):
+        check_exits(scores, allow_weak=False)
+    check_exits(scores, allow_weak=True)
+    check_exits(ExitScores(30.0, (30.1,), 29.0), allow_weak=False)
+
+
+def test_a_run_with_a_weak_exit_stops_before_the_student_is_trained(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, HKDSR(), steps=1)
+    weak = dataclasses.replace(recipe.exits, stage1_steps=0, allow_weak=False)
+    said: list[str] = []
+    with pytest.raises(HkdsrError, match="exit 1, 2 is no better than bicubic"):
+        distill(dataclasses.replace(recipe, exits=weak), said.append)
+    assert any(text.startswith("teacher's PSNR-Y on training pictures: bicubic ") for text in said)
+    assert not recipe.out.exists()
+    distill(dataclasses.replace(recipe, exits=dataclasses.replace(weak, allow_weak=True)))
+    assert (recipe.out / "student.safetensors").exists()
+
+
+def test_no_steps_at_all(teacher: Network, store: PictureStore, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, stage1_steps=0)
+    together = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path)
+    bicubic, *exits, _ = pixel_errors(together, store)
+    assert exits == pytest.approx([bicubic] * 2, rel=1e-6)
+
+
+def test_a_patch_larger_than_every_picture(teacher: Network, store: PictureStore, tmp_path: Path) -> None:
+    with pytest.raises(HkdsrError, match=r"data\.patch is 48 LR pixels.*at most 28"):
+        teacher_with_exits(teacher, store, SETTINGS, TRAINING, 48, tmp_path)

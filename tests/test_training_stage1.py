@@ -17,7 +17,6 @@ from hkdsr.data.store import PictureStore, build_store
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR
 from hkdsr.nets.base import Network
-from hkdsr.nets.compact import Compact
 from hkdsr.nets.exits import Exits, NetworkWithExits, enlarge
 from hkdsr.nets.load import digest, load
 from hkdsr.recipe import ExitSettings, Training
@@ -227,13 +226,6 @@ def test_the_final_exit_is_a_term_only_where_asked_for(teacher: Network, store: 
         assert all(line["losses"].keys() == names for line in read_log(folder))
 
 
-def nearest(scale: int) -> Compact:
-    """A network that repeats every pixel."""
-    network = Compact(scale, features=4, convs=3)
-    torch.nn.init.zeros_(network.body[-1].weight)
-    return network.eval()
-
-
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_scores_compare_the_same_place(scale: int, tmp_path: Path) -> None:
     """HR pictures that repeat the pixels of LR: only an aligned cut is reproduced without an error."""
@@ -247,7 +239,7 @@ def test_scores_compare_the_same_place(scale: int, tmp_path: Path) -> None:
         Image.fromarray(lr.repeat(scale, 0).repeat(scale, 1)).save(hr)
         pairs.append(Pair(str(index), hr, low))
     store = build_store(pairs, scale, tmp_path / "cache", workers=1)
-    network = nearest(scale)
+    network = tiny.nearest(scale)
     together = NetworkWithExits(network, Exits(network, (0.4, 0.7))).eval()
     scores = score_exits(together, store, CPU)
     assert scores.final == float("inf")
@@ -262,7 +254,7 @@ def test_scores_are_spread_over_the_set(tmp_path: Path) -> None:
         picture.save(tmp_path / f"{index:02}.png")
     store = build_store([Pair(f"{i}", tmp_path / f"{i:02}.png") for i in range(30)], 2, tmp_path / "c", workers=1)
     seen: list[int] = []
-    network = nearest(2)
+    network = tiny.nearest(2)
     together = NetworkWithExits(network, Exits(network, ()))
     together.register_forward_pre_hook(lambda module, inputs: seen.append(round(inputs[0][0, 0, 0, 0].item() * 255)))
     score_exits(together, store, CPU)

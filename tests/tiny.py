@@ -14,6 +14,7 @@ from hkdsr.data.embedded import demo_files
 from hkdsr.data.sources import find_pairs
 from hkdsr.data.store import PictureStore, build_store
 from hkdsr.methods import Method, Plain
+from hkdsr.nets.compact import Compact
 from hkdsr.nets.load import build, save
 from hkdsr.recipe import Data, DistillRecipe, ExitSettings, Training
 
@@ -47,6 +48,15 @@ def teacher(path: Path, description: str = TEACHER, scale: int = 2) -> Path:
     torch.manual_seed(1)
     save(build(description, scale), path)
     return path
+
+
+def nearest(scale: int) -> Compact:
+    """A network that repeats every pixel."""
+    network = Compact(scale, features=4, convs=3)
+    last = network.body[-1]
+    assert isinstance(last, torch.nn.Conv2d)
+    torch.nn.init.zeros_(last.weight)
+    return network.eval()
 
 
 def recipe(folder: Path, method: Method | None = None, **training: Any) -> DistillRecipe:

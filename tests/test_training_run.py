@@ -1,0 +1,267 @@
+"""The verbs ``train`` and ``distill`` from recipe to file, and mistakes that are found before time is spent on them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+from hkdsr.config import flat_settings
+from hkdsr.data import rgb
+from hkdsr.errors import HkdsrError
+from hkdsr.evaluate.inference import super_resolve
+from hkdsr.methods import HKDSR, Logits, Method, Plain
+from hkdsr.nets.load import digest, load
+from hkdsr.recipe import DistillRecipe, ExitSettings, TrainRecipe
+from hkdsr.training.log import read_log
+from hkdsr.training.run import FREE_ON_RESUME, distill, train
+
+
+def metadata(weights: Path) -> dict[str, str]:
+    with safe_open(weights, "pt") as file:
+        return file.metadata()
+
+
+def without_teacher(recipe: DistillRecipe) -> TrainRecipe:
+    return TrainRecipe(recipe.scale, recipe.student, recipe.out, recipe.data, recipe.training)
+
+
+def exits(recipe: DistillRecipe, **changed: Any) -> DistillRecipe:
+    return dataclasses.replace(recipe, exits=dataclasses.replace(recipe.exits, **changed))
+
+
+def data(recipe: DistillRecipe, **changed: Any) -> DistillRecipe:
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, **changed))
+
+
+METHODS: list[Method] = [
+    Plain(),
+    Plain(exit_weight=0.1),
+    Logits(),
+    HKDSR(),
+    HKDSR(kd_on_intermediate=False),
+    HKDSR(fsm_levels=(1, 1, 2), acf_split="joint", acf_pool="global", teacher_blend=0.0),
+]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=[f"{index}-{type(m).__name__}" for index, m in enumerate(METHODS)])
+def test_the_written_student_is_the_returned_one(method: Method, tmp_path: Path) -> None:
+    said: list[str] = []
+    result = distill(tiny.recipe(tmp_path, method), said.append)
+    assert said[0] == "3 training pictures, 0.0 megapixels"
+    assert len(said) == 1 + (method.uses_teacher and method.uses_exits)
+    assert result.weights == tmp_path / "out" / "student.safetensors"
+    assert result.steps == 12
+    assert result.seconds > 0
+    found = load(result.weights)
+    assert (found.family, found.settings) == ("compact", {"scale": 2, "features": 4, "convs": 4})
+    assert digest(found.state_dict()) == digest(result.network.state_dict())
+    assert not result.network.training
+    lr = rgb(tmp_path / "pictures" / "01.png")
+    written, returned = super_resolve(found, lr).astype(int), super_resolve(result.network, lr).astype(int)
+    assert written.shape == (112, 132, 3)
+    # One writes its weights in another memory layout, which may round differently.
+    assert abs(written - returned).max() <= 1
+    average = {name.removeprefix("student."): v for name, v in tiny.state(tmp_path / "out")["average"].items()}
+    assert all(torch.equal(average[name], value) for name, value in found.state_dict().items())
+
+
+def test_a_student_gets_better(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, Logits(), steps=80, lr=2e-3, batch=8, validate_every=20)
+    recipe = dataclasses.replace(recipe, teacher="compact_x2", student="compact:features=16,convs=2")
+    distill(data(recipe, val=tmp_path / "pictures"))
+    scores = [line["val_psnr_y"] for line in read_log(recipe.out) if "val_psnr_y" in line]
+    assert len(scores) == 4
+    assert scores[-1] > scores[0] + 1
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_training_without_a_teacher(scale: int, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(without_teacher(tiny.recipe(tmp_path)), scale=scale)
+    result = train(recipe)
+    assert load(result.weights).scale == scale
+    assert metadata(result.weights).keys() == {"family", "settings", "recipe", "data_sha256", "step", "seconds"}
+    terms = [line["losses"] for line in read_log(recipe.out)]
+    assert len(terms) == 12
+    assert all(term.keys() == {"pixel"} for term in terms)
+
+
+def test_plain_distillation_is_training_without_a_teacher(tmp_path: Path) -> None:
+    """The baseline of every comparison gets the same start, the same crops and the same steps."""
+    recipe = tiny.recipe(tmp_path, Plain())
+    one = distill(recipe).network
+    other = train(dataclasses.replace(without_teacher(recipe), out=tmp_path / "other")).network
+    assert digest(one.state_dict()) == digest(other.state_dict())
+
+
+def test_every_method_starts_from_the_same_student(tmp_path: Path) -> None:
+    starts = []
+    for index, method in enumerate((Plain(), Logits(), HKDSR())):
+        recipe = dataclasses.replace(tiny.recipe(tmp_path, method, steps=1, lr=0.0), out=tmp_path / str(index))
+        starts.append(digest(distill(recipe).network.state_dict()))
+    assert len(set(starts)) == 1
+
+
+def test_what_the_file_tells(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, HKDSR(sim_w=0.3))
+    told = metadata(distill(recipe).weights)
+    assert told["family"] == "compact"
+    assert told["step"] == "12"
+    assert told["teacher"] == str(tmp_path / "teacher.safetensors")
+    assert told["teacher_sha256"] == digest(load(recipe.teacher).state_dict())
+    (store,) = (tmp_path / "cache").glob("pictures-*")
+    assert store.name == f"pictures-{told['data_sha256'][:20]}"
+    settings = json.loads(told["recipe"])
+    assert settings == {key: value for key, value in flat_settings(recipe).items() if key not in FREE_ON_RESUME}
+    assert settings["method.name"] == '"hkdsr"'
+    assert settings["method.sim_w"] == "0.3"
+
+
+def test_the_teacher_told_is_the_one_given_though_stage_1_tunes_it(tmp_path: Path) -> None:
+    recipe = exits(tiny.recipe(tmp_path, HKDSR()), kind="teacher_tail", stage1_trainable="all", stage1_steps=3)
+    tiny.teacher(tmp_path / "teacher.safetensors", "compact:features=4,convs=6")
+    given = digest(load(recipe.teacher).state_dict())
+    result = distill(recipe)
+    assert metadata(result.weights)["teacher_sha256"] == given
+    assert digest(load(recipe.teacher).state_dict()) == given
+    assert distill(recipe).steps == 12
+
+
+def test_the_best_student_is_kept_beside_the_last(tmp_path: Path) -> None:
+    tiny.photographs(tmp_path / "val", count=3)
+    recipe = tiny.recipe(tmp_path, Plain(), steps=8, lr=0.3, ema=0.0, validate_every=2, log_every=4)
+    recipe = data(recipe, val=tmp_path / "val", val_pictures=2)
+    result = distill(recipe)
+    lines = read_log(recipe.out)
+    assert [line["step"] for line in lines if "val_psnr_y" in line] == [2, 4, 6, 8]
+    scores = {line["step"]: line["val_psnr_y"] for line in lines if "val_psnr_y" in line}
+    best = max(scores, key=lambda step: scores[step])
+    told = metadata(recipe.out / "best.safetensors")
+    assert (told["step"], float(told["val_psnr_y"])) == (str(best), scores[best])
+    assert tiny.state(recipe.out)["best"] == scores[best]
+    same = digest(load(recipe.out / "best.safetensors").state_dict()) == digest(result.network.state_dict())
+    assert same == (best == 8)
+
+
+def test_validation_is_the_published_protocol_on_the_first_pictures(tmp_path: Path) -> None:
+    from hkdsr.data import imresize
+    from hkdsr.evaluate.metrics import psnr_y
+
+    tiny.photographs(tmp_path / "val", count=3, height=57, width=65)
+    recipe = data(tiny.recipe(tmp_path, Plain(), steps=2), val=tmp_path / "val", val_pictures=2)
+    network = load(distill(recipe).weights)
+    expected = []
+    for name in ("00.png", "01.png"):
+        hr = rgb(tmp_path / "val" / name)[:56, :64]
+        expected.append(psnr_y(super_resolve(network, imresize(hr, 0.5)), hr, 2))
+    (line,) = (line for line in read_log(recipe.out) if "val_psnr_y" in line)
+    assert line["val_psnr_y"] == pytest.approx(sum(expected) / 2, abs=2e-3)
+
+
+def test_a_finished_run_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny.recipe(tmp_path, HKDSR())
+    first = distill(recipe)
+    log = (recipe.out / "log.jsonl").read_bytes()
+    monkeypatch.setattr("hkdsr.training.fit._step", None)
+    again = distill(recipe)
+    assert (again.steps, again.seconds) == (first.steps, first.seconds)
+    assert digest(again.network.state_dict()) == digest(first.network.state_dict())
+    assert (recipe.out / "log.jsonl").read_bytes() == log
+
+
+def test_a_student_may_start_from_a_checkpoint(tmp_path: Path) -> None:
+    start = tiny.teacher(tmp_path / "start.safetensors", tiny.STUDENT)
+    recipe = dataclasses.replace(tiny.recipe(tmp_path, Logits(), steps=1, lr=0.0), student=str(start))
+    assert digest(distill(recipe).network.state_dict()) == digest(load(start).state_dict())
+
+
+def test_the_threads_asked_for_are_used_from_the_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", seen.append)
+    with pytest.raises(HkdsrError, match="no folder"):
+        distill(data(tiny.recipe(tmp_path, HKDSR(), threads=3), train=(tmp_path / "absent",)))
+    assert seen == [3]
+
+
+def refused(recipe: DistillRecipe, naming: str) -> None:
+    """The mistake is told in one sentence, before stage 1 or anything else is computed."""
+    with pytest.raises(HkdsrError, match=naming) as caught:
+        distill(recipe)
+    assert "\n" not in str(caught.value)
+    assert not recipe.out.exists()
+    assert recipe.data.cache is not None
+    assert not list(recipe.data.cache.glob("exits-*"))
+    assert not list(recipe.data.cache.glob("derived-*"))
+
+
+def test_mistakes_are_found_before_any_time_is_spent(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, HKDSR())
+    x3 = tiny.teacher(tmp_path / "x3.safetensors", scale=3)
+    logits = dataclasses.replace(recipe, method=Logits())
+    for wrong, naming in (
+        (dataclasses.replace(recipe, teacher=""), "^no teacher is given: set teacher to"),
+        (dataclasses.replace(recipe, teacher="absent.pth"), r"^there is no checkpoint absent\.pth"),
+        (dataclasses.replace(recipe, teacher=str(x3)), r"x3\.safetensors is a x3 network: set scale to 3$"),
+        (dataclasses.replace(recipe, scale=3), r"teacher\.safetensors is a x2 network: set scale to 2$"),
+        (dataclasses.replace(recipe, student="copmact:convs=3"), "^network family 'copmact' is unknown"),
+        (dataclasses.replace(recipe, student=str(x3)), "is a x3 network: set scale to 3$"),
+        (exits(recipe, student=(0.5,)), r"exits\.student has 1 depths and exits\.teacher 2: .* give as many of each$"),
+        (exits(recipe, teacher=(0.3, 1.0)), "put one on the last of 4 blocks of edsr"),
+        (exits(recipe, student=(0.7, 0.75)), "fall on the same block of compact, which has 4"),
+        (exits(recipe, kind="teacher_tail"), "teacher has 6 channels and the student 4"),
+        (dataclasses.replace(recipe, method=HKDSR(fsm_levels=(1, 2))), r"fsm_levels has 2 entries for 3 outputs"),
+        (data(recipe, train=()), r"^no folder of training pictures is given: set data\.train"),
+        (data(recipe, train=(tmp_path / "none",)), r"^there is no folder .*none"),
+        (data(recipe, patch=48), r"^data\.patch is 48 LR pixels.*at most 28$"),
+        (data(logits, patch=48), r"^data\.patch is 48 LR pixels.*at most 28$"),
+        (data(recipe, val=tmp_path / "val"), r"there is no folder .*val"),
+        (data(logits, val=tmp_path / "val"), r"there is no folder .*val"),
+    ):
+        refused(wrong, naming)
+
+
+def test_an_unreadable_picture_is_named(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, HKDSR())
+    (tmp_path / "pictures" / "torn.png").write_bytes((tmp_path / "pictures" / "00.png").read_bytes()[:900])
+    refused(recipe, r"torn\.png")
+
+
+def test_a_student_that_cannot_be_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spandrel = pytest.importorskip("spandrel")
+    from hkdsr.nets.foreign import Foreign
+    from hkdsr.nets.load import build
+
+    torch.save(build("compact:features=4,convs=2", 2).state_dict(), tmp_path / "net.pth")
+    foreign = Foreign(spandrel.ModelLoader().load_from_file(tmp_path / "net.pth"))
+    monkeypatch.setattr("hkdsr.training.run.build", lambda description, scale: foreign)
+    refused(dataclasses.replace(tiny.recipe(tmp_path, HKDSR()), student="net.pth"), "net.pth is of no family here")
+
+
+def test_a_device_that_is_not_there(tmp_path: Path) -> None:
+    refused(tiny.recipe(tmp_path, HKDSR(), device="cuda:77"), r"training\.device is 'cuda:77', which is not here")
+
+
+def test_pictures_smaller_than_the_patch_are_left_out(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, HKDSR())
+    Image.new("RGB", (9, 14)).save(tmp_path / "pictures" / "small.png")
+    assert distill(recipe).steps == 12
+
+
+@pytest.mark.parametrize("kind", ["separate", "shared", "teacher_tail"])
+def test_every_kind_of_exit_trains_a_student(kind: Any, tmp_path: Path) -> None:
+    tiny.photographs(tmp_path / "pictures")
+    tiny.teacher(tmp_path / "teacher.safetensors", "compact:features=4,convs=6")
+    recipe = dataclasses.replace(
+        tiny.recipe(tmp_path, HKDSR()), exits=ExitSettings(kind=kind, stage1_steps=2, allow_weak=True)
+    )
+    result = distill(recipe)
+    assert load(result.weights).settings == {"scale": 2, "features": 4, "convs": 4}
+    names = tiny.state(recipe.out)["model"]
+    assert any(name.startswith("exits.") for name in names) == (kind == "separate")

@@ -1,0 +1,251 @@
+"""The teacher's pictures: cached ones are those of whole pictures, lie in the right places, and are kept by weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from torch import Tensor, nn
+
+from hkdsr.data.crops import Batch, CropSampler
+from hkdsr.data.store import DerivedStore, PictureStore
+from hkdsr.errors import HkdsrError
+from hkdsr.methods import HKDSR
+from hkdsr.nets.exits import Exits, NetworkWithExits, Pictures
+from hkdsr.nets.load import build, digest, load
+from hkdsr.training import teacher as module
+from hkdsr.training.run import distill
+from hkdsr.training.teacher import teacher_pictures
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> PictureStore:
+    # Odd LR sizes, 27 x 35.
+    return tiny.store(tmp_path_factory.mktemp("data"), height=54, width=70)
+
+
+@pytest.fixture
+def teacher() -> NetworkWithExits:
+    network = build("compact:features=6,convs=4", 2)
+    return NetworkWithExits(network, Exits(network, (0.3, 0.7), start="plain")).eval().requires_grad_(False)
+
+
+def filled(teacher: NetworkWithExits, store: PictureStore, cache: Path) -> DerivedStore:
+    _, derived = teacher_pictures(teacher, store, cache, "cached", CPU)
+    assert derived is not None
+    return derived
+
+
+def as_batch(picture: np.ndarray) -> Tensor:
+    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None] / 255
+
+
+def stores(cache: Path) -> list[Path]:
+    return sorted(cache.glob("derived-*"))
+
+
+def test_cached_pictures_are_those_of_whole_pictures(
+    teacher: NetworkWithExits, store: PictureStore, tmp_path: Path
+) -> None:
+    derived = filled(teacher, store, tmp_path)
+    assert derived.complete
+    assert derived.planes == 3
+    for index in range(len(store)):
+        pictures = teacher(as_batch(store.lr(index)))
+        for plane, picture in enumerate((*pictures.exits, pictures.final)):
+            error = (as_batch(derived.get(plane, index)) - picture.clamp(0, 1)).abs().max()
+            assert error <= 0.5 / 255 + 1e-6
+
+
+def test_a_batch_takes_exits_first_and_the_final_picture_last(
+    teacher: NetworkWithExits, store: PictureStore, tmp_path: Path
+) -> None:
+    run, derived = teacher_pictures(teacher, store, tmp_path, "cached", CPU)
+    batch = CropSampler(store, 12, 4, 0, derived).batch(0)
+    pictures = run(batch)
+    assert pictures is not None
+    assert len(pictures.exits) == 2
+    assert all(torch.equal(a, b) for a, b in zip((*pictures.exits, pictures.final), batch.teacher, strict=True))
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_crops_of_cached_pictures_lie_where_the_others_do(scale: int, tmp_path: Path) -> None:
+    """A teacher that repeats every LR pixel: its crop must be the repeated LR crop, whatever the turn."""
+    store = tiny.store(tmp_path, scale, height=27 * scale, width=35 * scale)
+    teacher = NetworkWithExits(tiny.nearest(scale), Exits(tiny.nearest(scale), ()))
+    run, derived = teacher_pictures(teacher, store, tmp_path, "cached", CPU)
+    sampler = CropSampler(store, 11, 6, seed=1, derived=derived)
+    for step in range(6):
+        batch = sampler.batch(step)
+        pictures = run(batch)
+        assert pictures is not None
+        repeated = batch.lr.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+        assert torch.equal(pictures.final, repeated)
+
+
+def test_live_and_cached_differ_only_at_borders(teacher: NetworkWithExits, store: PictureStore, tmp_path: Path) -> None:
+    """The cached crop has seen what lies around it; further inside than the network sees, both are alike."""
+    derived = filled(teacher, store, tmp_path)
+    run, none = teacher_pictures(teacher, store, tmp_path, "live", CPU)
+    assert none is None
+    top, left, side = 4, 9, 20
+    inside = 2 * 6  # HR pixels: either way, 6 convolutions of 3x3 LR pixels
+    lr = as_batch(store.lr(1)[top : top + side, left : left + side])
+    hr = as_batch(store.hr(1)[2 * top : 2 * (top + side), 2 * left : 2 * (left + side)])
+    live = run(Batch(lr, hr, []))
+    assert live is not None
+    for plane, picture in enumerate((*live.exits, live.final)):
+        cut = derived.get(plane, 1)[2 * top : 2 * (top + side), 2 * left : 2 * (left + side)]
+        error = (as_batch(cut) - picture).abs().amax(1)[0]
+        assert error[inside:-inside, inside:-inside].max() <= 0.5 / 255 + 1e-6
+        assert error.max() > 1 / 255
+
+
+def test_live_pictures_are_clamped_and_without_gradient(store: PictureStore) -> None:
+    network = tiny.nearest(2)
+    last = network.body[-1]
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    last.bias.data.fill_(0.5)
+    run, _ = teacher_pictures(NetworkWithExits(network, Exits(network, (0.5,))), store, Path(), "live", CPU)
+    batch = CropSampler(store, 12, 4, 0).batch(0)
+    pictures = run(batch)
+    assert pictures is not None
+    assert (batch.lr > 0.6).any()
+    repeated = batch.lr.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    torch.testing.assert_close(pictures.final, (repeated + 0.5).clamp(0, 1))
+    assert 0 <= pictures.exits[0].min() <= pictures.exits[0].max() <= 1
+    assert not any(picture.requires_grad for picture in (pictures.final, *pictures.exits))
+
+
+def test_a_killed_build_goes_on_and_a_finished_one_is_found(
+    teacher: NetworkWithExits, store: PictureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = filled(teacher, store, tmp_path / "whole")
+    real = module.infer
+    calls: list[int] = []
+
+    def infer(*arguments: Any) -> list[np.ndarray]:
+        calls.append(len(calls))
+        if calls == [0, 1]:
+            raise tiny.Killed
+        return real(*arguments)
+
+    monkeypatch.setattr(module, "infer", infer)
+    with pytest.raises(tiny.Killed):
+        filled(teacher, store, tmp_path / "cut")
+    filled(teacher, store, tmp_path / "cut")
+    assert len(calls) == 1 + len(store)
+    found = filled(teacher, store, tmp_path / "cut")
+    assert len(calls) == 1 + len(store)
+    for index in range(len(store)):
+        assert all(np.array_equal(found.get(plane, index), whole.get(plane, index)) for plane in range(3))
+
+
+def test_other_weights_or_taps_have_another_store(
+    teacher: NetworkWithExits, store: PictureStore, tmp_path: Path
+) -> None:
+    filled(teacher, store, tmp_path)
+    filled(teacher, store, tmp_path)
+    assert len(stores(tmp_path)) == 1
+    moved = NetworkWithExits(teacher.network, Exits(teacher.network, (0.5, 0.7)))
+    moved.exits.heads = teacher.exits.heads
+    filled(moved, store, tmp_path)
+    assert len(stores(tmp_path)) == 2
+    next(teacher.exits.parameters()).data.view(-1)[0] += 1e-6
+    filled(teacher, store, tmp_path)
+    assert len(stores(tmp_path)) == 3
+    next(teacher.network.parameters()).data.view(-1)[0] += 1e-6
+    filled(teacher, store, tmp_path)
+    assert len(stores(tmp_path)) == 4
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Say how many bytes the disk has free."""
+
+    def set_to(size: float) -> None:
+        usage = shutil.disk_usage("/")._replace(free=int(size))
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+
+    return set_to
+
+
+def test_auto_caches_only_with_space_to_spare(
+    teacher: NetworkWithExits, store: PictureStore, tmp_path: Path, free: Callable[[float], None]
+) -> None:
+    size = 3 * store.offsets[-1]
+    for have in (0, 0.9 * size, 1.4 * size):
+        free(have)
+        run, derived = teacher_pictures(teacher, store, tmp_path / "new", "auto", CPU)
+        assert derived is None
+        pictures = run(CropSampler(store, 12, 2, 0).batch(0))
+        assert isinstance(pictures, Pictures)
+    free(1.6 * size)
+    _, derived = teacher_pictures(teacher, store, tmp_path / "new", "auto", CPU)
+    assert derived is not None
+    assert derived.complete
+
+
+def test_auto_keeps_to_what_is_cached_when_the_disk_has_filled_up(
+    teacher: NetworkWithExits,
+    store: PictureStore,
+    tmp_path: Path,
+    free: Callable[[float], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    filled(teacher, store, tmp_path)
+    free(0)
+    monkeypatch.setattr(module, "infer", None)
+    _, derived = teacher_pictures(teacher, store, tmp_path, "auto", CPU)
+    assert derived is not None
+    assert derived.complete
+
+
+def test_cached_on_a_small_disk_is_refused(
+    teacher: NetworkWithExits, store: PictureStore, tmp_path: Path, free: Callable[[float], None]
+) -> None:
+    free(1000)
+    with pytest.raises(HkdsrError, match=r"the disk of .* has 0 MB free and the pictures need"):
+        teacher_pictures(teacher, store, tmp_path, "cached", CPU)
+
+
+@pytest.mark.parametrize("pictures", ["live", "cached"])
+def test_training_leaves_the_teacher_alone(pictures: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also B14 of the specification: the released code never put its teacher into eval mode."""
+    recipe = tiny.recipe(tmp_path, HKDSR(), save_every=1)
+    teacher = load(recipe.teacher).train()
+    before = digest(teacher.state_dict())
+    modes: list[tuple[bool, bool]] = []
+    first = next(layer for layer in teacher.modules() if isinstance(layer, nn.Conv2d))
+    first.register_forward_hook(lambda layer, *_: modes.append((layer.training, torch.is_grad_enabled())))
+    monkeypatch.setattr("hkdsr.training.run.load", lambda path: teacher)
+    distill(dataclasses.replace(recipe, exits=dataclasses.replace(recipe.exits, pictures=pictures)))
+    assert len(modes) > len(list((tmp_path / "pictures").iterdir()))
+    assert set(modes) == {(False, False)}
+    assert digest(teacher.state_dict()) == before
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_training_changes_student_exits_and_gates(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, HKDSR(), steps=2)
+    distill(recipe)
+    few = tiny.state(recipe.out)["model"]
+    more = dataclasses.replace(recipe, out=tmp_path / "more", training=dataclasses.replace(recipe.training, steps=9))
+    distill(more)
+    many = tiny.state(more.out)["model"]
+    groups = ["student.body", "exits.heads.0", "exits.heads.1", *(f"heads.{index}.gate" for index in range(3))]
+    assert {name for name in few if not name.startswith(tuple(groups))} == set()
+    for group in groups:
+        names = [name for name in few if name.startswith(group)]
+        assert names
+        assert any(not torch.equal(few[name], many[name]) for name in names), group

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
 from hkdsr.data import rgb
 from hkdsr.data.embedded import demo_files
@@ -15,8 +16,10 @@ from hkdsr.data.sources import find_pairs
 from hkdsr.data.store import PictureStore, build_store
 from hkdsr.methods import Method, Plain
 from hkdsr.nets.compact import Compact
+from hkdsr.nets.exits import Pictures
 from hkdsr.nets.load import build, save
 from hkdsr.recipe import Data, DistillRecipe, ExitSettings, Training
+from hkdsr.training.log import read_log
 
 STUDENT = "compact:features=4,convs=4"
 TEACHER = "edsr:features=6,blocks=4"
@@ -54,8 +57,8 @@ def nearest(scale: int) -> Compact:
     """A network that repeats every pixel."""
     network = Compact(scale, features=4, convs=3)
     last = network.body[-1]
-    assert isinstance(last, torch.nn.Conv2d)
-    torch.nn.init.zeros_(last.weight)
+    assert isinstance(last, nn.Conv2d)
+    nn.init.zeros_(last.weight)
     return network.eval()
 
 
@@ -91,3 +94,30 @@ def equal(a: Any, b: Any) -> bool:
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
     return a == b
+
+
+def losses(out: Path) -> list[tuple[Any, ...]]:
+    """All of the log but the seconds."""
+    return [(line["step"], line.get("lr"), line.get("losses"), line.get("val_psnr_y")) for line in read_log(out)]
+
+
+class Toy(nn.Module):
+    """The loop knows nothing of methods: it trains any module that gives named terms."""
+
+    def __init__(self, breaks_at: int = -1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 12, 3, padding=1)
+        self.breaks_at, self.calls = breaks_at, 0
+
+    def forward(self, lr: Tensor, hr: Tensor, teacher: Pictures | None) -> dict[str, Tensor]:
+        self.calls += 1
+        error = nn.functional.pixel_shuffle(self.conv(lr), 2) - hr
+        broken = float("nan") if self.calls == self.breaks_at else 1.0
+        return {"whole": error.abs().mean(), "square": broken * error.square().mean()}
+
+
+def settings(**changed: Any) -> Training:
+    """Six steps of batch 5, all logged, every other one saved."""
+    return dataclasses.replace(
+        Training(steps=6, lr=1e-2, ema=0.8, device="cpu", log_every=1, save_every=2, batch=5), **changed
+    )

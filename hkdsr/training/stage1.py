@@ -106,7 +106,7 @@ def teacher_with_exits(
 
 
 def _stage1(settings: ExitSettings, training: Training) -> Training:
-    # All that shapes the heads is set here or is part of their key: another recipe for the student finds them again.
+    # All that shapes the heads is set here or in their key, so that they do not depend on who first asked for them.
     steps = settings.stage1_steps
     return dataclasses.replace(
         training,

@@ -72,6 +72,7 @@ def stepper(student: str, method: Method, lr: torch.Tensor, hr: torch.Tensor) ->
 def main() -> None:
     """Print a table of ratios to the plain step with the same exits."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("students", nargs="*", default=STUDENTS)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--patch", type=int, default=48, help="LR pixels")
     parser.add_argument("--rounds", type=int, default=9)
@@ -82,7 +83,7 @@ def main() -> None:
     print(
         f"batch {arguments.batch}, LR {arguments.patch}, x{SCALE}, {arguments.threads} threads; plain, same exits = 1"
     )
-    for student in STUDENTS:
+    for student in arguments.students:
         steppers = {name: stepper(student, method, lr, hr) for name, method in METHODS.items()}
         times: dict[str, list[float]] = {name: [] for name in steppers}
         for round_ in range(arguments.rounds + 1):
@@ -93,7 +94,7 @@ def main() -> None:
         base = median(times["plain, same exits"])
         print(student)
         for name, seconds in times.items():
-            print(f"  {name:<22}{median(seconds) / base:>6.2f}")
+            print(f"  {name:<22}{median(seconds) / base:>6.2f}", flush=True)
 
 
 if __name__ == "__main__":

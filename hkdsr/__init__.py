@@ -10,12 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hkdsr import data, evaluate, losses, nets
+    from hkdsr import data, losses, nets
     from hkdsr.deploy.upscale import upscale
     from hkdsr.errors import HkdsrError
+    from hkdsr.evaluate import CallableModule
     from hkdsr.nets.load import load, save
     from hkdsr.recipe import Data, DistillRecipe, ExitSettings, Training, TrainRecipe
     from hkdsr.training.run import distill, train
+
+    evaluate: CallableModule
 
 __version__ = "0.1.0"
 

@@ -28,10 +28,10 @@ __all__ = [
 ]
 
 
-class _CallableModule(ModuleType):
+class CallableModule(ModuleType):
     __call__ = staticmethod(evaluate_sets)
 
 
 # A function ``hkdsr.evaluate`` would be replaced by this package on the package's first import, since the import system
 # binds a subpackage's name in its parent. So the package itself answers calls: Python allows changing a module's class.
-sys.modules[__name__].__class__ = _CallableModule
+sys.modules[__name__].__class__ = CallableModule

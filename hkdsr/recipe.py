@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hkdsr.choices import HeadKind, HeadStart, HeadTail, Precision, Stage1Trainable, TeacherPictures
+from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
 from hkdsr.methods.hkdsr import HKDSR
 
@@ -28,6 +29,10 @@ class Data:
     """Side of the LR crops in pixels."""
     cache: Path | None = None
     """Folder for decoded pictures and the teacher's outputs; by default $HKDSR_CACHE or ~/.cache/hkdsr."""
+
+    def __post_init__(self) -> None:
+        _require("data.patch", self.patch, 1)
+        _require("data.val_pictures", self.val_pictures, 1)
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,18 @@ class Training:
     save_every: int = 500
     tensorboard: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("batch", "accumulate", "threads", "log_every", "validate_every", "save_every"):
+            _require(f"training.{name}", getattr(self, name), 1)
+        for name in ("steps", "lr", "gamma"):
+            _require(f"training.{name}", getattr(self, name), 0)
+        _require("training.seed", self.seed, 0, 2**31 - 1)
+        _require("training.ema", self.ema, 0, 1)
+        for share in self.milestones:
+            _require("training.milestones", share, 0, 1)
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise HkdsrError(f"training.betas is {self.betas}: set both to 0 or more, below 1")
+
 
 @dataclass(frozen=True)
 class ExitSettings:
@@ -80,6 +97,11 @@ class ExitSettings:
     pictures: TeacherPictures = "auto"
     """``cached``: the teacher's outputs are computed once per picture and kept on disk; ``live``: at every step.
     ``auto``: cached where they fit on the disk."""
+
+    def __post_init__(self) -> None:
+        _require("exits.stage1_steps", self.stage1_steps, 0)
+        _require("exits.stage1_lr", self.stage1_lr, 0)
+        _require("exits.stage1_batch", self.stage1_batch, 1)
 
 
 @dataclass(frozen=True)
@@ -111,3 +133,9 @@ class DistillRecipe:
     exits: ExitSettings = field(default_factory=ExitSettings)
     method: Method = field(default_factory=HKDSR)
     """In TOML, ``[method] name = "hkdsr"`` and the method's own settings."""
+
+
+def _require(name: str, value: float | None, least: float, most: float = float("inf")) -> None:
+    if value is not None and not least <= value <= most:
+        limits = f"{least} or more" if most == float("inf") else f"a value from {least} to {most}"
+        raise HkdsrError(f"{name} is {value}: set it to {limits}")

@@ -153,6 +153,8 @@ def test_training_mistakes(tmp_path: Path, photo: np.ndarray) -> None:
     Image.fromarray(photo).save(pictures / "a.png")
     refused(*arguments, "--data.patch", "100", naming="data.patch is 100 LR pixels.*at most 24")
     refused(*arguments, "--student", "compact:width=3", naming="compact has no setting 'width'")
+    for name in ("training.batch", "training.log-every", "training.threads", "data.patch"):
+        refused(*arguments, f"--{name}", "0", naming=f"{name.replace('-', '_')} is 0: set it to 1 or more")
     refused(*arguments, "--training.device", "cuda:7", naming="training.device is 'cuda:7'")
     (pictures / "b.png").write_bytes((pictures / "a.png").read_bytes()[:500])
     refused(*arguments, naming=r"b\.png")

@@ -50,7 +50,7 @@ def test_every_setting_of_a_recipe_arrives(tmp_path: Path) -> None:
         [training]
         steps = 10
         lr = 1
-        betas = [0.8, 1]
+        betas = [0.8, 0]
         milestones = [0.5, 0.75, 0.9]
         precision = "fp32"
         threads = 1
@@ -68,7 +68,7 @@ def test_every_setting_of_a_recipe_arrives(tmp_path: Path) -> None:
         training=Training(
             steps=10,
             lr=1.0,
-            betas=(0.8, 1.0),
+            betas=(0.8, 0.0),
             milestones=(0.5, 0.75, 0.9),
             precision="fp32",
             threads=1,

@@ -4,7 +4,7 @@ Natural high-frequency bands are nearly grey, so most signs are known beforehand
 along one axis a (where G has most energy) and the rest: d = d0 a + dc, g = g0 a + gc. By Cauchy-Schwarz
 ``|g0| |d0| > |gc| |dc|`` settles the sign of <d, g> as sign(d0 g0). With positions sorted by ``|gc| / |g0|`` and
 vectors by ``|d0| / |dc|``, the settled pairs of a block of vectors are a prefix, whose sum is read off a running sum;
-only the rest is multiplied out. On photographs that rest is some 10 % of all pairs; the result is exact whatever it is.
+only the rest is multiplied out. On photographs that rest is the small part; the result is exact whatever it is.
 """
 
 from __future__ import annotations

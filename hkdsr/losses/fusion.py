@@ -45,6 +45,7 @@ class Gate(nn.Module):
     ) -> None:
         super().__init__()
         self.split, self.pool, self.bound = split, pool, bound
+        self.sources = sources
         copies, width = (COLOURS, sources) if split == "per_channel" else (1, sources * COLOURS)
         # First and second layer of the red gate, then of the green one, then of the blue one.
         self.layers = nn.ModuleList(

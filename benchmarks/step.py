@@ -17,7 +17,7 @@ import torch
 from hkdsr.data import imresize, rgb
 from hkdsr.data.embedded import demo_files
 from hkdsr.methods import HKDSR, Logits, Method, Plain
-from hkdsr.nets.exits import Exits, Pictures, enlarge
+from hkdsr.nets.exits import Exits, Outputs, enlarge
 from hkdsr.nets.load import build
 from hkdsr.training.distiller import Distiller
 
@@ -56,7 +56,7 @@ def stepper(student: str, method: Method, lr: torch.Tensor, hr: torch.Tensor) ->
     module = Distiller(network, exits, method.resolved(SCALE)).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(module.parameters(), 1e-4)
     soft = enlarge(lr, SCALE)
-    teacher = Pictures(hr.lerp(soft, 0.3), (hr.lerp(soft, 0.6), hr.lerp(soft, 0.5)))
+    teacher = Outputs(hr.lerp(soft, 0.3), (hr.lerp(soft, 0.6), hr.lerp(soft, 0.5)))
     x = lr.to(memory_format=torch.channels_last)
 
     def step() -> float:

@@ -14,8 +14,9 @@ from hkdsr.errors import HkdsrError
 from hkdsr.losses import Fusion, fsm
 from hkdsr.methods import HKDSR
 from hkdsr.methods.hkdsr import _same_window
+from hkdsr.methods.lesson import Lesson
 from hkdsr.nets.compact import Compact
-from hkdsr.nets.exits import Exits, NetworkWithExits, Pictures
+from hkdsr.nets.exits import Exits, NetworkWithExits, Outputs
 
 FSM = (0.0933519657, 0.0784485592, 0.0721744625)
 ACF = (0.0368026067, 0.0273458872, 0.0228327295)
@@ -25,13 +26,13 @@ WEIGHTS: dict[str, Any] = {"ada_w": 1 / 6, "ada_wt": 1 / 3, "teacher_blend": 0.0
 JOINT: dict[str, Any] = {"acf_split": "joint", "acf_pool": "global", "acf_hidden": 96}
 
 
-def outputs(of_exits: list[Tensor]) -> Pictures:
-    return Pictures(of_exits[-1], tuple(of_exits[:-1]))
+def outputs(of_exits: list[Tensor]) -> Outputs:
+    return Outputs(of_exits[-1], tuple(of_exits[:-1]))
 
 
 def gates(method: HKDSR, count: int = 2) -> nn.Module:
     """Heads with the gates of vector 4 at every exit."""
-    heads = method.heads(Compact(2, 4, 1), count)
+    heads = method.heads(Compact(2, 4, 1), (), count)
     for head in heads.children():
         set_gate(head)
     return heads
@@ -39,7 +40,7 @@ def gates(method: HKDSR, count: int = 2) -> nn.Module:
 
 def terms(method: HKDSR, students: list[Tensor] | None = None) -> dict[str, Tensor]:
     own, teachers, hr = exits()
-    return method.losses(gates(method), outputs(students or own), outputs(teachers), hr)
+    return method.losses(gates(method), Lesson(hr, hr, outputs(students or own), outputs(teachers)))
 
 
 def total(values: dict[str, Tensor]) -> Tensor:
@@ -85,7 +86,7 @@ def test_single_precision_agrees() -> None:
     method = HKDSR(**WEIGHTS)
     students, teachers, hr = exits()
     student, teacher = outputs([s.float() for s in students]), outputs([t.float() for t in teachers])
-    found = method.losses(gates(method).float(), student, teacher, hr.float())
+    found = method.losses(gates(method).float(), Lesson(hr.float(), hr.float(), student, teacher))
     assert total(found).item() == pytest.approx(0.144982296, rel=1e-5)
 
 
@@ -93,10 +94,10 @@ def test_blending_softens_the_teachers_exits_and_leaves_its_final_output() -> No
     students, teachers, hr = exits()
     method = dataclasses.replace(HKDSR(**WEIGHTS), teacher_blend=0.4)
     student, teacher = outputs(students), outputs(teachers)
-    found = method.losses(gates(method), student, teacher, hr)
+    found = method.losses(gates(method), Lesson(hr, hr, student, teacher))
     softened = outputs([0.6 * t + 0.4 * teachers[-1] for t in teachers[:-1]] + teachers[-1:])
     plain = dataclasses.replace(method, teacher_blend=0.0)
-    expected = plain.losses(gates(plain), student, softened, hr)
+    expected = plain.losses(gates(plain), Lesson(hr, hr, student, softened))
     for name in ("pixel", "fsm", "acf"):
         assert found[name].item() == pytest.approx(expected[name].item(), rel=1e-12)
     assert found["fsm"].item() != pytest.approx(weighted(FSM, 0.2, 0.8), rel=1e-3)
@@ -160,7 +161,7 @@ def test_haar_levels_of_each_output() -> None:
     each = [fsm(s, t, hr, j).item() for s, t, j in zip(students, teachers, (1, 3, 1), strict=True)]
     assert found["fsm"].item() == pytest.approx(weighted(tuple(each), 0.2, 0.8), rel=1e-9)
     with pytest.raises(HkdsrError, match="fsm_levels has 2 entries for 3 outputs: give one, or one each"):
-        HKDSR(fsm_levels=(1, 2)).heads(Compact(2, 4, 1), 2)
+        HKDSR(fsm_levels=(1, 2)).heads(Compact(2, 4, 1), (), 2)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_variants_of_fsm_reach_the_loss(ours: dict[str, Any], theirs: dict[str, 
 
 def test_variants_of_acf_reach_the_heads() -> None:
     variant: dict[str, Any] = {"acf_inputs": "gt_s_t", "acf_bound": "none", "acf_average_gt": True}
-    heads = list(HKDSR(**variant, **JOINT).heads(Compact(2, 4, 1), 3).children())
+    heads = list(HKDSR(**variant, **JOINT).heads(Compact(2, 4, 1), (), 3).children())
     assert len(heads) == 4
     for head in heads:
         assert isinstance(head, Fusion)
@@ -191,12 +192,12 @@ def test_variants_of_acf_reach_the_heads() -> None:
         assert (head.gate.sources, head.gate.split, head.gate.pool, head.gate.bound) == (3, "joint", "global", "none")
         assert sum(p.numel() for p in head.parameters()) == (9 + 1) * 96 + (96 + 1) * 3
     assert len({id(p) for head in heads for p in head.parameters()}) == 4 * 4
-    assert not list(HKDSR(acf_gate_training="frozen").heads(Compact(2, 4, 1), 2).parameters())
+    assert not list(HKDSR(acf_gate_training="frozen").heads(Compact(2, 4, 1), (), 2).parameters())
 
 
 def test_gate_counts_of_vector_8() -> None:
     for options, count in (({}, 486), (JOINT, 866)):
-        heads = HKDSR(**options).heads(Compact(2, 4, 1), 2)
+        heads = HKDSR(**options).heads(Compact(2, 4, 1), (), 2)
         assert sum(p.numel() for p in heads.parameters()) == 3 * count
 
 
@@ -262,9 +263,9 @@ def test_gradients_reach_student_exits_and_gates_but_neither_teacher_nor_truth()
     student = NetworkWithExits(student_net, Exits(student_net, (0.25, 0.75)))
     teacher = NetworkWithExits(teacher_net, Exits(teacher_net, (0.25, 0.75)))
     method = HKDSR().resolved(2)
-    heads = method.heads(student_net, 2)
+    heads = method.heads(student_net, (), 2)
     lr, hr = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 16, 16, requires_grad=True)
-    total(method.losses(heads, student(lr), teacher(lr), hr)).backward()
+    total(method.losses(heads, Lesson(hr, hr, student(lr), teacher(lr)))).backward()
     zero_start = ("body.weight", "body.bias")  # an exit that starts as bicubic passes nothing back at first
     for name, parameter in [*student.named_parameters(), *heads.named_parameters()]:
         assert parameter.grad is not None, name
@@ -275,9 +276,11 @@ def test_gradients_reach_student_exits_and_gates_but_neither_teacher_nor_truth()
 def test_nothing_is_left_when_all_agree() -> None:
     _, _, hr = pictures()
     hr.requires_grad_()
-    same = Pictures(hr, (hr, hr))
+    same = Outputs(hr, (hr, hr))
     method = HKDSR().resolved(2)
-    found = method.losses(gates(method), same, Pictures(hr.detach(), (hr.detach(), hr.detach())), hr.detach())
+    found = method.losses(
+        gates(method), Lesson(hr.detach(), hr.detach(), same, Outputs(hr.detach(), (hr.detach(), hr.detach())))
+    )
     assert {name: pytest.approx(0, abs=1e-14) for name in found} == {name: v.item() for name, v in found.items()}
     assert found.keys() == {"pixel", "fsm", "acf"}
 
@@ -286,7 +289,7 @@ def test_a_student_that_equals_its_teacher_keeps_only_the_distance_to_the_truth(
     """FSM vanishes; ACF is the share of the truth in the target times that distance."""
     _, teacher, hr = pictures()
     method = HKDSR(**WEIGHTS, acf_gate_training="frozen")
-    both = Pictures(teacher, (teacher, teacher))
-    found = method.losses(method.heads(Compact(2, 4, 1), 2), both, both, hr)
+    both = Outputs(teacher, (teacher, teacher))
+    found = method.losses(method.heads(Compact(2, 4, 1), (), 2), Lesson(hr, hr, both, both))
     assert found["fsm"].item() == 0
     assert found["acf"].item() == pytest.approx(0.5 * (1 / 6 + 1 / 6 + 1 / 3) * 0.0317974922, rel=1e-6)

@@ -11,22 +11,23 @@ from vectors import exits
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, METHODS, Logits, Method, Plain, method_class, method_name
 from hkdsr.methods.base import cumulative
+from hkdsr.methods.lesson import Lesson
 from hkdsr.nets.compact import Compact
-from hkdsr.nets.exits import Pictures
+from hkdsr.nets.exits import Outputs
 
 S_G, S_T = 0.0345802951, 0.019108537  # L1 distances of the specification's vectors
 
 
-def outputs() -> tuple[Pictures, Pictures, torch.Tensor]:
+def outputs() -> tuple[Outputs, Outputs, torch.Tensor]:
     students, teachers, hr = exits()
-    return Pictures(students[2], tuple(students[:2])), Pictures(teachers[2], tuple(teachers[:2])), hr
+    return Outputs(students[2], tuple(students[:2])), Outputs(teachers[2], tuple(teachers[:2])), hr
 
 
 def test_no_distillation_is_the_distance_to_the_truth() -> None:
     student, _, hr = outputs()
     method = Plain()
-    assert (method.uses_teacher, method.uses_exits, method.heads(Compact(2, 4, 1), 0)) == (False, False, None)
-    found = method.losses(None, Pictures(student.final), None, hr)
+    assert (method.uses_teacher, method.uses_exits, method.heads(Compact(2, 4, 1), (), 0)) == (False, False, None)
+    found = method.losses(None, Lesson(hr, hr, Outputs(student.final)))
     assert {name: value.item() for name, value in found.items()} == {"pixel": pytest.approx(S_G, rel=1e-6)}
 
 
@@ -34,7 +35,7 @@ def test_exits_of_the_plain_student_add_their_weighted_distance() -> None:
     student, _, hr = outputs()
     method = Plain(exit_weight=0.5)
     assert method.uses_exits
-    found = method.losses(None, student, None, hr)
+    found = method.losses(None, Lesson(hr, hr, student))
     assert found.keys() == {"pixel", "exit1", "exit2"}
     for index, picture in enumerate(student.exits):
         expected = 0.5 * (picture - hr).abs().mean().item()
@@ -45,14 +46,14 @@ def test_output_distillation_adds_the_distance_to_the_teacher() -> None:
     student, teacher, hr = outputs()
     method = Logits(pixel_weight=2.0, teacher_weight=0.25)
     assert (method.uses_teacher, method.uses_exits) == (True, False)
-    found = {name: value.item() for name, value in method.losses(None, student, teacher, hr).items()}
+    found = {name: value.item() for name, value in method.losses(None, Lesson(hr, hr, student, teacher)).items()}
     assert found == {"pixel": pytest.approx(2 * S_G, rel=1e-6), "logits": pytest.approx(S_T / 4, rel=1e-6)}
 
 
 def test_gradients_are_signs_towards_truth_and_teacher() -> None:
     student, teacher, hr = outputs()
     picture = student.final.requires_grad_()
-    terms = Logits().losses(None, Pictures(picture), teacher, hr)
+    terms = Logits().losses(None, Lesson(hr, hr, Outputs(picture), teacher))
     (grad,) = torch.autograd.grad(terms["pixel"] + terms["logits"], picture)
     expected = ((picture - hr).sign() + (picture - teacher.final).sign()) / picture.numel()
     assert torch.allclose(grad, expected)
@@ -90,12 +91,12 @@ def test_settings_are_frozen_and_have_defaults(kind: type[Method]) -> None:
 def test_terms_are_finite_scalars_with_gradients(kind: type[Method]) -> None:
     student, teacher, hr = outputs()
     method = kind().resolved(2)
-    heads = method.heads(Compact(2, 4, 1), 2)
+    heads = method.heads(Compact(2, 4, 1), (), 2)
     if heads is not None:
         heads.double()
     final = student.final.requires_grad_()
-    given = Pictures(final, student.exits if method.uses_exits else ())
-    terms = method.losses(heads, given, teacher if method.uses_teacher else None, hr)
+    given = Outputs(final, student.exits if method.uses_exits else ())
+    terms = method.losses(heads, Lesson(hr, hr, given, teacher if method.uses_teacher else None))
     assert "pixel" in terms
     for value in terms.values():
         assert value.shape == ()

@@ -18,7 +18,7 @@ from hkdsr.nets import FAMILIES, Network, parameter_count
 from hkdsr.nets.base import pad_to_multiple
 from hkdsr.nets.compact import Compact
 from hkdsr.nets.edsr import EDSR
-from hkdsr.nets.exits import ExitHead, Exits, NetworkWithExits, Pictures, enlarge, exit_taps
+from hkdsr.nets.exits import ExitHead, Exits, NetworkWithExits, Outputs, enlarge, exit_taps
 from hkdsr.nets.rcan import RCAN
 from hkdsr.nets.swinir import SwinIR
 
@@ -134,7 +134,7 @@ def test_a_bicubic_start_learns_at_once() -> None:
 def test_pictures_have_the_right_size(scale: int, height: int, width: int, family: str, kind: str) -> None:
     network = small(family, scale)
     found = with_exits(network, kind, "auto", "plain")(torch.rand(2, 3, height, width))
-    assert isinstance(found, Pictures)
+    assert isinstance(found, Outputs)
     assert {picture.shape for picture in (found.final, *found.exits)} == {(2, 3, scale * height, scale * width)}
     assert all(picture.isfinite().all() for picture in found.exits)
 

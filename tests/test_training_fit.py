@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from hkdsr.data.crops import CropSampler
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR
-from hkdsr.nets.exits import Exits, Pictures
+from hkdsr.methods.lesson import Lesson
+from hkdsr.nets.exits import Exits, Outputs
 from hkdsr.nets.load import build
 from hkdsr.recipe import Training
 from hkdsr.training.distiller import Distiller
@@ -138,7 +139,7 @@ def test_autocast_on_a_cpu_only_where_asked_for(
     seen: list[bool] = []
 
     class Probe(tiny.Toy):
-        def forward(self, lr: Tensor, hr: Tensor, teacher: Pictures | None) -> dict[str, Tensor]:
+        def forward(self, lr: Tensor, hr: Tensor, teacher: Outputs | None) -> dict[str, Tensor]:
             seen.append(torch.is_autocast_enabled("cpu"))
             return super().forward(lr, hr, teacher)
 
@@ -150,11 +151,11 @@ def test_losses_are_in_full_precision_though_the_student_is_in_bf16() -> None:
     student = build("compact:features=4,convs=4", 2)
     distiller = Distiller(student, Exits(student, (0.5,)), HKDSR().resolved(2))
     lr, hr = torch.rand(2, 3, 12, 12), torch.rand(2, 3, 24, 24)
-    teacher = Pictures(torch.rand(2, 3, 24, 24), (torch.rand(2, 3, 24, 24),))
+    teacher = Outputs(torch.rand(2, 3, 24, 24), (torch.rand(2, 3, 24, 24),))
     with torch.autocast("cpu", torch.bfloat16):
         terms = distiller(lr, hr, teacher)
-        pictures = distiller.pictures(lr)
-    full = Pictures(pictures.final.float(), tuple(picture.float() for picture in pictures.exits))
-    expected = distiller.method.losses(distiller.heads, full, teacher, hr)
+        pictures = distiller.outputs(lr)
+    full = Outputs(pictures.final.float(), tuple(picture.float() for picture in pictures.exits))
+    expected = distiller.method.losses(distiller.heads, Lesson(hr, hr, full, teacher))
     for name, value in expected.items():
         assert torch.equal(terms[name], value), name

@@ -18,11 +18,11 @@ from hkdsr.data.crops import Batch, CropSampler
 from hkdsr.data.store import DerivedStore, PictureStore
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR
-from hkdsr.nets.exits import Exits, NetworkWithExits, Pictures
+from hkdsr.nets.exits import Exits, NetworkWithExits, Outputs
 from hkdsr.nets.load import build, digest, load
 from hkdsr.training import teacher as module
 from hkdsr.training.run import distill
-from hkdsr.training.teacher import teacher_pictures
+from hkdsr.training.teacher import teacher_outputs
 
 CPU = torch.device("cpu")
 
@@ -40,7 +40,7 @@ def teacher() -> NetworkWithExits:
 
 
 def filled(teacher: NetworkWithExits, store: PictureStore, cache: Path) -> DerivedStore:
-    _, derived = teacher_pictures(teacher, store, cache, "cached", CPU)
+    _, derived = teacher_outputs(teacher, (), store, cache, "cached", CPU)
     assert derived is not None
     return derived
 
@@ -69,7 +69,7 @@ def test_cached_pictures_are_those_of_whole_pictures(
 def test_a_batch_takes_exits_first_and_the_final_picture_last(
     teacher: NetworkWithExits, store: PictureStore, tmp_path: Path
 ) -> None:
-    run, derived = teacher_pictures(teacher, store, tmp_path, "cached", CPU)
+    run, derived = teacher_outputs(teacher, (), store, tmp_path, "cached", CPU)
     batch = CropSampler(store, 12, 4, 0, derived).batch(0)
     pictures = run(batch)
     assert pictures is not None
@@ -82,7 +82,7 @@ def test_crops_of_cached_pictures_lie_where_the_others_do(scale: int, tmp_path: 
     """A teacher that repeats every LR pixel: its crop must be the repeated LR crop, whatever the turn."""
     store = tiny.store(tmp_path, scale, height=27 * scale, width=35 * scale)
     teacher = NetworkWithExits(tiny.nearest(scale), Exits(tiny.nearest(scale), ()))
-    run, derived = teacher_pictures(teacher, store, tmp_path, "cached", CPU)
+    run, derived = teacher_outputs(teacher, (), store, tmp_path, "cached", CPU)
     sampler = CropSampler(store, 11, 6, seed=1, derived=derived)
     for step in range(6):
         batch = sampler.batch(step)
@@ -95,7 +95,7 @@ def test_crops_of_cached_pictures_lie_where_the_others_do(scale: int, tmp_path: 
 def test_live_and_cached_differ_only_at_borders(teacher: NetworkWithExits, store: PictureStore, tmp_path: Path) -> None:
     """The cached crop has seen what lies around it; further inside than the network sees, both are alike."""
     derived = filled(teacher, store, tmp_path)
-    run, none = teacher_pictures(teacher, store, tmp_path, "live", CPU)
+    run, none = teacher_outputs(teacher, (), store, tmp_path, "live", CPU)
     assert none is None
     top, left, side = 4, 9, 20
     inside = 2 * 6  # HR pixels: either way, 6 convolutions of 3x3 LR pixels
@@ -116,7 +116,7 @@ def test_live_pictures_are_clamped_and_without_gradient(store: PictureStore) -> 
     assert isinstance(last, nn.Conv2d)
     assert last.bias is not None
     last.bias.data.fill_(0.5)
-    run, _ = teacher_pictures(NetworkWithExits(network, Exits(network, (0.5,))), store, Path(), "live", CPU)
+    run, _ = teacher_outputs(NetworkWithExits(network, Exits(network, (0.5,))), (), store, Path(), "live", CPU)
     batch = CropSampler(store, 12, 4, 0).batch(0)
     pictures = run(batch)
     assert pictures is not None
@@ -186,12 +186,12 @@ def test_auto_caches_only_with_space_to_spare(
     size = 3 * store.offsets[-1]
     for have in (0, 0.9 * size, 1.4 * size):
         free(have)
-        run, derived = teacher_pictures(teacher, store, tmp_path / "new", "auto", CPU)
+        run, derived = teacher_outputs(teacher, (), store, tmp_path / "new", "auto", CPU)
         assert derived is None
         pictures = run(CropSampler(store, 12, 2, 0).batch(0))
-        assert isinstance(pictures, Pictures)
+        assert isinstance(pictures, Outputs)
     free(1.6 * size)
-    _, derived = teacher_pictures(teacher, store, tmp_path / "new", "auto", CPU)
+    _, derived = teacher_outputs(teacher, (), store, tmp_path / "new", "auto", CPU)
     assert derived is not None
     assert derived.complete
 
@@ -206,7 +206,7 @@ def test_auto_keeps_to_what_is_cached_when_the_disk_has_filled_up(
     filled(teacher, store, tmp_path)
     free(0)
     monkeypatch.setattr(module, "infer", None)
-    _, derived = teacher_pictures(teacher, store, tmp_path, "auto", CPU)
+    _, derived = teacher_outputs(teacher, (), store, tmp_path, "auto", CPU)
     assert derived is not None
     assert derived.complete
 
@@ -216,7 +216,7 @@ def test_cached_on_a_small_disk_is_refused(
 ) -> None:
     free(1000)
     with pytest.raises(HkdsrError, match=r"the disk of .* has 0 MB free and the pictures need"):
-        teacher_pictures(teacher, store, tmp_path, "cached", CPU)
+        teacher_outputs(teacher, (), store, tmp_path, "cached", CPU)
 
 
 @pytest.mark.parametrize("pictures", ["live", "cached"])

@@ -16,7 +16,7 @@ from hkdsr.data.sources import find_pairs
 from hkdsr.data.store import PictureStore, build_store
 from hkdsr.methods import Method, Plain
 from hkdsr.nets.compact import Compact
-from hkdsr.nets.exits import Pictures
+from hkdsr.nets.exits import Outputs
 from hkdsr.nets.load import build, save
 from hkdsr.recipe import Data, DistillRecipe, ExitSettings, Training
 from hkdsr.training.log import read_log
@@ -109,7 +109,7 @@ class Toy(nn.Module):
         self.conv = nn.Conv2d(3, 12, 3, padding=1)
         self.breaks_at, self.calls = breaks_at, 0
 
-    def forward(self, lr: Tensor, hr: Tensor, teacher: Pictures | None) -> dict[str, Tensor]:
+    def forward(self, lr: Tensor, hr: Tensor, teacher: Outputs | None) -> dict[str, Tensor]:
         self.calls += 1
         error = nn.functional.pixel_shuffle(self.conv(lr), 2) - hr
         broken = float("nan") if self.calls == self.breaks_at else 1.0

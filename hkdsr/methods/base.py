@@ -13,37 +13,62 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from hkdsr.methods.lesson import Lesson
     from hkdsr.nets.base import Network
-    from hkdsr.nets.exits import Pictures
 
 
 @dataclass(frozen=True)
 class Method(ABC):
-    """Settings of a method; its fields are keys of the recipe's ``[method]`` table and ``--method.*`` flags."""
+    """Settings of a method; its fields are keys of the recipe's ``[method]`` table and ``--method.*`` flags.
+
+    Class variables say what a training step has to provide; a step computes nothing that no method asks for.
+    """
 
     uses_teacher: ClassVar[bool] = True
+    """Whether the teacher's outputs are wanted at all."""
+    uses_networks: ClassVar[bool] = False
+    """Whether ``losses`` runs student or teacher itself, on other pictures or block by block."""
 
     @property
     def uses_exits(self) -> bool:
         """Whether student and teacher are to give intermediate pictures."""
         return False
 
+    @property
+    def feature_depths(self) -> tuple[float, ...]:
+        """Relative depths, each in (0, 1], at which both networks' features are wanted; 1.0 is the last block."""
+        return ()
+
+    @property
+    def more_teachers(self) -> tuple[str, ...]:
+        """Checkpoints of further teachers of the same scale, beside the recipe's own."""
+        return ()
+
     def resolved(self, scale: int) -> Method:
         """The same settings with every default that depends on the scale filled in."""
         return self
 
-    def heads(self, student: Network, exits: int) -> nn.Module | None:
-        """Trainable modules that serve distillation only; ``exits`` counts the intermediate exits."""
+    def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.Module | None:
+        """Trainable modules that serve distillation only; ``exits`` counts the intermediate exits.
+
+        They are trained, averaged and saved with the student, but dropped when it is deployed. Buffers and frozen
+        parameters are welcome: that is how a method keeps state from step to step. ``teachers`` is empty for a method
+        without one; a frozen teacher must never become part of the heads.
+
+        Raises HkdsrError where the method is not defined for this pair of networks.
+        """
         return None
 
-    @abstractmethod
-    def losses(
-        self, heads: nn.Module | None, student: Pictures, teacher: Pictures | None, hr: Tensor
-    ) -> dict[str, Tensor]:
-        """Named scalar terms whose sum is minimised.
+    def before_step(self, heads: nn.Module | None, student: Network, step: int) -> None:
+        """Called once before every training step (from 0), for methods whose heads follow the student."""
+        return
 
-        ``student`` carries gradient; ``teacher`` (None for a method that uses none) and ``hr`` (B, 3, H, W) in [0, 1]
-        are constants.
+    @abstractmethod
+    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+        """Named scalar terms, weights included, whose sum is minimised; each is logged under its name.
+
+        The L1 of the final picture to the ground truth is named ``pixel`` and that to the teacher's final picture
+        ``logits``, so that methods can be composed without counting them twice.
         """
 
 

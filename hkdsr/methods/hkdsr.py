@@ -23,8 +23,8 @@ from hkdsr.methods.base import Method, cumulative
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from hkdsr.methods.lesson import Lesson
     from hkdsr.nets.base import Network
-    from hkdsr.nets.exits import Pictures
 
 ACF_WEIGHTS = {2: (1 / 6, 1 / 3), 3: (0.5, 1.0), 4: (0.5, 1.0)}
 
@@ -80,7 +80,7 @@ class HKDSR(Method):
     def uses_exits(self) -> bool:
         return self.kd_on_intermediate
 
-    def heads(self, student: Network, exits: int) -> nn.Module:
+    def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.Module:
         """One ACF term with its own gate for each exit, the final output last."""
         from torch import nn
 
@@ -103,11 +103,10 @@ class HKDSR(Method):
             for _ in range(exits + 1)
         )
 
-    def losses(
-        self, heads: nn.Module | None, student: Pictures, teacher: Pictures | None, hr: Tensor
-    ) -> dict[str, Tensor]:
+    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
         import torch
 
+        student, teacher, hr = lesson.student, lesson.teacher, lesson.hr
         assert heads is not None
         assert teacher is not None
         s = [*student.exits, student.final]

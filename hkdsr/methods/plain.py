@@ -10,7 +10,7 @@ from hkdsr.methods.base import Method
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hkdsr.nets.exits import Pictures
+    from hkdsr.methods.lesson import Lesson
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,10 @@ class Plain(Method):
     def uses_exits(self) -> bool:
         return self.exit_weight > 0
 
-    def losses(
-        self, heads: nn.Module | None, student: Pictures, teacher: Pictures | None, hr: Tensor
-    ) -> dict[str, Tensor]:
-        terms = {"pixel": (student.final - hr).abs().mean()}
-        for index, picture in enumerate(student.exits):
-            terms[f"exit{index + 1}"] = self.exit_weight * (picture - hr).abs().mean()
+    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+        terms = {"pixel": (lesson.student.final - lesson.hr).abs().mean()}
+        for index, picture in enumerate(lesson.student.exits):
+            terms[f"exit{index + 1}"] = self.exit_weight * (picture - lesson.hr).abs().mean()
         return terms
 
 
@@ -42,11 +40,10 @@ class Logits(Method):
     pixel_weight: float = 1.0
     teacher_weight: float = 1.0
 
-    def losses(
-        self, heads: nn.Module | None, student: Pictures, teacher: Pictures | None, hr: Tensor
-    ) -> dict[str, Tensor]:
-        assert teacher is not None
+    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+        assert lesson.teacher is not None
+        student = lesson.student.final
         return {
-            "pixel": self.pixel_weight * (student.final - hr).abs().mean(),
-            "logits": self.teacher_weight * (student.final - teacher.final).abs().mean(),
+            "pixel": self.pixel_weight * (student - lesson.hr).abs().mean(),
+            "logits": self.teacher_weight * (student - lesson.teacher.final).abs().mean(),
         }

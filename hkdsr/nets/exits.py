@@ -21,11 +21,16 @@ UPSAMPLER_FAMILIES = ("edsr", "rcan", "swinir")
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """What a network with exits returns: the final picture and the exits', each (B, 3, scale*h, scale*w) in [0, 1]."""
+class Outputs:
+    """What a network gives for a batch (B, 3, h, w).
+
+    ``final`` and ``exits``: pictures, each (B, 3, scale*h, scale*w) in [0, 1]. ``features``: block outputs at the
+    depths a method asked for, each (B, C, h, w); widths differ between networks, h and w do not.
+    """
 
     final: Tensor
     exits: tuple[Tensor, ...] = ()
+    features: tuple[Tensor, ...] = ()
 
 
 class ExitHead(nn.Module):
@@ -122,10 +127,10 @@ class NetworkWithExits(nn.Module):
         super().__init__()
         self.network, self.exits = network, exits
 
-    def forward(self, x: Tensor) -> Pictures:
+    def forward(self, x: Tensor) -> Outputs:
         """LR (B, 3, h, w) in [0, 1] -> final picture and exits, unclamped."""
         traced = self.network.trace(x, self.exits.taps)
-        return Pictures(traced.sr, self.exits(x, traced, self.network.scale))
+        return Outputs(traced.sr, self.exits(x, traced, self.network.scale))
 
 
 def exit_taps(network: Network, depths: Sequence[float]) -> tuple[int, ...]:

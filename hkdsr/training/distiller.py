@@ -2,38 +2,94 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
+from hkdsr.methods.lesson import Lesson
 from hkdsr.nets.base import Network
-from hkdsr.nets.exits import Exits, Pictures
+from hkdsr.nets.exits import Exits, Outputs
+
+
+class Borrowed(tuple[Network, ...]):
+    """Networks of someone else: a module that keeps them this way neither registers nor, when copied, copies them."""
+
+    def __deepcopy__(self, memo: Any) -> Borrowed:
+        return self
 
 
 class Distiller(nn.Module):
     """Student, exits and method heads as one module, so that devices, averaging and checkpoints treat them alike.
 
-    The frozen teacher stays outside: its pictures come in as constants.
+    Frozen ``teachers`` stay outside: their outputs come in as constants, and a method that runs them finds them in its
+    lesson, but they are neither moved, trained nor saved with this module.
+
+    Raises HkdsrError if the method is not defined for these networks.
     """
 
-    def __init__(self, student: Network, exits: Exits | None, method: Method) -> None:
+    def __init__(self, student: Network, exits: Exits | None, method: Method, teachers: Sequence[Network] = ()) -> None:
         super().__init__()
         self.student = student
         self.exits = exits
         self.method = method
-        self.heads = method.heads(student, len(exits.taps) if exits else 0)
+        self.feature_taps = feature_taps(student, method.feature_depths)
+        self._teachers = Borrowed(teachers)
+        self.heads = method.heads(student, tuple(teachers), len(exits.taps) if exits else 0)
 
-    def forward(self, lr: Tensor, hr: Tensor, teacher: Pictures | None) -> dict[str, Tensor]:
-        """LR (B, 3, p, p), HR (B, 3, scale*p, scale*p) in [0, 1], the teacher's pictures -> named loss terms."""
-        pictures = self.pictures(lr)
-        full = Pictures(pictures.final.float(), tuple(picture.float() for picture in pictures.exits))
+    def forward(self, lr: Tensor, hr: Tensor, teacher: Outputs | None) -> dict[str, Tensor]:
+        """LR (B, 3, p, p), HR (B, 3, scale*p, scale*p) in [0, 1], the teacher's outputs -> named loss terms."""
+        outputs = self.outputs(lr)
+        kind = lr.device.type
+        autocast = None
+        if torch.is_autocast_enabled(kind):
+            autocast = torch.autocast(kind, torch.get_autocast_dtype(kind))
+        lesson = Lesson(lr, hr, in_full(outputs), teacher, self.student, self._teachers, autocast)
         # Networks may run in bf16, but losses of nearly equal pictures would lose their digits in it.
-        with torch.autocast(lr.device.type, enabled=False):
-            return self.method.losses(self.heads, full, teacher, hr)
+        with torch.autocast(kind, enabled=False):
+            return self.method.losses(self.heads, lesson)
 
-    def pictures(self, lr: Tensor) -> Pictures:
-        """The student's final picture and exits."""
-        if self.exits is None:
-            return Pictures(self.student(lr))
-        traced = self.student.trace(lr, self.exits.taps)
-        return Pictures(traced.sr, self.exits(lr, traced, self.student.scale))
+    def before_step(self, step: int) -> None:
+        """Let the method's heads follow the student; called once before training step ``step`` (from 0)."""
+        self.method.before_step(self.heads, self.student, step)
+
+    def outputs(self, lr: Tensor) -> Outputs:
+        """The student's final picture, exits and features."""
+        if self.exits is None and not self.feature_taps:
+            return Outputs(self.student(lr))
+        return traced_outputs(self.student, lr, self.exits, self.feature_taps)
+
+
+def feature_taps(network: Network, depths: Sequence[float]) -> tuple[int, ...]:
+    """Block indices of relative ``depths``, which may coincide in a shallow network.
+
+    Raises HkdsrError for a network that runs only as a whole.
+    """
+    if depths and network.family == "foreign":
+        raise HkdsrError(
+            "this method compares features, but a foreign network runs only as a whole: choose a method that needs "
+            "pictures alone (logits, dukd, hkdsr with kd_on_intermediate = false), or a teacher of a family here"
+        )
+    return tuple(network.tap_index(depth) for depth in depths)
+
+
+def traced_outputs(network: Network, lr: Tensor, exits: Exits | None, features: Sequence[int]) -> Outputs:
+    """Final picture, exits and the outputs of blocks ``features`` of one forward pass on (B, 3, h, w)."""
+    taps = exits.taps if exits else ()
+    traced = network.trace(lr, (*taps, *features))
+    height, width = lr.shape[-2:]
+    kept = tuple(tap[..., :height, :width] for tap in traced.taps[len(taps) :])
+    traced = dataclasses.replace(traced, taps=traced.taps[: len(taps)])
+    pictures = exits(lr, traced, network.scale) if exits else ()
+    return Outputs(traced.sr, pictures, kept)
+
+
+def in_full(outputs: Outputs) -> Outputs:
+    """The same in float32."""
+    return Outputs(
+        outputs.final.float(), tuple(p.float() for p in outputs.exits), tuple(f.float() for f in outputs.features)
+    )

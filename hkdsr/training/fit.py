@@ -20,7 +20,7 @@ from tqdm import tqdm
 from hkdsr.choices import Precision
 from hkdsr.data.crops import Batch, CropSampler, Prefetcher
 from hkdsr.errors import HkdsrError
-from hkdsr.nets.exits import Pictures
+from hkdsr.nets.exits import Outputs
 from hkdsr.recipe import Training
 from hkdsr.training.checkpoint import FILE, Checkpoint, read_checkpoint, write_checkpoint
 from hkdsr.training.ema import Ema
@@ -28,7 +28,7 @@ from hkdsr.training.log import TrainingLog
 
 STEP_STRIDE = 1 << 32  # keeps the random streams of neighbouring seeds apart
 
-TeacherPass = Callable[[Batch], Pictures | None]
+TeacherPass = Callable[[Batch], Outputs | None]
 Validation = Callable[[nn.Module], float]
 OnBest = Callable[[nn.Module, int, float], object]
 
@@ -56,6 +56,7 @@ def fit(
     teacher: TeacherPass = no_teacher,
     validate: Validation | None = None,
     on_best: OnBest = lambda module, step, score: None,
+    before_step: Callable[[int], object] = lambda step: None,
     label: str = "training",
 ) -> Fitted:
     """Train ``module`` for ``settings.steps``; go on from ``folder/last.pt`` if it is there.
@@ -67,6 +68,7 @@ def fit(
         teacher: the frozen teacher's pictures for a batch, or None.
         validate: score of the averaged module, higher is better; called every ``validate_every`` steps.
         on_best: called with the averaged module when its score is the best so far.
+        before_step: called with the number of each step (from 0) before it is taken.
 
     Raises:
         HkdsrError: the loss is no longer finite, the disk is full, or ``folder`` was begun with other settings.
@@ -97,6 +99,7 @@ def fit(
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(settings, step)
             torch.manual_seed(settings.seed * STEP_STRIDE + step)
+            before_step(step)
             terms = _step(module, optimiser, next(batches), teacher, settings, device)
             average.update(module)
             step += 1

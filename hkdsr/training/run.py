@@ -26,7 +26,7 @@ from hkdsr.training.checkpoint import FILE, read_checkpoint
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.fit import TeacherPass, fit, no_teacher, pick_device
 from hkdsr.training.stage1 import check_exits, score_exits, teacher_with_exits
-from hkdsr.training.teacher import teacher_pictures
+from hkdsr.training.teacher import teacher_outputs
 from hkdsr.training.validate import validation
 
 WEIGHTS_FILE = "student.safetensors"
@@ -73,17 +73,25 @@ def distill(recipe: DistillRecipe, say: Say = lambda text: None) -> TrainingResu
     student = _student(recipe)
     method = recipe.method.resolved(recipe.scale)
     exits = _student_exits(student, teacher, recipe.exits) if method.uses_exits else None
+    teachers = (teacher, *_more_teachers(method, recipe.scale)) if method.uses_teacher else ()
     # Made before stage 1 draws its random numbers, which a resumed run does not draw again.
-    module = Distiller(student, exits, method)
+    module = Distiller(student, exits, method, teachers)
     store = _store(recipe, say)
-    origin = {"teacher": str(recipe.teacher), "teacher_sha256": digest(teacher.state_dict())}
+    origin = {
+        "teacher": str(recipe.teacher),
+        "teacher_sha256": ", ".join(digest(network.state_dict()) for network in teachers or [teacher]),
+    }
     training = _StudentTraining(recipe, module, store, origin)
     if not method.uses_teacher:
         return training.run(no_teacher, None)
     cache = recipe.data.cache or default_cache()
     device = pick_device(recipe.training.device)
     together = _taught(recipe, teacher, method, store, cache, device, say)
-    return training.run(*teacher_pictures(together, store, cache, recipe.exits.pictures, device))
+    taught = teacher_outputs(together, method.feature_depths, store, cache, recipe.exits.pictures, device)
+    if method.uses_networks:
+        for network in teachers:
+            network.to(device)
+    return training.run(*taught)
 
 
 def _taught(
@@ -102,6 +110,14 @@ def _taught(
     say(scores.sentence())
     check_exits(scores, recipe.exits.allow_weak)
     return together
+
+
+def _more_teachers(method: Method, scale: int) -> list[Network]:
+    networks = [load(path).requires_grad_(False) for path in method.more_teachers]
+    for path, network in zip(method.more_teachers, networks, strict=True):
+        if network.scale != scale:
+            raise HkdsrError(f"the teacher {path} is a x{network.scale} network: choose one for x{scale}")
+    return networks
 
 
 def _student(recipe: TrainRecipe | DistillRecipe) -> Network:
@@ -162,6 +178,7 @@ class _StudentTraining:
             teacher,
             self._validate,
             lambda module, step, score: self._write(module, BEST_FILE, {"step": step, "val_psnr_y": score}),
+            self._module.before_step,
             label=recipe.out.name,
         )
         facts = {"step": fitted.steps, "seconds": round(fitted.seconds)}

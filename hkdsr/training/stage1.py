@@ -21,7 +21,7 @@ from hkdsr.errors import HkdsrError
 from hkdsr.evaluate.metrics import psnr_y
 from hkdsr.files import write_atomically
 from hkdsr.nets.base import Network
-from hkdsr.nets.exits import Exits, NetworkWithExits, Pictures, enlarge
+from hkdsr.nets.exits import Exits, NetworkWithExits, Outputs, enlarge
 from hkdsr.nets.load import digest
 from hkdsr.recipe import ExitSettings, Training
 from hkdsr.training.checkpoint import FILE
@@ -56,7 +56,7 @@ class ExitTraining(nn.Module):
         self.trunk = teacher.network if train_all else None
         self._network = (teacher.network,)
 
-    def forward(self, lr: Tensor, hr: Tensor, teacher: Pictures | None) -> dict[str, Tensor]:
+    def forward(self, lr: Tensor, hr: Tensor, teacher: Outputs | None) -> dict[str, Tensor]:
         network = self.trunk or self._network[0]
         with torch.set_grad_enabled(self.trunk is not None and torch.is_grad_enabled()):
             traced = network.trace(lr, self.exits.taps)

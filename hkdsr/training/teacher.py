@@ -7,6 +7,7 @@ the context around a crop, so its pictures are better than on the crop alone.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,27 +17,35 @@ from hkdsr.choices import TeacherPictures
 from hkdsr.data.crops import Batch
 from hkdsr.data.store import DerivedStore, PictureStore
 from hkdsr.errors import HkdsrError
-from hkdsr.nets.exits import NetworkWithExits, Pictures
+from hkdsr.nets.exits import NetworkWithExits, Outputs
 from hkdsr.nets.load import digest
+from hkdsr.training.distiller import feature_taps, in_full, traced_outputs
 from hkdsr.training.fit import TeacherPass
 from hkdsr.training.stage1 import infer
 
 HEADROOM = 1.5  # "auto" caches only where the disk has this many times the space still needed
 
 
-def teacher_pictures(
-    teacher: NetworkWithExits, store: PictureStore, cache: Path, choice: TeacherPictures, device: torch.device
+def teacher_outputs(
+    teacher: NetworkWithExits,
+    depths: Sequence[float],
+    store: PictureStore,
+    cache: Path,
+    choice: TeacherPictures,
+    device: torch.device,
 ) -> tuple[TeacherPass, DerivedStore | None]:
-    """The pass that gives a batch's teacher pictures, and the store whose planes the sampler must add to the batch.
+    """The pass that gives a batch's teacher outputs, and the store whose planes the sampler must add to the batch.
 
     Cached planes are uint8: the teacher's exits in order, then its final output. Their key is a hash of the weights and
-    of the training pictures; a killed build goes on where it stopped.
+    of the training pictures; a killed build goes on where it stopped. Features, at relative ``depths``, are too large
+    to keep: a method that wants some runs the teacher live whatever ``choice`` is.
 
     Raises HkdsrError if the disk is too full for ``cached``.
     """
-    derived = None if choice == "live" else _opened(teacher, store, cache, choice)
+    taps = feature_taps(teacher.network, depths)
+    derived = None if choice == "live" or taps else _opened(teacher, store, cache, choice)
     if derived is None:
-        return live(teacher.to(device)), None
+        return live(teacher.to(device), taps), None
     missing = derived.missing
     for index in tqdm(missing, desc="teacher's pictures", unit="picture", disable=None if missing else True):
         derived.put(index, infer(teacher, store.lr(index), device))
@@ -62,20 +71,18 @@ def _opened(
     return None if choice == "auto" and scarce else derived
 
 
-def live(teacher: NetworkWithExits) -> TeacherPass:
-    """A pass that runs the teacher on every batch."""
+def live(teacher: NetworkWithExits, features: Sequence[int] = ()) -> TeacherPass:
+    """A pass that runs the teacher on every batch and keeps the outputs of its blocks ``features``."""
 
     @torch.no_grad()
-    def run(batch: Batch) -> Pictures:
-        pictures = teacher(batch.lr)
-        return Pictures(
-            pictures.final.float().clamp(0, 1), tuple(picture.float().clamp(0, 1) for picture in pictures.exits)
-        )
+    def run(batch: Batch) -> Outputs:
+        found = in_full(traced_outputs(teacher.network, batch.lr, teacher.exits, features))
+        return Outputs(found.final.clamp(0, 1), tuple(exit_.clamp(0, 1) for exit_ in found.exits), found.features)
 
     return run
 
 
-def cached(batch: Batch) -> Pictures:
+def cached(batch: Batch) -> Outputs:
     """A pass that takes the pictures which the sampler cut from the store."""
     *exits, final = batch.teacher
-    return Pictures(final, tuple(exits))
+    return Outputs(final, tuple(exits))

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from hkdsr.choices import AcfBound, AcfGateTraining, AcfInputs, AcfPool, AcfSplit
 from hkdsr.errors import HkdsrError
 from hkdsr.losses.by_sample import mean_by_sample
+from hkdsr.losses.compiled import kernels
+from hkdsr.losses.gated_distance import gated_distance
 
 COLOURS = 3
 
@@ -73,10 +75,14 @@ class Gate(nn.Module):
         size = (height, width) if self.pool == "none" else (1, 1)
         return x.softmax(1).unflatten(2, (batch, *size)).permute(1, 2, 0, 3, 4)
 
-    def _layer(self, index: int, x: Tensor) -> Tensor:
-        """Layer ``index`` of every copy at once: (copies, inputs, N) -> (copies, outputs, N)."""
+    def stacked(self, index: int) -> tuple[Tensor, Tensor]:
+        """Layer ``index`` of every copy: weights (copies, outputs, inputs) and biases (copies, outputs)."""
         weight = torch.stack([cast(nn.Conv2d, conv).weight.flatten(1) for conv in self.layers[index::2]])
-        bias = torch.stack([cast(Tensor, conv.bias) for conv in self.layers[index::2]])
+        return weight, torch.stack([cast(Tensor, conv.bias) for conv in self.layers[index::2]])
+
+    def _layer(self, index: int, x: Tensor) -> Tensor:
+        """(copies, inputs, N) -> (copies, outputs, N)."""
+        weight, bias = self.stacked(index)
         return torch.baddbmm(bias.unsqueeze(2), weight, x)
 
 
@@ -134,8 +140,24 @@ class Fusion(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor, hr: Tensor) -> Tensor:
         """S, T, G, each (B, 3, H, W) in [0, 1] -> scalar mean |S - F|. T and G are constants."""
+        loops = kernels(student) if self._compilable() else None
+        if loops is not None:
+            assert self.gate is not None
+            weights = (*self.gate.stacked(0), *self.gate.stacked(1))
+            return gated_distance(loops, student, teacher.detach(), hr.detach(), weights)
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return mean_by_sample(self._distance, student, (teacher.detach(), hr.detach()), trained)
+
+    def _compilable(self) -> bool:
+        """Whether this is the paper's gate, which the compiled loop knows."""
+        gate = self.gate
+        return gate is not None and (self.inputs, self.average_gt, gate.split, gate.pool, gate.bound) == (
+            "gt_t",
+            False,
+            "per_channel",
+            "none",
+            "sigmoid",
+        )
 
     def _distance(self, student: Tensor, teacher: Tensor, hr: Tensor) -> Tensor:
         return (student - self.target(student, teacher, hr)).abs().mean()

@@ -9,10 +9,15 @@ only the rest is multiplied out. On photographs that rest is the small part; the
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hkdsr.losses.compiled import each, kernels
+
+COLOURS = 3
 BLOCK_ENTRIES = 1 << 19  # pairs multiplied out at once: 2 MB of float32, about a core's own cache
 BLOCK_ROWS = 384
 MARGIN = 1 - 1e-5  # keeps a rounded ratio from settling a sign that it should not
@@ -28,6 +33,29 @@ def signed_mean(vectors: Tensor, truth: Tensor) -> Tensor:
     Returns:
         (B, C, P), exact up to rounding; extra memory is linear in P + Q.
     """
+    loops = kernels(vectors) if vectors.shape[1] == COLOURS else None
+    return _by_blocks(vectors, truth) if loops is None else _compiled(loops, vectors, truth)
+
+
+def _compiled(loops: ModuleType, vectors: Tensor, truth: Tensor) -> Tensor:
+    axis = torch.linalg.eigh(truth @ truth.mT).eigenvectors[..., -1:]
+    along, across = _split(truth, axis)
+    spread, by_spread = torch.where(across == 0, 0.0, across / along.abs()).sort()
+    ordered = _reorder(truth, by_spread)
+    running = F.pad((ordered * along.gather(1, by_spread).sign().unsqueeze(1)).cumsum(-1), (1, 0))
+    result = torch.empty(vectors.shape, dtype=vectors.dtype)
+    d, *operands, out = (
+        v.detach().contiguous().numpy() for v in (vectors, ordered, spread, running, axis.squeeze(2), result)
+    )
+
+    def one(sample: int) -> None:
+        loops.signed_sums(d[sample], *(operand[sample] for operand in operands), out[sample])
+
+    each(one, len(d))
+    return result.div_(truth.shape[-1])
+
+
+def _by_blocks(vectors: Tensor, truth: Tensor) -> Tensor:
     positions, count = vectors.shape[-1], truth.shape[-1]
     axis = torch.linalg.eigh(truth @ truth.mT).eigenvectors[..., -1:]
     along_d, across_d = _split(vectors, axis)

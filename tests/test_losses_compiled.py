@@ -1,0 +1,102 @@
+"""The compiled loops and the tensor forms are the same mathematics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hkdsr.losses import Fusion, compiled, fsm
+from hkdsr.losses.signed_mean import signed_mean
+
+pytest.importorskip("numba", reason="Numba has no release for this Python, so there are no compiled loops")
+
+REAL = st.sampled_from([torch.float32, torch.float64])
+
+
+@pytest.fixture
+def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "_module", lambda: None)
+
+
+def by_pairs(vectors: Tensor, truth: Tensor) -> Tensor:
+    return (vectors.mT @ truth).sign() @ truth.mT / truth.shape[-1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(REAL, st.integers(1, 3), st.integers(1, 150), st.integers(1, 90), st.integers(0, 99))
+def test_signed_mean_is_the_mean_over_all_pairs(dtype: torch.dtype, batch: int, p: int, q: int, seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    # Whole numbers make ties: products that are exactly zero have no side and must count as nothing.
+    vectors = torch.randint(-2, 3, (batch, 3, p), generator=random).to(dtype)
+    truth = torch.randint(-2, 3, (batch, 3, q), generator=random).to(dtype)
+    assert compiled.kernels(vectors) is not None
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-12
+    torch.testing.assert_close(signed_mean(vectors, truth), by_pairs(vectors, truth).mT, atol=tolerance, rtol=tolerance)
+
+
+def test_signed_mean_of_nearly_grey_bands_settles_signs_rightly() -> None:
+    random = torch.Generator().manual_seed(0)
+    grey = torch.randn(2, 1, 700, generator=random, dtype=torch.float64)
+    truth = grey + 0.1 * torch.randn(2, 3, 700, generator=random, dtype=torch.float64)
+    vectors = grey.flip(2) + 0.3 * torch.randn(2, 3, 700, generator=random, dtype=torch.float64)
+    torch.testing.assert_close(signed_mean(vectors, truth), by_pairs(vectors, truth).mT, atol=1e-13, rtol=1e-10)
+
+
+def test_a_broken_picture_breaks_the_loss() -> None:
+    s, t, hr = (torch.rand(1, 3, 8, 8) for _ in range(3))
+    s[0, 0, 0, 0] = float("nan")
+    assert fsm(s, t, hr).isnan()
+    assert Fusion()(s, t, hr).isnan()
+
+
+@settings(max_examples=15, deadline=None)
+@given(REAL, st.integers(1, 3), st.integers(1, 30), st.integers(1, 40), st.integers(1, 9))
+def test_acf_equals_its_tensor_form(dtype: torch.dtype, batch: int, height: int, width: int, hidden: int) -> None:
+    torch.manual_seed(0)
+    term = Fusion(hidden=hidden).to(dtype)
+    pictures = [torch.rand(batch, 3, height, width, dtype=dtype) for _ in range(3)]
+    found, expected = (differentiated(term, pictures, form) for form in (term, term.in_tensors))
+    tolerance = 2e-5 if dtype == torch.float32 else 1e-11
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=tolerance, rtol=tolerance)
+
+
+def differentiated(term: Fusion, pictures: list[Tensor], form: Callable[..., Tensor]) -> list[Tensor]:
+    student = pictures[0].clone().requires_grad_()
+    value = 3 * form(student, *pictures[1:])
+    return [value.detach(), *torch.autograd.grad(value, [student, *term.parameters()])]
+
+
+@pytest.mark.usefixtures("without_numba")
+def test_without_numba_the_losses_are_the_same() -> None:
+    torch.manual_seed(0)
+    s, t, hr = (torch.rand(2, 3, 12, 10, dtype=torch.float64) for _ in range(3))
+    term = Fusion().double()
+    assert compiled.kernels(s) is None
+    here = torch.stack([fsm(s, t, hr), term(s, t, hr)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "_module", lambda: __import__("hkdsr.losses.kernels", fromlist=["kernels"]))
+        torch.testing.assert_close(torch.stack([fsm(s, t, hr), term(s, t, hr)]), here, rtol=1e-12, atol=0)
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    torch.manual_seed(0)
+    s, t, hr = pictures = [torch.rand(5, 3, 16, 16) for _ in range(3)]
+    term, before, found = Fusion(), torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append([fsm(s, t, hr), *differentiated(term, pictures, term)])
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_other_precisions_use_tensors(dtype: torch.dtype) -> None:
+    assert compiled.kernels(torch.zeros(1, dtype=dtype)) is None

@@ -14,6 +14,12 @@ AcfPool = Literal["none", "global", "late"]
 AcfBound = Literal["sigmoid", "none"]
 AcfGateTraining = Literal["joint", "frozen"]
 
+FitnetForm = Literal["regressor", "channel_mean"]
+AtNorm = Literal["squared", "l2", "l1"]
+RkdOn = Literal["features", "output"]
+VidPdf = Literal["gaussian", "laplace"]
+SrkdStatistic = Literal["mean", "power_mean", "max", "min"]
+
 HeadKind = Literal["separate", "shared", "teacher_tail"]
 HeadTail = Literal["auto", "upsampler", "shuffle"]
 HeadStart = Literal["auto", "bicubic", "plain"]
@@ -21,3 +27,6 @@ Stage1Trainable = Literal["heads", "all"]
 
 TeacherPictures = Literal["auto", "cached", "live"]
 Precision = Literal["auto", "fp32", "bf16"]
+
+Init = Literal["scratch", "slice", "drop", "student"]
+TrainInit = Literal["scratch", "student"]

@@ -9,7 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hkdsr.choices import HeadKind, HeadStart, HeadTail, Precision, Stage1Trainable, TeacherPictures
+from hkdsr.choices import (
+    HeadKind,
+    HeadStart,
+    HeadTail,
+    Init,
+    Precision,
+    Stage1Trainable,
+    TeacherPictures,
+    TrainInit,
+)
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
 from hkdsr.methods.hkdsr import HKDSR
@@ -111,10 +120,17 @@ class TrainRecipe:
     scale: int = 2
     student: str = "compact:features=32,convs=8"
     """``family:setting=value,...``, or a checkpoint to start from."""
+    init: TrainInit = "scratch"
+    """``scratch``: as ``student`` says. ``student``: from ``init_from``."""
+    init_from: Path | None = None
+    """A checkpoint of the same network at another scale, which gives all weights that do not depend on the scale."""
     out: Path = Path("runs/train")
     """Folder for checkpoints, log and weights; the same command goes on where a killed run stopped."""
     data: Data = field(default_factory=Data)
     training: Training = field(default_factory=Training)
+
+    def __post_init__(self) -> None:
+        _require_init_from(self.init, self.init_from)
 
 
 @dataclass(frozen=True)
@@ -126,16 +142,32 @@ class DistillRecipe:
     scale: int = 2
     student: str = "compact:features=32,convs=8"
     """``family:setting=value,...``, or a checkpoint to start from."""
+    init: Init = "scratch"
+    """``scratch``: as ``student`` says. ``slice``: the leading channels of the teacher's layers, and evenly spaced ones
+    of its blocks where it is deeper. ``drop``: the same between equal widths. ``student``: from ``init_from``."""
+    init_from: Path | None = None
+    """A checkpoint of the same student at another scale, which gives all weights that do not depend on the scale."""
     out: Path = Path("runs/distill")
     """Folder for checkpoints, log and weights; the same command goes on where a killed run stopped."""
     data: Data = field(default_factory=Data)
     training: Training = field(default_factory=Training)
     exits: ExitSettings = field(default_factory=ExitSettings)
     method: Method = field(default_factory=HKDSR)
-    """In TOML, ``[method] name = "hkdsr"`` and the method's own settings."""
+    """In TOML, ``[method] name = "hkdsr"`` and the method's own settings; ``name = ["hkdsr", "logits"]`` sums methods,
+    whose settings are in ``[method.hkdsr]`` and so on; ``use = "my_method.py:MyKD"`` takes one from a file."""
+
+    def __post_init__(self) -> None:
+        _require_init_from(self.init, self.init_from)
 
 
 def _require(name: str, value: float | None, least: float, most: float = float("inf")) -> None:
     if value is not None and not least <= value <= most:
         limits = f"{least} or more" if most == float("inf") else f"a value from {least} to {most}"
         raise HkdsrError(f"{name} is {value}: set it to {limits}")
+
+
+def _require_init_from(init: Init, init_from: Path | None) -> None:
+    if init == "student" and init_from is None:
+        raise HkdsrError("init is 'student' but init_from is not set: set it to a checkpoint of the same network")
+    if init != "student" and init_from is not None:
+        raise HkdsrError(f"init_from is set but init is '{init}': set init to 'student', or leave init_from out")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from hkdsr.errors import HkdsrError
 from hkdsr.nets import Network
@@ -29,6 +30,14 @@ SMALL = {
 def small(family: str, scale: int = 2) -> Network:
     """In eval mode, with fresh weights."""
     return build(SMALL[family], scale).eval()
+
+
+def scattered(description: str, scale: int = 2) -> Network:
+    """A network in float64 with weights far from zero, so that no layer goes unnoticed in the picture."""
+    network = build(description, scale).double().eval()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.4)
+    return network
 
 
 def pth(folder: Path, content: object) -> Path:

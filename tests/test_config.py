@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hkdsr.config import flat_settings, read_recipe, with_method
+from hkdsr.config import flat_settings, lasting_settings, read_recipe, with_method
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, METHODS, Logits, Plain
 from hkdsr.recipe import Data, DistillRecipe, ExitSettings, Training, TrainRecipe
@@ -91,6 +91,16 @@ def test_the_method_table_chooses_class_and_settings(tmp_path: Path) -> None:
     assert read(tmp_path, text).method == HKDSR(fsm_levels=(1, 2, 3), ada_w=0.0, fsm_crop=96, acf_pool="global")
 
 
+def test_the_start_arrives(tmp_path: Path) -> None:
+    assert read(tmp_path, "init = 'slice'") == DistillRecipe(init="slice")
+    text = "init = 'student'\ninit_from = 'runs/x2/student.safetensors'"
+    path = Path("runs/x2/student.safetensors")
+    assert read(tmp_path, text) == DistillRecipe(init="student", init_from=path)
+    assert read(tmp_path, text, TrainRecipe) == TrainRecipe(init="student", init_from=path)
+    with pytest.raises(HkdsrError, match="init is 'slice': choose one of scratch, student"):
+        read(tmp_path, "init = 'slice'", TrainRecipe)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -112,11 +122,33 @@ def test_the_method_table_chooses_class_and_settings(tmp_path: Path) -> None:
         ("method = 'hkdsr'", "method is 'hkdsr': give a table"),
         ("[method]\nsim_w = 1", f"method.name is None: {CHOICES}"),
         ("[method]\nname = 'fancy'", f"method.name is 'fancy': {CHOICES}"),
-        ("[method]\nname = ['hkdsr']", f"method.name is ['hkdsr']: {CHOICES}"),
+        ("[method]\nname = ['hkdsr', 'fancy']", f"method.name is ['hkdsr', 'fancy']: {CHOICES}"),
+        ("[method]\nname = [['hkdsr']]", f"method.name is [['hkdsr']]: {CHOICES}"),
+        ("[method]\nname = 'hkdsr,logits'", f"method.name is 'hkdsr,logits': {CHOICES}"),
+        ("[method]\nname = []", "method.name is an empty list: name one method or more"),
+        ("[method]\nname = ['none', 'none']", "method.name has 'none' twice: name each method once"),
+        (
+            "[method]\nname = ['none']\nexit_weight = 1",
+            "sets 'method.exit_weight', which is no setting: choose from none",
+        ),
+        ("[method]\nname = ['none']\nnone = 1", "method.none is 1: give a table"),
+        ("[method]\nname = ['none']\n[method.none]\nexit_weigth = 1", "sets 'method.none.exit_weigth', which is no"),
+        ("[method]\nname = 'none'\nuse = 'a.py:A'", "sets both method.name and method.use: leave one of them out"),
+        ("[method]\nuse = 3", "method.use is 3: give text"),
+        ("[method]\nuse = 'a.py'", "method.use is 'a.py': give a file and a class in it as my_method.py:MyKD"),
+        ("init = 'teacher'", "init is 'teacher': choose one of scratch, slice, drop, student"),
+        ("init = 'student'", "init is 'student' but init_from is not set: set it to a checkpoint of the same network"),
+        (
+            "init_from = 'x2.pth'",
+            "init_from is set but init is 'scratch': set init to 'student', or leave init_from out",
+        ),
         ("[method]\nname = 'none'\nsim_w = 1.0", "sets 'method.sim_w', which is no setting: choose from exit_weight"),
         ("[method]\nname = 'hkdsr'\nfsm_levels = [2.5]", "method.fsm_levels is 2.5: give a whole number"),
         ("[method]\nname = 'hkdsr'\nfsm_crop = 0", "method.fsm_crop is 0: set it to 1 or more"),
-        ("stepz = 3", "sets 'stepz', which is no setting: choose from data, exits, method, out, scale, student"),
+        (
+            "stepz = 3",
+            "sets 'stepz', which is no setting: choose from data, exits, init, init_from, method, out, scale",
+        ),
         ('"a\\nb" = 3', "which is no setting"),
         ("[data]\nfolder = 'x'", "sets 'data.folder', which is no setting: choose from cache, patch, train, val"),
         ("scale = ", "is not valid TOML"),
@@ -203,6 +235,20 @@ def test_flat_settings_differ_where_recipes_do() -> None:
     assert flat_settings(DistillRecipe(method=Plain()))["method.name"] == '"none"'
 
 
+def test_lasting_settings_leave_out_files_and_exits_that_nobody_uses() -> None:
+    flat = flat_settings(DistillRecipe())
+    with_exits = lasting_settings(DistillRecipe())
+    assert with_exits.items() <= flat.items()
+    assert {"init", "student", "scale", "training.steps", "method.sim_w", "exits.kind"} <= with_exits.keys()
+    assert not {"teacher", "data.train", "init_from", "out", "data.cache"} & with_exits.keys()
+    for method in (HKDSR(kd_on_intermediate=False), Logits()):
+        without = lasting_settings(DistillRecipe(method=method))
+        assert [name for name in without if name.startswith("exits.")] == ["exits.pictures"]
+    assert not [name for name in lasting_settings(DistillRecipe(method=Plain())) if name.startswith("exits.")]
+    assert lasting_settings(DistillRecipe(method=Plain(exit_weight=1.0)))["exits.kind"] == '"separate"'
+    assert lasting_settings(TrainRecipe())["init"] == '"scratch"'
+
+
 def test_a_method_of_ones_own_has_its_class_name() -> None:
     class Mine(Plain):
         pass
@@ -220,6 +266,11 @@ def test_the_method_flag_is_taken_out_in_either_form(name: str, joined: bool) ->
     assert recipe.method == (HKDSR(sim_w=3.0) if name == "hkdsr" else METHODS[name]())
 
 
+def test_the_method_is_chosen_once() -> None:
+    with pytest.raises(HkdsrError, match="is given more than once: leave all but one"):
+        with_method(DistillRecipe(), ["--method.name", "none", "--method.use=a.py:A"])
+
+
 def test_without_the_flag_nothing_changes() -> None:
     recipe, arguments = DistillRecipe(), ["--scale", "3", "--method.names", "x"]
     assert with_method(recipe, arguments) == (recipe, arguments)
@@ -227,7 +278,9 @@ def test_without_the_flag_nothing_changes() -> None:
     assert with_method(plain, ["--method.name", "none"]) == (plain, ["--method.name", "none"])
 
 
-@pytest.mark.parametrize("arguments", [["--method.name"], ["--method.name="], ["--method.name", "fancy"]])
+@pytest.mark.parametrize(
+    "arguments", [["--method.name"], ["--method.name="], ["--method.name", "fancy"], ["--method.name", "hkdsr,"]]
+)
 def test_an_unknown_method_flag_lists_the_methods(arguments: list[str]) -> None:
     with pytest.raises(HkdsrError, match=f"is unknown: {CHOICES}"):
         with_method(DistillRecipe(), arguments)

@@ -178,6 +178,15 @@ def test_other_teacher_or_pictures_are_refused(tmp_path: Path) -> None:
         distill(recipe)
 
 
+def test_exits_count_only_where_they_are_used(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, Logits(), steps=2)
+    exits = dataclasses.replace(recipe.exits, student=(0.5,), teacher=(0.5,), kind="shared", stage1_steps=1)
+    distill(recipe)
+    assert distill(dataclasses.replace(recipe, exits=exits)).steps == 2
+    with pytest.raises(HkdsrError, match=r"\(exits\.pictures\)"):
+        distill(dataclasses.replace(recipe, exits=dataclasses.replace(recipe.exits, pictures="live")))
+
+
 def test_free_settings_may_change_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny.recipe(tmp_path, RANDOM_HKDSR)
     whole = dataclasses.replace(recipe, out=tmp_path / "whole")
@@ -185,13 +194,22 @@ def test_free_settings_may_change_on_the_way(tmp_path: Path, monkeypatch: pytest
     distill_until(7, recipe, monkeypatch)
     recipe.out.rename(tmp_path / "moved")
     (tmp_path / "cache").rename(tmp_path / "cache2")
+    (tmp_path / "pictures").rename(tmp_path / "pictures2")
+    (tmp_path / "teacher.safetensors").rename(tmp_path / "teacher2.safetensors")
     tiny.photographs(tmp_path / "val", count=1)
-    data = dataclasses.replace(recipe.data, cache=tmp_path / "cache2", val=tmp_path / "val", val_pictures=1)
+    data = dataclasses.replace(
+        recipe.data,
+        train=(tmp_path / "pictures2",),
+        cache=tmp_path / "cache2",
+        val=tmp_path / "val",
+        val_pictures=1,
+    )
     training = dataclasses.replace(
         recipe.training, log_every=3, save_every=4, validate_every=6, device="auto", threads=torch.get_num_threads()
     )
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    distill(dataclasses.replace(recipe, out=tmp_path / "moved", data=data, training=training))
+    teacher = str(tmp_path / "teacher2.safetensors")
+    distill(dataclasses.replace(recipe, teacher=teacher, out=tmp_path / "moved", data=data, training=training))
     state, moved = tiny.state(whole.out), tiny.state(tmp_path / "moved")
     assert tiny.equal(state["model"], moved["model"])
     assert tiny.equal(state["average"], moved["average"])

@@ -30,7 +30,7 @@ def metadata(weights: Path) -> dict[str, str]:
 
 
 def without_teacher(recipe: DistillRecipe) -> TrainRecipe:
-    return TrainRecipe(recipe.scale, recipe.student, recipe.out, recipe.data, recipe.training)
+    return TrainRecipe(recipe.scale, recipe.student, out=recipe.out, data=recipe.data, training=recipe.training)
 
 
 def exits(recipe: DistillRecipe, **changed: Any) -> DistillRecipe:

@@ -2,24 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hkdsr.errors import HkdsrError
+from hkdsr.methods.at import AttentionTransfer
 from hkdsr.methods.base import Method
+from hkdsr.methods.composed import Composed, compose, composed_class
+from hkdsr.methods.fakd import FAKD
+from hkdsr.methods.fitnet import FitNet
 from hkdsr.methods.hkdsr import HKDSR
 from hkdsr.methods.plain import Logits, Plain
+from hkdsr.methods.rkd import RKD
+from hkdsr.methods.sp import SimilarityPreserving
+from hkdsr.methods.srkd import SRKD
+from hkdsr.methods.vid import VID
 
-METHODS: dict[str, type[Method]] = {"none": Plain, "logits": Logits, "hkdsr": HKDSR}
+METHODS: dict[str, type[Method]] = {
+    "none": Plain,
+    "logits": Logits,
+    "fitnet": FitNet,
+    "at": AttentionTransfer,
+    "sp": SimilarityPreserving,
+    "rkd": RKD,
+    "vid": VID,
+    "fakd": FAKD,
+    "srkd": SRKD,
+    "hkdsr": HKDSR,
+}
 
 
 def method_class(name: str) -> type[Method]:
-    """The settings class of a method; HkdsrError for an unknown name."""
+    """The settings class of a method, or of the sum of methods whose names have commas between them.
+
+    Raises HkdsrError for an unknown name.
+    """
+    if "," in name:
+        return sum_class(name.split(","))
     if name not in METHODS:
         raise HkdsrError(f"method '{name}' is unknown: choose one of {', '.join(METHODS)}")
     return METHODS[name]
 
 
+def sum_class(names: Sequence[str]) -> type[Composed]:
+    """The settings class of the sum of methods; HkdsrError for no name, an unknown one, or one that comes twice."""
+    return composed_class(tuple((name, method_class(name)) for name in names))
+
+
 def method_name(method: Method) -> str:
     """The name under which a recipe asks for this method; the class's own name for one that is not in the list."""
+    if isinstance(method, Composed):
+        return ",".join(map(method_name, method.parts.values()))
     return next((name for name, kind in METHODS.items() if kind is type(method)), type(method).__name__)
 
 
-__all__ = ["HKDSR", "METHODS", "Logits", "Method", "Plain", "method_class", "method_name"]
+__all__ = ["HKDSR", "METHODS", "Logits", "Method", "Plain", "compose", "method_class", "method_name", "sum_class"]

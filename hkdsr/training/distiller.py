@@ -53,6 +53,11 @@ class Distiller(nn.Module):
         with torch.autocast(kind, enabled=False):
             return self.method.losses(self.heads, lesson)
 
+    @property
+    def teachers(self) -> Sequence[Network]:
+        """The frozen teachers, the recipe's own first; none for a method without."""
+        return self._teachers
+
     def before_step(self, step: int) -> None:
         """Let the method's heads follow the student; called once before training step ``step`` (from 0)."""
         self.method.before_step(self.heads, self.student, step)

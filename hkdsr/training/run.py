@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from hkdsr.config import flat_settings
+from hkdsr.config import FREE_ON_RESUME, flat_settings, lasting_settings
 from hkdsr.data.crops import CropSampler
 from hkdsr.data.sources import find_pairs
 from hkdsr.data.store import DerivedStore, PictureStore, build_store, default_cache
@@ -20,6 +20,7 @@ from hkdsr.methods.base import Method
 from hkdsr.methods.plain import Plain
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, NetworkWithExits, exit_taps
+from hkdsr.nets.initialise import initialise
 from hkdsr.nets.load import build, digest, load, save
 from hkdsr.recipe import DistillRecipe, ExitSettings, TrainRecipe
 from hkdsr.training.checkpoint import FILE, read_checkpoint
@@ -31,9 +32,6 @@ from hkdsr.training.validate import validation
 
 WEIGHTS_FILE = "student.safetensors"
 BEST_FILE = "best.safetensors"
-# Settings that change neither the weights a step produces nor their meaning; everything else must match on resume.
-FREE_ON_RESUME = ("out", "data.cache", "data.val", "training.device", "training.log_every", "training.save_every")
-FREE_ON_RESUME += ("training.validate_every", "training.tensorboard", "data.val_pictures", "training.threads")
 
 Say = Callable[[str], None]
 
@@ -48,16 +46,28 @@ class TrainingResult:
     seconds: float
 
 
+class Watch(Protocol):
+    """Whoever wants to see a training from inside, without changing it."""
+
+    def begin(self, module: Distiller, cached: PictureStore | None) -> None:
+        """All is made; ``cached`` holds the pictures whose teacher's outputs are taken from disk, if they are."""
+
+    def before_step(self, step: int) -> None:
+        """Step ``step`` (from 0) is about to be taken."""
+
+
 def train(recipe: TrainRecipe, say: Say = lambda text: None) -> TrainingResult:
     """Train a network without a teacher; goes on where a killed run with the same recipe stopped.
 
     ``say`` receives what a user should read. Raises HkdsrError for every mistake a user can mend.
     """
-    module = Distiller(_student(recipe), None, Plain())
-    return _StudentTraining(recipe, module, _store(recipe, say), {}).run(no_teacher, None)
+    student = _student(recipe)
+    origin = _started(recipe, student, None, say)
+    module = Distiller(student, None, Plain())
+    return _StudentTraining(recipe, module, _store(recipe, say), origin).run(no_teacher, None)
 
 
-def distill(recipe: DistillRecipe, say: Say = lambda text: None) -> TrainingResult:
+def distill(recipe: DistillRecipe, say: Say = lambda text: None, watch: Watch | None = None) -> TrainingResult:
     """Distil ``recipe.teacher`` into ``recipe.student``: stage 1 where the method uses exits, then stage 2.
 
     Heads and teacher's pictures are kept in the cache by hash, so a second run with the same teacher starts at once;
@@ -71,6 +81,7 @@ def distill(recipe: DistillRecipe, say: Say = lambda text: None) -> TrainingResu
     if teacher.scale != recipe.scale:
         raise HkdsrError(f"the teacher {recipe.teacher} is a x{teacher.scale} network: set scale to {teacher.scale}")
     student = _student(recipe)
+    started = _started(recipe, student, teacher, say)
     method = recipe.method.resolved(recipe.scale)
     exits = _student_exits(student, teacher, recipe.exits) if method.uses_exits else None
     teachers = (teacher, *_more_teachers(method, recipe.scale)) if method.uses_teacher else ()
@@ -80,10 +91,11 @@ def distill(recipe: DistillRecipe, say: Say = lambda text: None) -> TrainingResu
     origin = {
         "teacher": str(recipe.teacher),
         "teacher_sha256": ", ".join(digest(network.state_dict()) for network in teachers or [teacher]),
+        **started,
     }
     training = _StudentTraining(recipe, module, store, origin)
     if not method.uses_teacher:
-        return training.run(no_teacher, None)
+        return training.run(no_teacher, None, watch)
     cache = recipe.data.cache or default_cache()
     device = pick_device(recipe.training.device)
     together = _taught(recipe, teacher, method, store, cache, device, say)
@@ -91,7 +103,7 @@ def distill(recipe: DistillRecipe, say: Say = lambda text: None) -> TrainingResu
     if method.uses_networks:
         for network in teachers:
             network.to(device)
-    return training.run(*taught)
+    return training.run(*taught, watch)
 
 
 def _taught(
@@ -133,6 +145,17 @@ def _student(recipe: TrainRecipe | DistillRecipe) -> Network:
     return student
 
 
+def _started(
+    recipe: TrainRecipe | DistillRecipe, student: Network, teacher: Network | None, say: Say
+) -> dict[str, str]:
+    """Fill the student; what the run's origin tells of the file that its weights came from."""
+    start = initialise(student, recipe.init, teacher, recipe.init_from)
+    # On resume the checkpoint's weights take their place.
+    if recipe.init != "scratch" and not (recipe.out / FILE).exists():
+        say(start.sentence())
+    return {"init_sha256": start.sha256} if start.sha256 else {}
+
+
 def _student_exits(student: Network, teacher: Network, settings: ExitSettings) -> Exits:
     if len(settings.student) != len(settings.teacher):
         raise HkdsrError(
@@ -159,16 +182,25 @@ class _StudentTraining:
     ) -> None:
         self._recipe, self._module, self._store = recipe, module, store
         settings = {key: value for key, value in flat_settings(recipe).items() if key not in FREE_ON_RESUME}
-        self._fingerprint = {**settings, **origin, "data": store.key}
+        hashes = {key: value for key, value in origin.items() if key.endswith("_sha256")}
+        self._fingerprint = {**lasting_settings(recipe), **hashes, "data": store.key}
         self._metadata = {"recipe": json.dumps(settings), "data_sha256": store.key, **origin}
         data = recipe.data
         self._validate = validation(data.val, recipe.scale, data.val_pictures) if data.val else None
         self._sampler(None)
         read_checkpoint(recipe.out / FILE, self._fingerprint)
 
-    def run(self, teacher: TeacherPass, derived: DerivedStore | None) -> TrainingResult:
+    def run(self, teacher: TeacherPass, derived: DerivedStore | None, watch: Watch | None = None) -> TrainingResult:
         """Train to the end; ``derived`` holds the pictures that ``teacher`` takes from the batch, if it does."""
         recipe = self._recipe
+        if watch:
+            watch.begin(self._module, None if derived is None else self._store)
+
+        def before_step(step: int) -> None:
+            if watch:
+                watch.before_step(step)
+            self._module.before_step(step)
+
         fitted = fit(
             self._module,
             self._sampler(derived),
@@ -178,7 +210,7 @@ class _StudentTraining:
             teacher,
             self._validate,
             lambda module, step, score: self._write(module, BEST_FILE, {"step": step, "val_psnr_y": score}),
-            self._module.before_step,
+            before_step,
             label=recipe.out.name,
         )
         facts = {"step": fitted.steps, "seconds": round(fitted.seconds)}

@@ -1,0 +1,139 @@
+"""Several methods at once: the sum of their terms, with what they share counted once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, make_dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+from hkdsr.errors import HkdsrError
+from hkdsr.methods.base import Method
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from hkdsr.methods.lesson import Lesson
+    from hkdsr.nets.base import Network
+    from hkdsr.nets.exits import Outputs
+
+COUNTED_ONCE = ("pixel", "logits")
+
+
+@dataclass(frozen=True)
+class Composed(Method):
+    """Methods whose terms are summed; ``compose`` and ``composed_class`` make the classes that have them as fields.
+
+    A term named ``pixel`` or ``logits`` is the first part's that gives one, with that part's weight; any other name
+    that is taken gets the part's before it. Each part sees the features, teachers and exits that it asked for and no
+    others. All parts share one set of exits.
+    """
+
+    @property
+    def parts(self) -> dict[str, Method]:
+        """The methods by the names of their settings' tables."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+    @property
+    def uses_exits(self) -> bool:
+        return any(part.uses_exits for part in self.parts.values())
+
+    @property
+    def feature_depths(self) -> tuple[float, ...]:
+        """Those of every part, one part after the other."""
+        return tuple(depth for part in self.parts.values() for depth in part.feature_depths)
+
+    @property
+    def more_teachers(self) -> tuple[str, ...]:
+        """Those of every part; one that several parts name is there once."""
+        return tuple(dict.fromkeys(path for part in self.parts.values() for path in part.more_teachers))
+
+    def resolved(self, scale: int) -> Composed:
+        return replace(self, **{name: part.resolved(scale) for name, part in self.parts.items()})
+
+    def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.Module | None:
+        """The parts' heads by their names; None if no part has any."""
+        from torch import nn
+
+        heads: dict[str, nn.Module] = {}
+        for name, part in self.parts.items():
+            own = part.heads(student, self._teachers(part, teachers), exits if part.uses_exits else 0)
+            if own is not None:
+                heads[name] = own
+        return nn.ModuleDict(heads) if heads else None
+
+    def before_step(self, heads: nn.Module | None, student: Network, step: int) -> None:
+        for name, part in self.parts.items():
+            part.before_step(_of(heads, name), student, step)
+
+    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+        terms: dict[str, Tensor] = {}
+        start = 0
+        for name, part in self.parts.items():
+            features = slice(start, start + len(part.feature_depths))
+            start = features.stop
+            for term, value in part.losses(_of(heads, name), self._lesson(part, lesson, features)).items():
+                if term not in terms:
+                    terms[term] = value
+                elif term not in COUNTED_ONCE:
+                    terms[f"{name}_{term}"] = value
+        return terms
+
+    def _lesson(self, part: Method, lesson: Lesson, features: slice) -> Lesson:
+        def seen(outputs: Outputs) -> Outputs:
+            return replace(outputs, exits=outputs.exits if part.uses_exits else (), features=outputs.features[features])
+
+        return replace(
+            lesson,
+            student=seen(lesson.student),
+            teacher=seen(lesson.teacher) if lesson.teacher is not None and part.uses_teacher else None,
+            teacher_networks=self._teachers(part, tuple(lesson.teacher_networks)),
+        )
+
+    def _teachers(self, part: Method, teachers: tuple[Network, ...]) -> tuple[Network, ...]:
+        if not (teachers and part.uses_teacher):
+            return ()
+        return teachers[0], *(teachers[1 + self.more_teachers.index(path)] for path in part.more_teachers)
+
+
+def compose(*methods: Method) -> Composed:
+    """The methods as one; the same as ``[method] name = ["...", "..."]`` in a recipe.
+
+    Raises HkdsrError if there is none, or one twice.
+    """
+    from hkdsr.methods import method_name
+
+    parts = [part for m in methods for part in (m.parts.values() if isinstance(m, Composed) else (m,))]
+    return composed_class(tuple((method_name(part), type(part)) for part in parts))(*parts)
+
+
+@cache
+def composed_class(kinds: Sequence[tuple[str, type[Method]]]) -> type[Composed]:
+    """The settings class of methods given as pairs (name, class), the same for the same methods.
+
+    A name that is not an identifier is changed into one: ``hkdsr+`` has its settings in ``[method.hkdsr_plus]``.
+
+    Raises HkdsrError if there is none, or one twice.
+    """
+    if not kinds:
+        raise HkdsrError("method.name is an empty list: name one method or more")
+    names = [name for name, _ in kinds]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise HkdsrError(f"method.name has '{twice[0]}' twice: name each method once")
+    return make_dataclass(
+        "_".join(kind.__name__ for _, kind in kinds),
+        [(re.sub(r"\W", "_", name.replace("+", "_plus")), kind, field(default_factory=kind)) for name, kind in kinds],
+        bases=(Composed,),
+        namespace={
+            "__doc__": f"The sum of {', '.join(names)}.",
+            "__module__": __name__,
+            "uses_teacher": any(kind.uses_teacher for _, kind in kinds),
+            "uses_networks": any(kind.uses_networks for _, kind in kinds),
+        },
+        frozen=True,
+    )
+
+
+def _of(heads: nn.Module | None, name: str) -> nn.Module | None:
+    return dict(heads.named_children()).get(name) if heads is not None else None

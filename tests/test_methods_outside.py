@@ -1,0 +1,195 @@
+"""Methods from files outside the package: they distil as any other, and a file that cannot serve is named."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from small import refusal
+
+from hkdsr.__main__ import _recipe
+from hkdsr.config import flat_settings, lasting_settings, read_recipe, with_method
+from hkdsr.errors import HkdsrError
+from hkdsr.methods import HKDSR, Logits, compose
+from hkdsr.methods.outside import outside_class
+from hkdsr.recipe import DistillRecipe
+from hkdsr.training.log import read_log
+from hkdsr.training.run import distill
+
+HINT = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from hkdsr.methods import Method
+from hkdsr.methods.lesson import Lesson
+
+
+@dataclass(frozen=True)
+class Hint(Method):
+    weight: float = 0.5
+    kind: Literal["l1", "l2"] = "l1"
+
+    @property
+    def feature_depths(self):
+        return (0.5, 1.0)
+
+    def heads(self, student, teachers, exits):
+        return nn.ModuleList(nn.Conv2d(student.channels, teachers[0].channels, 1) for _ in range(2))
+
+    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+        pairs = zip(heads, lesson.student.features, lesson.teacher.features)
+        return {
+            "pixel": (lesson.student.final - lesson.hr).abs().mean(),
+            "hint": self.weight * sum((head(s) - t).abs().mean() for head, s, t in pairs),
+        }
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "elsewhere" / "hint.py"
+    path.parent.mkdir()
+    path.write_text(HINT)
+    return path
+
+
+def use(path: Path, name: str = "Hint") -> str:
+    return f"{path}:{name}"
+
+
+def test_a_method_from_a_file_distils(tmp_path: Path, file: Path) -> None:
+    method = outside_class(use(file), tmp_path)()
+    frozen = tiny.recipe(tmp_path, method, steps=1, lr=0.0)
+    distill(dataclasses.replace(frozen, out=tmp_path / "frozen"))
+    result = distill(tiny.recipe(tmp_path, method, steps=2))
+    before, after = (tiny.state(tmp_path / name)["model"] for name in ("frozen", "out"))
+    heads = [name for name in after if name.startswith("heads.")]
+    assert len(heads) == 4
+    assert all(not torch.equal(before[name], after[name]) for name in (*heads, "student.body.0.weight"))
+    assert [list(line["losses"]) for line in read_log(tmp_path / "out")] == [["pixel", "hint"]] * 2
+    assert result.steps == 2
+
+
+def test_a_recipe_names_the_file_relative_to_itself(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('[method]\nuse = "elsewhere/hint.py:Hint"\nweight = 2\nkind = "l2"')
+    monkeypatch.chdir(file.parent)
+    method = read_recipe(recipe, DistillRecipe).method
+    assert type(method) is outside_class("hint.py:Hint", file.parent)
+    assert str(method) == "Hint(weight=2.0, kind='l2')"
+    for text, told in (
+        ("weight = 'much'", "method.weight is 'much': give a number"),
+        ("kind = 'l3'", "method.kind is 'l3': choose one of l1, l2"),
+        ("other = 1", "sets 'method.other', which is no setting: choose from kind, weight"),
+    ):
+        recipe.write_text(f'[method]\nuse = "elsewhere/hint.py:Hint"\n{text}')
+        assert told in refusal(lambda: read_recipe(recipe, DistillRecipe))
+    recipe.write_text('[method]\nuse = "hint.py:Hint"')
+    message = refusal(lambda: read_recipe(recipe, DistillRecipe))
+    assert message.startswith(f"{recipe}: cannot read {tmp_path / 'hint.py'} (No such file or directory): set")
+
+
+def test_a_flag_names_the_file_relative_to_the_current_folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(file.parent)
+    kind = outside_class("hint.py:Hint", file.parent)
+    flags = ["--method.use", "hint.py:Hint", "--method.weight", "3", "--scale", "3"]
+    recipe = _recipe(DistillRecipe, "distill", flags)
+    assert recipe == DistillRecipe(scale=3, method=kind(weight=3.0))  # pyright: ignore[reportCallIssue]
+    # A recipe that asks for it already keeps its settings.
+    assert with_method(recipe, ["--method.use=hint.py:Hint"]) == (recipe, [])
+    assert with_method(DistillRecipe(), ["--method.use=hint.py:Hint"])[0].method == kind()
+    for wrong in (["--method.use"], ["--method.use="], ["--method.use", "hint.py"]):
+        assert "give a file and a class" in refusal(lambda wrong=wrong: with_method(recipe, wrong))
+
+
+def test_settings_tell_file_and_hash_and_only_the_hash_lasts(tmp_path: Path, file: Path) -> None:
+    method = outside_class(use(file), tmp_path)()
+    flat = flat_settings(DistillRecipe(method=method))
+    assert flat["method.name"] == '"Hint"'
+    assert json.loads(flat["method.use"]) == use(file)
+    assert len(json.loads(flat["method.use_sha256"])) == 64
+    lasting = lasting_settings(DistillRecipe(method=method))
+    assert {"method.name", "method.use_sha256", "method.weight"} <= lasting.keys()
+    assert "method.use" not in lasting
+    composed = flat_settings(DistillRecipe(method=compose(Logits(), method)))
+    assert composed["method.Hint.use_sha256"] == flat["method.use_sha256"]
+    assert "method.use" not in flat_settings(DistillRecipe(method=HKDSR()))
+
+
+def test_a_changed_file_is_noticed_on_resume_and_a_moved_one_is_not(tmp_path: Path, file: Path) -> None:
+    recipe = tiny.recipe(tmp_path, outside_class(use(file), tmp_path)(), steps=2)
+    distill(recipe)
+    moved = file.rename(tmp_path / "moved.py")
+    again = dataclasses.replace(recipe, method=outside_class(use(moved), tmp_path)())
+    assert distill(again).steps == 2
+    moved.write_text(HINT.replace("mean()", "square().mean()"))
+    changed = dataclasses.replace(recipe, method=outside_class(use(moved), tmp_path)())
+    assert type(changed.method) is not type(again.method)
+    with pytest.raises(HkdsrError, match=r"begun with other settings \(method\.use_sha256\)"):
+        distill(changed)
+
+
+def test_nothing_is_written_beside_the_file(tmp_path: Path, file: Path) -> None:
+    outside_class(use(file), tmp_path)
+    assert list(file.parent.iterdir()) == [file]
+
+
+METHOD = "from dataclasses import dataclass\nfrom hkdsr.methods import Method, Logits\n"
+BODY = "    def losses(self, heads, lesson):\n        return {}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("def f(:", "cannot be run (SyntaxError: invalid syntax (hint.py, line 1)): mend it"),
+        ("import nothing_of_that_name", "cannot be run (ModuleNotFoundError: No module named"),
+        ("raise RuntimeError('two\\nlines')", "cannot be run (RuntimeError: two lines): mend it"),
+        ("x = 1", "is not defined there: define it"),
+        (METHOD, "is not defined there: define it"),
+        (METHOD + f"@dataclass(frozen=True)\nclass Mine(Method):\n{BODY}", "is not defined there: choose one of Mine"),
+        ("from hkdsr.methods import HKDSR as Hint", "is not defined there: define it"),
+        ("class Hint: pass", "is no method: derive it from hkdsr.methods.Method"),
+        ("def Hint(): pass", "is no method: derive it from hkdsr.methods.Method"),
+        (METHOD + "@dataclass(frozen=True)\nclass Hint(Method):\n    x: int = 1", "has no losses: define"),
+        (METHOD + f"class Hint(Method):\n{BODY}", "is no dataclass: put @dataclass(frozen=True) before it"),
+        (
+            METHOD + f"@dataclass(frozen=True)\nclass Hint(Method):\n    use: int = 1\n{BODY}",
+            "has a setting 'use': call",
+        ),
+        (
+            METHOD + f"@dataclass(frozen=True)\nclass Hint(Method):\n    x: int\n{BODY}",
+            "without a default: give it one",
+        ),
+        (
+            METHOD + f"@dataclass(frozen=True)\nclass Hint(Method):\n    x: 'Tensor' = 1\n{BODY}",
+            "has a setting of an unknown type (name 'Tensor' is not defined): import",
+        ),
+    ],
+)
+def test_a_file_that_cannot_serve_is_told(text: str, told: str, file: Path) -> None:
+    file.write_text(text)
+    message = refusal(lambda: outside_class(use(file), file.parent))
+    assert str(file) in message
+    assert told in message
+
+
+def test_a_folder_is_no_method_file(tmp_path: Path) -> None:
+    assert "(Is a directory): set method.use" in refusal(lambda: outside_class(use(tmp_path), tmp_path))
+
+
+def test_a_file_that_fails_leaves_no_module(file: Path) -> None:
+    before = set(sys.modules)
+    file.write_text("raise ValueError")
+    refusal(lambda: outside_class(use(file), file.parent))
+    assert set(sys.modules) == before

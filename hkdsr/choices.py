@@ -19,6 +19,7 @@ AtNorm = Literal["squared", "l2", "l1"]
 RkdOn = Literal["features", "output"]
 VidPdf = Literal["gaussian", "laplace"]
 SrkdStatistic = Literal["mean", "power_mean", "max", "min"]
+MtkdAggregate = Literal["mean", "nearest"]
 
 HeadKind = Literal["separate", "shared", "teacher_tail"]
 HeadTail = Literal["auto", "upsampler", "shuffle"]

@@ -32,7 +32,9 @@ PAIRS = {
         "swinir:features=8,groups=3,blocks=2,heads=2,upsampler=pixelshuffledirect",
     ),
 }
-SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {}
+SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "mtkd": lambda folder: {"teachers": (str(tiny.teacher(folder / "second.safetensors")),)},
+}
 """Settings of methods whose defaults do not do here, given the folder that ``teacher.safetensors`` lies in."""
 REFUSED: set[tuple[str, str]] = set()
 """Pairs of networks that a method is not defined for."""

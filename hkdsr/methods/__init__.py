@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.at import AttentionTransfer
+from hkdsr.methods.augkd import AugKD
 from hkdsr.methods.base import Method
 from hkdsr.methods.composed import Composed, compose, composed_class
+from hkdsr.methods.dukd import DUKD
 from hkdsr.methods.fakd import FAKD
 from hkdsr.methods.fitnet import FitNet
 from hkdsr.methods.hkdsr import HKDSR
+from hkdsr.methods.mtkd import MTKD
 from hkdsr.methods.plain import Logits, Plain
 from hkdsr.methods.rkd import RKD
 from hkdsr.methods.sp import SimilarityPreserving
@@ -27,6 +30,9 @@ METHODS: dict[str, type[Method]] = {
     "vid": VID,
     "fakd": FAKD,
     "srkd": SRKD,
+    "dukd": DUKD,
+    "augkd": AugKD,
+    "mtkd": MTKD,
     "hkdsr": HKDSR,
 }
 

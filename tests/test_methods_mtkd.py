@@ -1,0 +1,166 @@
+"""MTKD: bands of the difference to several teachers' aggregate, restated; and who is asked for what."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hkdsr.choices import MtkdAggregate
+from hkdsr.errors import HkdsrError
+from hkdsr.methods import HKDSR, compose
+from hkdsr.methods.lesson import Lesson
+from hkdsr.methods.mtkd import MTKD
+from hkdsr.nets.base import Network
+from hkdsr.nets.exits import Outputs
+from hkdsr.nets.load import build
+from hkdsr.training.run import distill
+
+
+def network(scale: int, width: int) -> Network:
+    return build(f"compact:features={width},convs=2", scale).double().requires_grad_(False)
+
+
+def lesson_of(scale: int = 2, side: int = 5, teachers: Sequence[Network] = ()) -> Lesson:
+    """The first teacher's picture is random, as one that was cached; the others are to be run."""
+
+    def picture(factor: int) -> Tensor:
+        return torch.rand(2, 3, factor * side, factor * side, dtype=torch.float64)
+
+    student, teacher = picture(scale).requires_grad_(), Outputs(picture(scale))
+    return Lesson(picture(1), picture(scale), Outputs(student), teacher, None, teachers)
+
+
+def haar_bands(picture: np.ndarray) -> list[np.ndarray]:
+    """One level, as sums over the four pixels of every square; odd sides continue with zeros."""
+    height, width = (side + side % 2 for side in picture.shape)
+    padded = np.zeros((height, width))
+    padded[: picture.shape[0], : picture.shape[1]] = picture
+    signs = [[[1, 1], [1, 1]], [[1, 1], [-1, -1]], [[1, -1], [1, -1]], [[1, -1], [-1, 1]]]
+    squares = padded.reshape(height // 2, 2, width // 2, 2)
+    return [np.einsum("ij,hiwj->hw", np.array(sign) / 2, squares) for sign in signs]
+
+
+def plain_aggregate(pictures: np.ndarray, truth: np.ndarray, aggregate: MtkdAggregate) -> np.ndarray:
+    """Pictures of the teachers (K, B, 3, H, W) and the truth (B, 3, H, W) -> one picture per sample."""
+    if aggregate == "mean":
+        return pictures.sum(0) / len(pictures)
+    found = np.empty_like(truth)
+    for b, row, column in np.ndindex(len(truth), *truth.shape[2:]):
+        distances = [np.abs(one[b, :, row, column] - truth[b, :, row, column]).sum() for one in pictures]
+        found[b, :, row, column] = pictures[int(np.argmin(distances))][b, :, row, column]
+    return found
+
+
+def restatement(method: MTKD, lesson: Lesson) -> dict[str, float]:
+    assert lesson.teacher is not None
+    with torch.no_grad():
+        others = [teacher(lesson.lr).clamp(0, 1) for teacher in lesson.teacher_networks[1:]]
+    pictures = torch.stack([lesson.teacher.final, *others]).numpy()
+    student, truth = lesson.student.final.detach().numpy(), lesson.hr.numpy()
+    aggregate = plain_aggregate(pictures, truth, method.aggregate)
+    bands = np.zeros(4)
+    for s, m in zip(student.reshape(-1, *student.shape[2:]), aggregate.reshape(-1, *student.shape[2:]), strict=True):
+        bands += [np.abs(a - b).mean() for a, b in zip(haar_bands(s), haar_bands(m), strict=True)]
+    return {
+        "pixel": method.pixel_weight * float(np.abs(student - truth).mean()),
+        "wavelet": method.wavelet_weight * float(bands.sum()) / (student.shape[0] * student.shape[1]),
+    }
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("others", [0, 1, 2])
+@pytest.mark.parametrize("aggregate", ["mean", "nearest"])
+def test_terms_equal_a_plain_restatement(aggregate: MtkdAggregate, others: int, scale: int) -> None:
+    method = MTKD(tuple(map(str, range(others))), aggregate, wavelet_weight=0.7)
+    # Odd sides at x3. The first network must not be run: its picture is in the lesson.
+    lesson = lesson_of(scale, 5, [network(scale, 2 + index) for index in range(1 + others)])
+    terms = method.losses(None, lesson)
+    found = {name: value.item() for name, value in terms.items()}
+    assert found == pytest.approx(restatement(method, lesson), rel=1e-12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 9), st.integers(0, 2**32))
+def test_the_nearest_aggregate_is_at_least_as_near_as_every_teacher(count: int, side: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    teachers = [network(2, 2) for _ in range(1 + count)]
+    lesson = lesson_of(2, side, teachers)
+    assert lesson.teacher is not None
+    found = MTKD(tuple(map(str, range(count))), "nearest")._aggregate(lesson)
+    pictures = [lesson.teacher.final, *(lesson.teacher_on(lesson.lr, index) for index in range(1, 1 + count))]
+    errors = torch.stack([(picture - lesson.hr).abs().sum(1) for picture in pictures])
+    torch.testing.assert_close((found - lesson.hr).abs().sum(1), errors.amin(0))
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "nearest"])
+def test_bands_are_zero_where_the_student_is_the_only_teacher(aggregate: MtkdAggregate) -> None:
+    lesson = lesson_of()
+    lesson = dataclasses.replace(lesson, teacher=Outputs(lesson.student.final.detach().clone()))
+    terms = MTKD(aggregate=aggregate).losses(None, lesson)
+    assert terms["wavelet"] == 0
+    assert terms["pixel"] > 0
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "nearest"])
+def test_bands_are_zero_where_all_agree(aggregate: MtkdAggregate) -> None:
+    lesson = lesson_of(2, 5, [network(2, 2), network(2, 3)])
+    shown = Outputs(lesson.teacher_on(lesson.lr, 1))
+    agreed = dataclasses.replace(lesson, student=shown, teacher=shown)
+    assert MTKD(("second",), aggregate).losses(None, agreed)["wavelet"] == 0
+
+
+@pytest.mark.parametrize("term", ["pixel", "wavelet"])
+@pytest.mark.parametrize("aggregate", ["mean", "nearest"])
+def test_the_gradient_reaches_the_student_alone(aggregate: MtkdAggregate, term: str) -> None:
+    teachers = [network(2, 2).requires_grad_(), network(2, 3).requires_grad_()]
+    lesson = lesson_of(2, 3, teachers)
+
+    def value(picture: Tensor) -> Tensor:
+        asked = dataclasses.replace(lesson, student=Outputs(picture))
+        return MTKD(("second",), aggregate).losses(None, asked)[term]
+
+    assert torch.autograd.gradcheck(value, lesson.student.final)
+    value(lesson.student.final).backward()
+    assert lesson.student.final.grad is not None
+    assert lesson.student.final.grad.any()
+    assert not any(parameter.grad is not None for teacher in teachers for parameter in teacher.parameters())
+
+
+def test_in_a_sum_it_finds_its_own_teachers() -> None:
+    first, second, third = network(2, 2), network(2, 3), network(2, 4)
+
+    @dataclasses.dataclass(frozen=True)
+    class Other(MTKD):
+        """Another method with a teacher of its own."""
+
+    method = compose(HKDSR(kd_on_intermediate=False).resolved(2), Other(("a",)), MTKD(("b",)))
+    assert method.more_teachers == ("a", "b")
+    heads = method.heads(first, (first, second, third), 0)
+    assert heads is not None
+    lesson = lesson_of(2, 5, [first, second, third])
+    terms = method.losses(heads.double(), lesson)
+    assert list(terms) == ["pixel", "fsm", "acf", "wavelet", "mtkd_wavelet"]
+    torch.testing.assert_close(terms["pixel"], (lesson.student.final - lesson.hr).abs().mean())
+    for term, teachers in (("wavelet", [first, second]), ("mtkd_wavelet", [first, third])):
+        own = dataclasses.replace(lesson, teacher_networks=teachers)
+        torch.testing.assert_close(terms[term], MTKD(("one",)).losses(None, own)["wavelet"])
+
+
+def test_a_teacher_of_another_scale_is_refused(tmp_path: Path) -> None:
+    other = tiny.teacher(tmp_path / "x3.safetensors", scale=3)
+    with pytest.raises(HkdsrError, match=r"x3\.safetensors is a x3 network: choose one for x2$"):
+        distill(tiny.recipe(tmp_path, MTKD((str(other),))))
+
+
+def test_negative_weights_are_refused() -> None:
+    with pytest.raises(HkdsrError, match=r"^method\.wavelet_weight is -1: set it to 0 or more$"):
+        MTKD(wavelet_weight=-1)

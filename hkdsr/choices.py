@@ -20,6 +20,7 @@ RkdOn = Literal["features", "output"]
 VidPdf = Literal["gaussian", "laplace"]
 SrkdStatistic = Literal["mean", "power_mean", "max", "min"]
 MtkdAggregate = Literal["mean", "nearest"]
+MipkdTarget = Literal["truth", "teacher"]
 
 HeadKind = Literal["separate", "shared", "teacher_tail"]
 HeadTail = Literal["auto", "upsampler", "shuffle"]

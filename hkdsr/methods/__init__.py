@@ -13,6 +13,7 @@ from hkdsr.methods.dukd import DUKD
 from hkdsr.methods.fakd import FAKD
 from hkdsr.methods.fitnet import FitNet
 from hkdsr.methods.hkdsr import HKDSR
+from hkdsr.methods.mipkd import MiPKD
 from hkdsr.methods.mtkd import MTKD
 from hkdsr.methods.plain import Logits, Plain
 from hkdsr.methods.rkd import RKD
@@ -32,6 +33,7 @@ METHODS: dict[str, type[Method]] = {
     "srkd": SRKD,
     "dukd": DUKD,
     "augkd": AugKD,
+    "mipkd": MiPKD,
     "mtkd": MTKD,
     "hkdsr": HKDSR,
 }

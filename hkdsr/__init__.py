@@ -1,7 +1,7 @@
 """hkdsr: distil heavy super-resolution networks into small ones, and measure what is left.
 
-The verbs are ``load``, ``train``, ``distill``, ``evaluate`` and ``upscale``; recipes and ``HkdsrError`` are here too.
-Everything is imported on first use, so that importing the package costs nothing.
+The verbs are ``load``, ``train``, ``distill``, ``compare``, ``evaluate`` and ``upscale``; recipes and ``HkdsrError``
+are here too. Everything is imported on first use, so that importing the package costs nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hkdsr import data, losses, nets
+    from hkdsr.compare import CallableModule as ComparePackage
     from hkdsr.deploy.upscale import upscale
     from hkdsr.errors import HkdsrError
     from hkdsr.evaluate import CallableModule
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from hkdsr.recipe import Data, DistillRecipe, ExitSettings, Training, TrainRecipe
     from hkdsr.training.run import distill, train
 
+    compare: ComparePackage
     evaluate: CallableModule
 
 __version__ = "0.1.0"
@@ -35,7 +37,7 @@ _HOMES = {
     "train": "hkdsr.training.run",
     "upscale": "hkdsr.deploy.upscale",
 }
-_PACKAGES = ("data", "evaluate", "losses", "nets")
+_PACKAGES = ("compare", "data", "evaluate", "losses", "nets")
 
 __all__ = [
     "Data",
@@ -44,6 +46,7 @@ __all__ = [
     "HkdsrError",
     "TrainRecipe",
     "Training",
+    "compare",
     "data",
     "distill",
     "evaluate",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -22,6 +25,7 @@ USAGE = """usage: hkdsr VERB [RECIPE.toml] [--flags]
 verbs:
   distill    shrink a teacher network into a small student
   train      train a network without a teacher
+  compare    run a study of methods, or show published tables
   evaluate   score a network by the published protocol
   upscale    enlarge a picture or a folder
   info       parameters, multiply-adds and settings of a network
@@ -44,6 +48,21 @@ class Evaluate:
     """Average over the 8 flips and rotations (the '+' of published tables)."""
     per_image: bool = False
     """Print every picture's score too."""
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Run a study: methods x seeds on one teacher, student, data set and budget; or show what papers printed.
+
+    Killed and started again, it goes on where it was. Started several times, also on several GPUs (each with its own
+    CUDA_VISIBLE_DEVICES), the processes share the work. It ends with leaderboard.md, .json and .svg in the study's
+    folder.
+    """
+
+    study: Annotated[Positional[Path | None], tyro.conf.arg(metavar="STUDY.toml")] = None
+    """The study's TOML file."""
+    published: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[WORD ...]")] = None
+    """Show published tables instead, of networks and scales such as 'rcan x4'; without a word, list what there is."""
 
 
 @dataclass(frozen=True)
@@ -90,19 +109,21 @@ def main() -> None:
 
 
 def _distill(arguments: list[str]) -> None:
-    recipe = _recipe(DistillRecipe, "distill", arguments)
-    from hkdsr.training.run import distill
+    with _joined() as say:
+        recipe = _recipe(DistillRecipe, "distill", arguments)
+        from hkdsr.training.run import distill
 
-    result = distill(recipe, _say)
-    _say(f"{result.steps} steps in {result.seconds:.0f} s of training; the student is {result.weights}")
+        result = distill(recipe, say)
+        say(f"{result.steps} steps in {result.seconds:.0f} s of training; the student is {result.weights}")
 
 
 def _train(arguments: list[str]) -> None:
-    recipe = _recipe(TrainRecipe, "train", arguments)
-    from hkdsr.training.run import train
+    with _joined() as say:
+        recipe = _recipe(TrainRecipe, "train", arguments)
+        from hkdsr.training.run import train
 
-    result = train(recipe, _say)
-    _say(f"{result.steps} steps in {result.seconds:.0f} s of training; the network is {result.weights}")
+        result = train(recipe, say)
+        say(f"{result.steps} steps in {result.seconds:.0f} s of training; the network is {result.weights}")
 
 
 def _evaluate(arguments: list[str]) -> None:
@@ -112,6 +133,20 @@ def _evaluate(arguments: list[str]) -> None:
     evaluate(
         settings.network, settings.root, settings.sets, settings.scale, settings.ensemble, settings.per_image, _say
     )
+
+
+def _compare(arguments: list[str]) -> None:
+    settings = tyro.cli(Compare, prog="hkdsr compare", args=arguments)
+    if (settings.study is None) == (settings.published is None):
+        raise HkdsrError("name a study to run or --published tables to show: hkdsr compare STUDY.toml")
+    if settings.published is not None:
+        from hkdsr.compare.published import show
+
+        show(settings.published, _say)
+    elif settings.study is not None:
+        from hkdsr.compare.run import compare
+
+        compare(settings.study, _say)
 
 
 def _upscale(arguments: list[str]) -> None:
@@ -133,6 +168,18 @@ def _info(arguments: list[str]) -> None:
     info(settings.network, settings.scale, _say)
 
 
+@contextmanager
+def _joined() -> Iterator[Callable[[str], None]]:
+    """Join the other processes that torchrun started, if it did; the first of them speaks for all."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        yield _say
+        return
+    from hkdsr.training.distributed import joined
+
+    with joined() as team:
+        yield _say if team.main else lambda text: None
+
+
 def _recipe(kind: type[Settings], verb: str, arguments: list[str]) -> Settings:
     """The recipe file named first, if any, and the flags on top of it."""
     default = kind()
@@ -147,7 +194,14 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-VERBS = {"distill": _distill, "train": _train, "evaluate": _evaluate, "upscale": _upscale, "info": _info}
+VERBS = {
+    "distill": _distill,
+    "train": _train,
+    "compare": _compare,
+    "evaluate": _evaluate,
+    "upscale": _upscale,
+    "info": _info,
+}
 
 if __name__ == "__main__":
     main()

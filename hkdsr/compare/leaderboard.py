@@ -1,0 +1,47 @@
+"""A study's table: ``leaderboard.md`` to read, ``leaderboard.json`` with every number, ``leaderboard.svg`` to see."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hkdsr.compare.board import Board, board
+from hkdsr.compare.markdown import markdown
+from hkdsr.compare.picture import picture
+from hkdsr.compare.published import Table, find
+from hkdsr.compare.study import Study
+from hkdsr.config import FREE_ON_RESUME, flat_settings
+from hkdsr.files import write_atomically
+
+NAME = "leaderboard"
+
+
+def write_leaderboard(study: Study, title: str, failures: Mapping[str, str]) -> Path:
+    """Write all three from what is finished; returns the path of the Markdown file.
+
+    ``failures`` are reasons by the names of runs. Raises HkdsrError as ``board`` does, for published numbers that are
+    not there, and where the files cannot be written.
+    """
+    found = board(study, failures)
+    beside = find(study.published.split()) if study.published else []
+    files = {
+        ".json": json.dumps(_as_json(study, found, beside), indent=1) + "\n",
+        ".svg": picture(found, title),
+        ".md": markdown(study, title, found, beside, f"{NAME}.svg"),
+    }
+    for suffix, text in files.items():
+        write_atomically(study.out / f"{NAME}{suffix}", text.encode())
+    return study.out / f"{NAME}.md"
+
+
+def _as_json(study: Study, found: Board, beside: Sequence[Table]) -> dict[str, object]:
+    settings = {
+        name: json.loads(text) for name, text in flat_settings(study).items() if name not in (*FREE_ON_RESUME, "root")
+    }
+    return {
+        "study": {**settings, "rows": [flat_settings(row) for row in study.rows]},
+        **dataclasses.asdict(found),
+        "published": [dataclasses.asdict(table) for table in beside],
+    }

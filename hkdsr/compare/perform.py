@@ -1,0 +1,137 @@
+"""What a task consists of: a reference is scored; a student is trained, its cost taken down, and then scored."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from safetensors import safe_open
+
+from hkdsr.compare.controls import NOT_SLICEABLE
+from hkdsr.compare.costs import PassCounter, device_name, peak_memory
+from hkdsr.compare.results import Cost, Pictures, Result, read_result, settings_of, write_result
+from hkdsr.compare.study import BICUBIC, Study, Task
+from hkdsr.data.store import PictureStore
+from hkdsr.errors import HkdsrError
+from hkdsr.evaluate import cost, evaluate_set
+from hkdsr.evaluate.benchmark import find_benchmark
+from hkdsr.nets.base import Network
+from hkdsr.nets.initialise import initialise
+from hkdsr.nets.load import build, digest, load
+from hkdsr.recipe import DistillRecipe
+from hkdsr.training.distiller import Distiller
+from hkdsr.training.fit import pick_device
+from hkdsr.training.run import WEIGHTS_FILE, distill
+
+SAID_EVERY = 60.0
+"""Seconds between two words on a training's progress where no terminal shows a bar."""
+
+Say = Callable[[str], None]
+
+
+def perform(study: Study, task: Task, preparing: FileLock, say: Say) -> None:
+    """Do what is not done yet of a task, and write its result.
+
+    ``preparing`` is held while the teacher's exits and pictures are made, which several tasks share.
+
+    Raises HkdsrError as ``distill`` and ``evaluate_set`` do.
+    """
+    before = read_result(study, task)
+    if task.recipe is None:
+        network = None if task.name == BICUBIC else load(study.teacher)
+        if before is None:
+            before = Result(settings_of(study, task), {}, {} if network is None else _facts(study, network))
+    else:
+        if before is None:
+            cost = _train(task.recipe, preparing, say)
+            before = Result(settings_of(study, task), {}, _origin(task.recipe.out / WEIGHTS_FILE), cost)
+        network = load(task.recipe.out / WEIGHTS_FILE)
+    write_result(study, task, dataclasses.replace(before, sets=_scores(study, network, before.sets, say)))
+
+
+class _Watcher:
+    """Counts passes, frees the lock once the training is prepared, and tells how far it is."""
+
+    def __init__(self, counter: PassCounter, preparing: FileLock, steps: int, say: Say) -> None:
+        self._counter, self._preparing = counter, preparing
+        self._steps, self._say = steps, say
+        self._said = time.monotonic()
+
+    def begin(self, module: Distiller, cached: PictureStore | None) -> None:
+        self._preparing.release()
+        self._counter.begin(module, cached)
+
+    def before_step(self, step: int) -> None:
+        self._counter.before_step(step)
+        now = time.monotonic()
+        if now - self._said > SAID_EVERY and not sys.stderr.isatty():
+            self._said = now
+            self._say(f"step {step} of {self._steps}")
+
+
+def _train(recipe: DistillRecipe, preparing: FileLock, say: Say) -> Cost:
+    device = pick_device(recipe.training.device)
+    counter = PassCounter(recipe, device)
+    with preparing.acquire(timeout=-1) if recipe.method.uses_teacher else nullcontext():
+        trained = distill(recipe, say, _Watcher(counter, preparing, recipe.training.steps, say))
+    student, teacher = counter.averages(trained.steps)
+    return Cost(
+        trained.steps,
+        trained.seconds,
+        student,
+        teacher,
+        counter.cached,
+        _exit_passes(recipe),
+        peak_memory(device),
+        device_name(device),
+    )
+
+
+def _exit_passes(recipe: DistillRecipe) -> float:
+    method, exits = recipe.method.resolved(recipe.scale), recipe.exits
+    taught = method.uses_teacher and method.uses_exits
+    # Heads that are the network's own tail have nothing to be trained, unless all of it is.
+    trained = taught and (exits.kind == "separate" or exits.stage1_trainable == "all")
+    return exits.stage1_steps * exits.stage1_batch / recipe.training.batch if trained else 0.0
+
+
+def _scores(study: Study, network: Network | None, known: dict[str, Pictures], say: Say) -> dict[str, Pictures]:
+    """Of every set of the study, those ``known`` as they are; None is bicubic enlargement."""
+    if study.training.threads is not None:
+        torch.set_num_threads(study.training.threads)
+    missing = [name for name in study.sets if name not in known]
+    for name in missing:
+        find_benchmark(study.root / name, study.scale)
+    if network is not None:
+        network.to(pick_device(study.training.device))
+    scores = dict(known)
+    for name in missing:
+        found = evaluate_set(network, study.root / name, study.scale)
+        columns = zip(*((image.name, image.psnr_y, image.ssim_y) for image in found.images), strict=True)
+        scores[name] = Pictures(found.protocol, *columns)
+        say(f"{name}: PSNR-Y {found.psnr_y:.3f} dB, SSIM-Y {found.ssim_y:.4f}")
+    return scores
+
+
+def _facts(study: Study, teacher: Network) -> dict[str, str]:
+    student = build(study.student, study.scale)
+    facts = {"teacher": str(cost(teacher)), "student": str(cost(student))}
+    facts["teacher_sha256"] = digest(teacher.state_dict())
+    try:
+        initialise(student, "slice", teacher)
+    except HkdsrError as error:
+        return {**facts, NOT_SLICEABLE: str(error)}
+    return {**facts, NOT_SLICEABLE: ""}
+
+
+def _origin(weights: Path) -> dict[str, str]:
+    """Hashes of what a student was made from, as its file tells them."""
+    with safe_open(weights, "pt") as file:
+        metadata = file.metadata()
+    return {name: metadata[name] for name in ("teacher_sha256", "data_sha256")}

@@ -1,0 +1,80 @@
+"""One task of a study in a process of its own: its memory is measured apart, and a crash takes nothing else with it.
+
+``python -m hkdsr.compare.worker STUDY.toml TASK`` is what ``hkdsr compare`` starts. The process claims its task by a
+lock file, which the system frees when it dies, and it ends with the process that started it, which holds its standard
+input.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from hkdsr.compare.controls import all_tasks
+from hkdsr.compare.results import finished
+from hkdsr.compare.study import Study, read_study
+from hkdsr.errors import HkdsrError
+
+MISTAKE, BUSY, INTERRUPTED = 2, 3, 130
+# In the folder of locks beside those of the tasks, whose names have no dot in front.
+PREPARING = ".preparing"
+
+Say = Callable[[str], None]
+
+
+def lock(study: Study, name: str) -> FileLock:
+    """Held by the process that does the task of this name; Timeout at once if another one does.
+
+    Raises HkdsrError if the study's folder cannot be written.
+    """
+    folder = study.out / ".locks"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HkdsrError(f"cannot write {folder} ({error.strerror}): choose another 'out'") from error
+    return FileLock(folder / f"{name}.lock", timeout=0)
+
+
+def main() -> None:
+    """Claim the task and perform it; the exit code tells a user's mistake (2) from a task at work elsewhere (3)."""
+    path, name = sys.argv[1:]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        study = read_study(Path(path))
+        task = next((task for task in all_tasks(study) if task.name == name), None)
+        if task is None:
+            raise HkdsrError(f"{path} has no run {name} any more: start the study again")
+        with lock(study, task.name):
+            if not finished(study, task):
+                _say("goes on" if (study.out / task.name).exists() else "begins")
+                from hkdsr.compare.perform import perform
+
+                perform(study, task, lock(study, PREPARING), _say)
+    except Timeout:
+        sys.exit(BUSY)
+    except HkdsrError as error:
+        _say(str(error))
+        sys.exit(MISTAKE)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _end_with_parent() -> None:
+    # Not sys.stdin: a thread that holds it keeps the process from ending in order.
+    os.read(0, 1)
+    # Not sys.exit, which would only end this thread. Whatever is cut off here is done again.
+    os._exit(INTERRUPTED)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -13,6 +13,7 @@ from hkdsr.methods.dukd import DUKD
 from hkdsr.methods.fakd import FAKD
 from hkdsr.methods.fitnet import FitNet
 from hkdsr.methods.hkdsr import HKDSR
+from hkdsr.methods.hkdsr_plus import HKDSRPlus
 from hkdsr.methods.mipkd import MiPKD
 from hkdsr.methods.mtkd import MTKD
 from hkdsr.methods.plain import Logits, Plain
@@ -36,6 +37,7 @@ METHODS: dict[str, type[Method]] = {
     "mipkd": MiPKD,
     "mtkd": MTKD,
     "hkdsr": HKDSR,
+    "hkdsr+": HKDSRPlus,
 }
 
 

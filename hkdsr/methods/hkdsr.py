@@ -90,6 +90,7 @@ class HKDSR(Method):
             raise HkdsrError(
                 f"method.fsm_levels has {len(self.fsm_levels)} entries for {exits + 1} outputs: give one, or one each"
             )
+        # A gate that nothing trains would be dead weight in checkpoints, and make distributed training wait for it.
         return nn.ModuleList(
             Fusion(
                 self.acf_inputs,
@@ -100,7 +101,9 @@ class HKDSR(Method):
                 average_gt=self.acf_average_gt,
                 gate_training=self.acf_gate_training,
             )
-            for _ in range(exits + 1)
+            if used
+            else nn.Identity()
+            for used in self._fused(exits + 1)
         )
 
     def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
@@ -127,6 +130,10 @@ class HKDSR(Method):
             ada_w=intermediate if self.ada_w is None else self.ada_w,
             ada_wt=final if self.ada_wt is None else self.ada_wt,
         )
+
+    def _fused(self, count: int) -> list[bool]:
+        """Which of the outputs have an ACF term; a weight that is not resolved yet counts as one."""
+        return [self.ada_w != 0 and self.kd_on_intermediate] * (count - 1) + [self.ada_wt != 0 and self.kd_on_final]
 
     def _softened(self, picture: Tensor, final: Tensor) -> Tensor:
         return picture if not self.teacher_blend else picture.lerp(final, self.teacher_blend)

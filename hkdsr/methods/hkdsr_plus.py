@@ -1,0 +1,102 @@
+"""HKDSR+: HKDSR with terms that keep their size beside the pixels', asked about more pictures than the batch has.
+
+Ours; there is no paper. HKDSR's weights suit one network at one time: those in the released code differ by factors of
+hundreds, and as the student nears its teacher, FSM and ACF shrink at another pace than the L1 to the ground truth,
+which no student can bring to zero. Here weights are shares:
+
+    L = P + sum_i share_i * (mean P / mean L_i) * L_i,   P = mean |S_K - G|
+
+with running means, constants for the gradient (``hkdsr.losses.balance``), over these terms:
+
+    fsm      FSM of all outputs as in HKDSR, an exit counting a quarter of the final output
+    acf      ACF of all outputs as in HKDSR, an exit counting half of the final output
+    zoom_in  mean |C^-1(S(C(u))) - T(u)| of DUKD: u a random tile of G as large as the LR patch, C changes that can be
+             undone
+
+A term with share 0 is not computed. ``zoom_in`` costs one live pass of the teacher and one of the student a step.
+Meant to be used with ``init = "slice"`` where teacher and student are of one family.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from hkdsr.choices import FsmNorm
+from hkdsr.errors import HkdsrError
+from hkdsr.methods.base import Method
+from hkdsr.methods.dukd import zoom_in
+from hkdsr.methods.hkdsr import HKDSR
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from hkdsr.methods.lesson import Lesson
+    from hkdsr.nets.base import Network
+
+
+@dataclass(frozen=True)
+class HKDSRPlus(Method):
+    """Settings of HKDSR+; HkdsrError for a negative share and for a blend outside [0, 1]."""
+
+    fsm_share: float = 0.5
+    """Size of the FSM term relative to the pixel term; so the other shares."""
+    acf_share: float = 0.5
+    zoom_in_share: float = 0.5
+    probability: float = 0.3
+    """That of each change of a zoomed-in picture: inverted colours, either flip, transposition."""
+    teacher_blend: float = 0.4
+    """Share of the teacher's final picture mixed into each of its exits."""
+    exits: bool = True
+    """Teach intermediate outputs as well; without it FSM and ACF compare the final pictures alone."""
+    fsm_norm: FsmNorm = "none"
+    balance: bool = True
+    """Without it shares are plain factors of the terms with HKDSR's own weights."""
+
+    uses_networks: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for name in ("fsm_share", "acf_share", "zoom_in_share"):
+            if getattr(self, name) < 0:
+                raise HkdsrError(f"method.{name} is {getattr(self, name)}: set it to 0 or more")
+        for name in ("probability", "teacher_blend"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise HkdsrError(f"method.{name} is {getattr(self, name)}: set it to a value from 0 to 1")
+
+    @property
+    def uses_exits(self) -> bool:
+        return self.exits and bool(self.fsm_share or self.acf_share)
+
+    def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.ModuleDict:
+        """The gates of ACF, and the running means."""
+        from torch import nn
+
+        from hkdsr.losses.balance import Balance
+
+        heads: dict[str, nn.Module] = {"gates": self._hkdsr(student.scale).heads(student, teachers, exits)}
+        if self.balance:
+            heads["balance"] = Balance(list(self._shares()))
+        return nn.ModuleDict(heads)
+
+    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+        assert heads is not None
+        parts = dict(heads.named_children())
+        scale = lesson.hr.shape[-1] // lesson.lr.shape[-1]
+        terms = self._hkdsr(scale).losses(parts["gates"], lesson)
+        if self.zoom_in_share:
+            terms["zoom_in"] = zoom_in(lesson, self.probability)
+        pixel = terms.pop("pixel")
+        if "balance" in parts:
+            terms = parts["balance"](pixel, terms)
+        return {"pixel": pixel, **{name: share * terms[name] for name, share in self._shares().items()}}
+
+    def _shares(self) -> dict[str, float]:
+        shares = {"fsm": self.fsm_share, "acf": self.acf_share, "zoom_in": self.zoom_in_share}
+        return {name: share for name, share in shares.items() if share}
+
+    def _hkdsr(self, scale: int) -> HKDSR:
+        """HKDSR with its own weights, without the terms that have no share."""
+        own = HKDSR(teacher_blend=self.teacher_blend, kd_on_intermediate=self.exits, fsm_norm=self.fsm_norm)
+        own = own if self.fsm_share else replace(own, sim_w=0.0, sim_wt=0.0)
+        own = own if self.acf_share else replace(own, ada_w=0.0, ada_wt=0.0)
+        return own.resolved(scale)

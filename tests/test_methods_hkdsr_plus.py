@@ -1,0 +1,122 @@
+"""HKDSR+: its terms are those of HKDSR and DUKD, each at its share of the pixel term."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hkdsr.errors import HkdsrError
+from hkdsr.methods import HKDSR, HKDSRPlus
+from hkdsr.methods.dukd import zoom_in
+from hkdsr.methods.lesson import Lesson
+from hkdsr.nets.compact import Compact
+from hkdsr.nets.exits import Outputs
+
+UNBALANCED = HKDSRPlus(balance=False, fsm_share=1.0, acf_share=1.0, zoom_in_share=1.0)
+
+
+def networks() -> tuple[Compact, Compact]:
+    torch.manual_seed(0)
+    student, teacher = Compact(2, 4, 3).double(), Compact(2, 6, 4).double().requires_grad_(False)
+    return student, teacher
+
+
+def lesson(exits: int = 2) -> Lesson:
+    student, teacher = networks()
+    random = torch.Generator().manual_seed(1)
+    lr, hr = (torch.rand(2, 3, side, side, generator=random).double() for side in (8, 16))
+    final, *others = (torch.rand(2, 3, 16, 16, generator=random).double() for _ in range(2 * exits + 1))
+    given = Outputs(student(lr), tuple(others[:exits]))
+    return Lesson(lr, hr, given, Outputs(final, tuple(others[exits:])), student, [teacher])
+
+
+def heads(method: HKDSRPlus, given: Lesson) -> nn.Module:
+    torch.manual_seed(2)
+    made = method.heads(Compact(2, 4, 3), (Compact(2, 6, 4),), len(given.student.exits))
+    return made.double()
+
+
+def terms(method: HKDSRPlus, given: Lesson) -> dict[str, Tensor]:
+    made = heads(method, given)
+    torch.manual_seed(3)
+    return method.losses(made, given)
+
+
+def test_without_balance_it_is_hkdsr_and_zoom_in() -> None:
+    given = lesson()
+    made = heads(UNBALANCED, given)
+    torch.manual_seed(3)
+    found = UNBALANCED.losses(made, given)
+    expected = HKDSR().resolved(2).losses(made.get_submodule("gates"), given)
+    torch.manual_seed(3)
+    expected["zoom_in"] = zoom_in(given, 0.3)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name].item() == pytest.approx(value.item(), rel=1e-12), name
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5, 0.5), (0.2, 1.0, 3.0)])
+def test_at_first_every_term_is_its_share_of_the_pixels(shares: tuple[float, float, float]) -> None:
+    found = terms(HKDSRPlus(*shares), lesson())
+    pixel = found["pixel"].item()
+    sizes = {name: found[name].item() / pixel for name in ("fsm", "acf", "zoom_in")}
+    assert list(sizes.values()) == pytest.approx(shares, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["fsm", "acf", "zoom_in"])
+def test_each_term_has_the_gradient_of_its_share(name: str) -> None:
+    given = lesson()
+    student = given.student_network
+    assert student is not None
+    weights = list(student.parameters())
+
+    def gradient(method: HKDSRPlus) -> tuple[list[Tensor], float]:
+        value = terms(method, given)[name]
+        grads = torch.autograd.grad(value, weights, retain_graph=True)
+        return list(grads), value.item()
+
+    own, value = gradient(HKDSRPlus())
+    plain, unbalanced = gradient(UNBALANCED)
+    assert any(grad.any() for grad in own)
+    for grad, expected in zip(own, plain, strict=True):
+        torch.testing.assert_close(grad, expected * (value / unbalanced), rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["fsm", "acf", "zoom_in"])
+def test_a_share_of_zero_takes_the_term_away(name: str) -> None:
+    method = dataclasses.replace(HKDSRPlus(), **{f"{name}_share": 0.0})
+    found = terms(method, lesson())
+    assert found.keys() == {"pixel", "fsm", "acf", "zoom_in"} - {name}
+
+
+def test_every_gate_there_is_has_a_gradient() -> None:
+    for method in (HKDSRPlus(), HKDSRPlus(acf_share=0.0), HKDSRPlus(exits=False)):
+        given = lesson(2 if method.uses_exits else 0)
+        made = heads(method, given)
+        torch.stack(list(method.losses(made, given).values())).sum().backward()
+        assert all(parameter.grad is not None for parameter in made.parameters())
+
+
+def test_exits_are_used_where_something_compares_them() -> None:
+    assert HKDSRPlus().uses_exits
+    assert not HKDSRPlus(exits=False).uses_exits
+    assert not HKDSRPlus(fsm_share=0.0, acf_share=0.0).uses_exits
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"fsm_share": -0.1}, "method.fsm_share is -0.1: set it to 0 or more"),
+        ({"zoom_in_share": -1.0}, "method.zoom_in_share is -1.0: set it to 0 or more"),
+        ({"probability": 1.5}, "method.probability is 1.5: set it to a value from 0 to 1"),
+        ({"teacher_blend": -0.5}, "method.teacher_blend is -0.5: set it to a value from 0 to 1"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(HkdsrError) as caught:
+        HKDSRPlus(**settings)
+    assert str(caught.value) == told

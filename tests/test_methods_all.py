@@ -36,7 +36,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "mtkd": lambda folder: {"teachers": (str(tiny.teacher(folder / "second.safetensors")),)},
 }
 """Settings of methods whose defaults do not do here, given the folder that ``teacher.safetensors`` lies in."""
-REFUSED: set[tuple[str, str]] = set()
+REFUSED = {("csd", "deeper"), ("csd", "other family")}
 """Pairs of networks that a method is not defined for."""
 
 

@@ -7,7 +7,7 @@ import torch
 from small import SMALL, scattered, small
 
 from hkdsr.nets.base import pad_to_multiple
-from hkdsr.nets.stages import JOINING, finish, run_blocks
+from hkdsr.nets.stages import JOINING, finish, run_blocks, tapped
 
 
 @pytest.mark.parametrize("family", SMALL)
@@ -58,3 +58,11 @@ def test_sizes_that_need_padding() -> None:
     features = torch.rand(2, network.channels, 11, 6, dtype=torch.float64)
     assert run_blocks(network, features, 0, 2).shape == features.shape
     assert finish(network, features, 2, lr).shape == (2, 3, 22, 12)
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_taps_are_those_of_a_trace(family: str) -> None:
+    network = small(family)
+    lr = torch.rand(1, 3, 10, 9)
+    found, expected = tapped(network, lr, (2, 0, 2)), network.trace(lr, (2, 0, 2)).taps
+    assert all(torch.equal(own, other) for own, other in zip(found, expected, strict=True))

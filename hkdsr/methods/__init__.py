@@ -9,6 +9,7 @@ from hkdsr.methods.at import AttentionTransfer
 from hkdsr.methods.augkd import AugKD
 from hkdsr.methods.base import Method
 from hkdsr.methods.composed import Composed, compose, composed_class
+from hkdsr.methods.csd import CSD
 from hkdsr.methods.dukd import DUKD
 from hkdsr.methods.fakd import FAKD
 from hkdsr.methods.fitnet import FitNet
@@ -32,6 +33,7 @@ METHODS: dict[str, type[Method]] = {
     "vid": VID,
     "fakd": FAKD,
     "srkd": SRKD,
+    "csd": CSD,
     "dukd": DUKD,
     "augkd": AugKD,
     "mipkd": MiPKD,

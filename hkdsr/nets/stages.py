@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from hkdsr.nets.base import Network, pad_to_multiple
@@ -54,3 +56,11 @@ def _joined(network: Network, features: Tensor, start: int, shallow: Tensor) -> 
     finally:
         place.remove()
     return deep
+
+
+def tapped(network: Network, lr: Tensor, taps: Sequence[int]) -> list[Tensor]:
+    """The outputs of the blocks ``taps`` for (B, 3, h, w), padded as in ``trace``; no picture is made on the way."""
+    if network.family == "foreign":
+        return list(network.trace(lr, taps).taps)
+    _, kept = network.run_trunk(network.shallow(pad_to_multiple(lr, network.pad_multiple)), taps)
+    return [kept[index] for index in taps]

@@ -1,0 +1,78 @@
+"""What the contrastive methods have in common: the network whose features their pictures are compared by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from hkdsr.methods.features import FeatureMethod
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hkdsr.methods.lesson import Lesson
+    from hkdsr.nets.base import Network
+
+TEACHER = "teacher"
+
+FeatureMaps = Callable[["Tensor"], "Sequence[Tensor]"]
+
+
+@dataclass(frozen=True)
+class ContrastiveMethod(FeatureMethod):
+    """Settings of every contrastive method."""
+
+    depths: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0)
+    """Where the teacher is tapped if its are the features; without effect on VGG19's."""
+    features: str = TEACHER
+    """What pictures are compared by. ``teacher``: its taps. Else the file with torchvision's ImageNet weights of
+    VGG19, whose five stages are looked at."""
+    contrast_weight: float = 0.1
+
+    uses_networks: ClassVar[bool] = True
+
+    @property
+    def feature_depths(self) -> tuple[float, ...]:
+        """None: it is pictures whose features are compared, not those of the networks that made them."""
+        return ()
+
+    @property
+    def feature_network(self) -> str:
+        """What a table should call the network that pictures are compared by."""
+        return "the teacher's taps" if self.features == TEACHER else "VGG19"
+
+    def require_features(self, teacher: Network) -> None:
+        """Raise HkdsrError if the teacher cannot be tapped, or the file of VGG19 be read."""
+        import torch
+
+        from hkdsr.losses.vgg import vgg19
+
+        if self.features == TEACHER:
+            for depth in self.depths:
+                teacher.tap_index(depth)
+        else:
+            vgg19(self.features, torch.device("cpu"), torch.float32)
+
+    def feature_maps(self, lesson: Lesson) -> FeatureMaps:
+        """A function from pictures (B, 3, scale*h, scale*w) to their maps, one for each layer.
+
+        VGG19 sees pictures as they are. The teacher sees a random part of them as large as its LR input, the same part
+        of all pictures of a step: so that details stay and a picture costs no more than one pass of its trunk. Both run
+        in full precision, as the pictures to be told apart are nearly equal. Neither is part of any heads.
+        """
+        import torch
+
+        from hkdsr.losses.vgg import vgg19
+        from hkdsr.nets.stages import tapped
+
+        if self.features != TEACHER:
+            return vgg19(self.features, lesson.hr.device, lesson.hr.dtype)
+        teacher = lesson.teacher_networks[0]
+        taps = [teacher.tap_index(depth) for depth in self.depths]
+        (height, width), sides = lesson.lr.shape[-2:], lesson.hr.shape[-2:]
+        # Drawn on the CPU, so that a run sees the same on every device.
+        top, left = (
+            int(torch.randint(whole - part + 1, ())) for whole, part in zip(sides, (height, width), strict=True)
+        )
+        return lambda pictures: tapped(teacher, pictures[..., top : top + height, left : left + width], taps)

@@ -10,6 +10,7 @@ from hkdsr.methods.augkd import AugKD
 from hkdsr.methods.base import Method
 from hkdsr.methods.composed import Composed, compose, composed_class
 from hkdsr.methods.csd import CSD
+from hkdsr.methods.dckd import DCKD
 from hkdsr.methods.dukd import DUKD
 from hkdsr.methods.fakd import FAKD
 from hkdsr.methods.fitnet import FitNet
@@ -34,6 +35,7 @@ METHODS: dict[str, type[Method]] = {
     "fakd": FAKD,
     "srkd": SRKD,
     "csd": CSD,
+    "dckd": DCKD,
     "dukd": DUKD,
     "augkd": AugKD,
     "mipkd": MiPKD,

@@ -29,6 +29,7 @@ class ContrastiveMethod(FeatureMethod):
     """What pictures are compared by. ``teacher``: its taps. Else the file with torchvision's ImageNet weights of
     VGG19, whose five stages are looked at."""
     contrast_weight: float = 0.1
+    """Weight of the contrast."""
 
     uses_networks: ClassVar[bool] = True
 

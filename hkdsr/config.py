@@ -22,7 +22,7 @@ METHOD_FLAGS = ("--method.name", "--method.use")
 FREE_ON_RESUME = ("out", "data.cache", "data.val", "training.device", "training.log_every", "training.save_every")
 FREE_ON_RESUME += ("training.validate_every", "training.tensorboard", "data.val_pictures", "training.threads")
 # Files, which may lie elsewhere on resume: hashes of their content must match.
-FILES = ("teacher", "data.train", "init_from", "method.use")
+FILES = ("teacher", "data.train", "init_from", "method.use", "method.teachers", "method.mtkd.teachers")
 
 
 def read_recipe(path: Path, kind: type[Recipe]) -> Recipe:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from hkdsr.config import flat_settings, lasting_settings, read_recipe, with_method
 from hkdsr.errors import HkdsrError
-from hkdsr.methods import HKDSR, METHODS, Logits, Plain
+from hkdsr.methods import HKDSR, METHODS, Logits, Plain, compose
+from hkdsr.methods.mtkd import MTKD
 from hkdsr.recipe import Data, DistillRecipe, ExitSettings, Training, TrainRecipe
 
 RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.toml"))
@@ -247,6 +248,8 @@ def test_lasting_settings_leave_out_files_and_exits_that_nobody_uses() -> None:
     assert not [name for name in lasting_settings(DistillRecipe(method=Plain())) if name.startswith("exits.")]
     assert lasting_settings(DistillRecipe(method=Plain(exit_weight=1.0)))["exits.kind"] == '"separate"'
     assert lasting_settings(TrainRecipe())["init"] == '"scratch"'
+    for method in (MTKD(teachers=("a.pth",)), compose(Logits(), MTKD(teachers=("a.pth",)))):
+        assert not [name for name in lasting_settings(DistillRecipe(method=method)) if name.endswith("teachers")]
 
 
 def test_a_method_of_ones_own_has_its_class_name() -> None:

@@ -37,14 +37,28 @@ class CropSampler:
 
     ``derived`` adds the planes of a ``DerivedStore`` (the teacher's pictures) as ``Batch.teacher``.
 
-    Raises HkdsrError if no picture is as large as the patch.
+    ``share`` (i, n) gives of each batch only the i-th (from 0) of n equal parts, for one of n processes.
+
+    Raises HkdsrError if no picture is as large as the patch, or the batch cannot be shared evenly.
     """
 
     def __init__(
-        self, store: PictureStore, patch_lr: int, batch: int, seed: int, derived: DerivedStore | None = None
+        self,
+        store: PictureStore,
+        patch_lr: int,
+        batch: int,
+        seed: int,
+        derived: DerivedStore | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self._store, self._derived = store, derived
         self._patch, self._count, self._seed = patch_lr, batch, seed
+        index, of = share
+        if batch % of:
+            raise HkdsrError(
+                f"training.batch is {batch}, which {of} processes cannot share evenly: set it to a multiple of {of}"
+            )
+        self._mine = slice(index * batch // of, (index + 1) * batch // of)
         sizes = np.array(store.sizes, dtype=np.int64) // store.scale
         self._fitting = np.flatnonzero(sizes.min(axis=1) >= patch_lr)
         self.left_out = len(store) - len(self._fitting)
@@ -62,9 +76,11 @@ class CropSampler:
         drawn = np.searchsorted(self._area_up_to, random.integers(self._area_up_to[-1], size=self._count), side="right")
         places = random.integers(self._room[drawn])
         ways = random.integers(8, size=self._count)
+        # All is drawn and then divided: the processes together see what one would.
+        mine = (values[self._mine] for values in (self._fitting[drawn], places, ways))
         crops = [
             self._crops(int(picture), int(top), int(left), int(way))
-            for picture, (top, left), way in zip(self._fitting[drawn], places, ways, strict=True)
+            for picture, (top, left), way in zip(*mine, strict=True)
         ]
         lr, hr, *teacher = (_batched(plane) for plane in zip(*crops, strict=True))
         return Batch(lr, hr, teacher)

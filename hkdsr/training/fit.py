@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from hkdsr.errors import HkdsrError
 from hkdsr.nets.exits import Outputs
 from hkdsr.recipe import Training
 from hkdsr.training.checkpoint import FILE, Checkpoint, read_checkpoint, write_checkpoint
+from hkdsr.training.distributed import ALONE, Team, check_device
 from hkdsr.training.ema import Ema
 from hkdsr.training.log import TrainingLog
 
@@ -58,12 +60,15 @@ def fit(
     on_best: OnBest = lambda module, step, score: None,
     before_step: Callable[[int], object] = lambda step: None,
     label: str = "training",
+    team: Team = ALONE,
 ) -> Fitted:
     """Train ``module`` for ``settings.steps``; go on from ``folder/last.pt`` if it is there.
 
+    The processes of a ``team`` end with the same weights; only the first validates and writes.
+
     Args:
         module: called as ``module(lr, hr, teacher_pictures)``, returns named scalar terms whose sum is minimised.
-        sampler: gives the batch of any step.
+        sampler: gives the batch of any step; in a team, this process's share of it.
         fingerprint: settings that must be equal on resume, by name.
         teacher: the frozen teacher's pictures for a batch, or None.
         validate: score of the averaged module, higher is better; called every ``validate_every`` steps.
@@ -76,6 +81,7 @@ def fit(
     device = pick_device(settings.device)
     module = module.to(device).train()
     module = module.to(memory_format=torch.channels_last)
+    team.share_state(chain(module.parameters(), module.buffers()))
     average = Ema(module, settings.ema)
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(parameters, settings.lr, settings.betas, foreach=True)
@@ -91,16 +97,18 @@ def fit(
         state = (module.state_dict(), average.module.state_dict(), optimiser.state_dict())
         write_checkpoint(folder / FILE, Checkpoint(step, seconds, fingerprint, best, *state))
 
-    log = TrainingLog(folder, step, settings.tensorboard)
-    bar = tqdm(total=settings.steps, initial=step, desc=label, unit="step", disable=None)
-    with Prefetcher(sampler, step) as batches, bar, log:
+    log = TrainingLog(folder, step, settings.tensorboard) if team.main else None
+    hidden = None if team.main else True  # None: shown on a terminal
+    bar = tqdm(total=settings.steps, initial=step, desc=label, unit="step", disable=hidden)
+    with Prefetcher(sampler, step) as batches, bar, log or nullcontext():
         while step < settings.steps:
             begun = time.perf_counter()
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(settings, step)
+            # The same in every process: what is drawn for the whole batch must be.
             torch.manual_seed(settings.seed * STEP_STRIDE + step)
             before_step(step)
-            terms = _step(module, optimiser, next(batches), teacher, settings, device)
+            terms = _step(module, optimiser, next(batches), teacher, settings, device, team)
             average.update(module)
             step += 1
             seconds += time.perf_counter() - begun
@@ -108,7 +116,9 @@ def fit(
             every = (settings.log_every, settings.validate_every, settings.save_every)
             logs, validates, saves = (step % interval == 0 or step == settings.steps for interval in every)
             # Before saving too, lest lost weights replace good ones.
-            values = _checked(terms, step) if logs or saves else {}
+            values = _checked(team.means(terms), step) if logs or saves else {}
+            if log is None:
+                continue
             if logs:
                 log.terms(step, seconds, learning_rate(settings, step - 1), values)
                 bar.set_postfix({name: f"{value:.4f}" for name, value in values.items()}, refresh=False)
@@ -130,14 +140,18 @@ def learning_rate(settings: Training, step: int) -> float:
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto``: the first GPU if there is one, else the CPU. Raises HkdsrError for a device that is not there."""
+    """``auto``: the first GPU, or this process's, if there is one, else the CPU.
+
+    Raises HkdsrError for a device that is not there.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise HkdsrError(f"training.device is '{name}', which is not here: set it to auto or cpu") from error
+    check_device(name, device)
     return device
 
 
@@ -156,6 +170,7 @@ def _step(
     teacher: TeacherPass,
     settings: Training,
     device: torch.device,
+    team: Team,
 ) -> dict[str, Tensor]:
     optimiser.zero_grad(set_to_none=True)
     totals: dict[str, Tensor] = {}
@@ -170,7 +185,9 @@ def _step(
         (torch.stack(list(terms.values())).sum() * share).backward()
         for name, value in terms.items():
             totals[name] = totals.get(name, 0) + value.detach() * share
+    team.average_gradients(optimiser.param_groups[0]["params"])
     optimiser.step()
+    team.share_state(module.buffers())
     return totals
 
 

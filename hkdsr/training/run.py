@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from hkdsr.choices import TeacherPictures
 from hkdsr.config import FREE_ON_RESUME, flat_settings, lasting_settings
 from hkdsr.data.crops import CropSampler
 from hkdsr.data.sources import find_pairs
@@ -25,6 +26,7 @@ from hkdsr.nets.load import build, digest, load, save
 from hkdsr.recipe import DistillRecipe, ExitSettings, TrainRecipe
 from hkdsr.training.checkpoint import FILE, read_checkpoint
 from hkdsr.training.distiller import Distiller
+from hkdsr.training.distributed import team
 from hkdsr.training.fit import TeacherPass, fit, no_teacher, pick_device
 from hkdsr.training.stage1 import check_exits, score_exits, teacher_with_exits
 from hkdsr.training.teacher import teacher_outputs
@@ -34,6 +36,7 @@ WEIGHTS_FILE = "student.safetensors"
 BEST_FILE = "best.safetensors"
 
 Say = Callable[[str], None]
+Taught = tuple[TeacherPass, DerivedStore | None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Watch(Protocol):
 def train(recipe: TrainRecipe, say: Say = lambda text: None) -> TrainingResult:
     """Train a network without a teacher; goes on where a killed run with the same recipe stopped.
 
-    ``say`` receives what a user should read. Raises HkdsrError for every mistake a user can mend.
+    ``say`` receives what a user should read. Raises HkdsrError for every mistake a user can mend. Several processes
+    train together within ``hkdsr.training.distributed.joined()``.
     """
     student = _student(recipe)
     origin = _started(recipe, student, None, say)
@@ -72,6 +76,7 @@ def distill(recipe: DistillRecipe, say: Say = lambda text: None, watch: Watch | 
 
     Heads and teacher's pictures are kept in the cache by hash, so a second run with the same teacher starts at once;
     a killed run goes on where it stopped. ``say`` receives what a user should read, the exits' scores among it.
+    Several processes distil together within ``hkdsr.training.distributed.joined()``.
 
     Raises HkdsrError for every mistake a user can mend.
     """
@@ -99,7 +104,10 @@ def distill(recipe: DistillRecipe, say: Say = lambda text: None, watch: Watch | 
     cache = recipe.data.cache or default_cache()
     device = pick_device(recipe.training.device)
     together = _taught(recipe, teacher, method, store, cache, device, say)
-    taught = teacher_outputs(together, method.feature_depths, store, cache, recipe.exits.pictures, device)
+    taught = _taught_in_team(
+        lambda choice: teacher_outputs(together, method.feature_depths, store, cache, choice, device),
+        recipe.exits.pictures,
+    )
     if method.uses_networks:
         for network in teachers:
             network.to(device)
@@ -117,11 +125,20 @@ def _taught(
 ) -> NetworkWithExits:
     if not method.uses_exits:
         return NetworkWithExits(teacher, Exits(teacher, ())).eval().requires_grad_(False)
-    together = teacher_with_exits(teacher, store, recipe.exits, recipe.training, recipe.data.patch, cache)
+    together = team().main_first(
+        lambda: teacher_with_exits(teacher, store, recipe.exits, recipe.training, recipe.data.patch, cache)
+    )
     scores = score_exits(together, store, device)
     say(scores.sentence())
     check_exits(scores, recipe.exits.allow_weak)
     return together
+
+
+def _taught_in_team(outputs: Callable[[TeacherPictures], Taught], choice: TeacherPictures) -> Taught:
+    """The first process fills the cache and decides, by the space on the disk, what ``auto`` means for all."""
+    first = outputs(choice) if team().main else None
+    cached = team().told(first is not None and first[1] is not None)
+    return first or outputs("cached" if cached else "live")
 
 
 def _more_teachers(method: Method, scale: int) -> list[Network]:
@@ -186,7 +203,9 @@ class _StudentTraining:
         self._fingerprint = {**lasting_settings(recipe), **hashes, "data": store.key}
         self._metadata = {"recipe": json.dumps(settings), "data_sha256": store.key, **origin}
         data = recipe.data
-        self._validate = validation(data.val, recipe.scale, data.val_pictures) if data.val else None
+        self._team = team()
+        val = data.val if self._team.main else None
+        self._validate = validation(val, recipe.scale, data.val_pictures) if val else None
         self._sampler(None)
         read_checkpoint(recipe.out / FILE, self._fingerprint)
 
@@ -212,18 +231,21 @@ class _StudentTraining:
             lambda module, step, score: self._write(module, BEST_FILE, {"step": step, "val_psnr_y": score}),
             before_step,
             label=recipe.out.name,
+            team=self._team,
         )
         facts = {"step": fitted.steps, "seconds": round(fitted.seconds)}
-        weights = self._write(fitted.average, WEIGHTS_FILE, facts)
+        weights = self._team.main_first(lambda: self._write(fitted.average, WEIGHTS_FILE, facts))
         assert isinstance(fitted.average, Distiller)
         return TrainingResult(fitted.average.student.cpu().eval(), weights, fitted.steps, fitted.seconds)
 
     def _sampler(self, derived: DerivedStore | None) -> CropSampler:
         recipe = self._recipe
-        return CropSampler(self._store, recipe.data.patch, recipe.training.batch, recipe.training.seed, derived)
+        training, share = recipe.training, (self._team.rank, self._team.size)
+        return CropSampler(self._store, recipe.data.patch, training.batch, training.seed, derived, share)
 
     def _write(self, module: nn.Module, name: str, facts: dict[str, Any]) -> Path:
         assert isinstance(module, Distiller)
         path = self._recipe.out / name
-        save(module.student, path, {**self._metadata, **{key: str(value) for key, value in facts.items()}})
+        if self._team.main:
+            save(module.student, path, {**self._metadata, **{key: str(value) for key, value in facts.items()}})
         return path

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from hkdsr.nets.load import build, save
 
-NAMES = ("distill", "train", "evaluate", "upscale", "info")
+NAMES = ("distill", "train", "compare", "evaluate", "upscale", "info")
 
 
 def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

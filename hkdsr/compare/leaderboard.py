@@ -11,11 +11,13 @@ from hkdsr.compare.board import Board, board
 from hkdsr.compare.markdown import markdown
 from hkdsr.compare.picture import picture
 from hkdsr.compare.published import Table, find
-from hkdsr.compare.study import Study
+from hkdsr.compare.study import Row, Study
 from hkdsr.config import FREE_ON_RESUME, flat_settings
 from hkdsr.files import write_atomically
 
 NAME = "leaderboard"
+UNTOLD = ("root", "rows", "method.use", *FREE_ON_RESUME)
+"""Settings that no score depends on; places on this machine are among them."""
 
 
 def write_leaderboard(study: Study, title: str, failures: Mapping[str, str]) -> Path:
@@ -37,11 +39,12 @@ def write_leaderboard(study: Study, title: str, failures: Mapping[str, str]) -> 
 
 
 def _as_json(study: Study, found: Board, beside: Sequence[Table]) -> dict[str, object]:
-    settings = {
-        name: json.loads(text) for name, text in flat_settings(study).items() if name not in (*FREE_ON_RESUME, "root")
-    }
     return {
-        "study": {**settings, "rows": [flat_settings(row) for row in study.rows]},
+        "study": {**_told(study), "rows": list(map(_told, study.rows))},
         **dataclasses.asdict(found),
         "published": [dataclasses.asdict(table) for table in beside],
     }
+
+
+def _told(settings: Study | Row) -> dict[str, object]:
+    return {name: json.loads(text) for name, text in flat_settings(settings).items() if name not in UNTOLD}

@@ -9,8 +9,10 @@ from hkdsr.compare.board import Board, Entry, Scores
 from hkdsr.compare.study import TEACHER
 from hkdsr.report.chart import Axis, linear_axis
 
-LABELS, PANEL, GAP = 190, 210, 26
-TOP, ROW, BOTTOM, MARGIN = 84, 30, 60, 18
+LETTER, PANEL, GAP = 7, 200, 40
+TOP, ROW, BOTTOM, MARGIN = 88, 32, 64, 20
+# The seeds lie a little below their mean, which would hide them.
+DROP = 9
 # A reference further off than this many times the students' own range would press them together: it is told in words.
 REACH = 1.5
 MOST_TICKS = 4
@@ -30,29 +32,31 @@ text { font: 12px system-ui, "Segoe UI", "Helvetica Neue", "Noto Sans", Arial, s
 text.teacher { stroke: none; fill: var(--teacher); font-size: 11px; }
 .spread { stroke: var(--dot); stroke-width: 2; }
 .mean { fill: var(--dot); }
-.seed { fill: none; stroke: var(--dot); opacity: 0.7; }
+.seed { fill: var(--dot); opacity: 0.55; }
 """
 
 
 def picture(board: Board, title: str) -> str:
-    """An SVG that needs no other file: circles are seeds, the dot is their mean, the bar one deviation each way."""
+    """An SVG that needs no other file: dots are means over seeds, bars a deviation each way, small dots the seeds."""
     students = [entry for entry in board.entries if entry.training]
     teacher = next((entry for entry in board.entries if entry.label == TEACHER), None)
     sets = list(board.pictures)
-    width = MARGIN + LABELS + len(sets) * (PANEL + GAP)
+    first = MARGIN + GAP + LETTER * max((len(entry.label) for entry in students), default=0)
+    width = first + len(sets) * (PANEL + GAP)
     height = TOP + ROW * max(len(students), 1) + BOTTOM
     parts = [
         f"<style>{STYLE}</style>",
         f'<rect class="page" width="{width}" height="{height}"/>',
         _text(MARGIN, 28, title, "title"),
-        _text(MARGIN, 47, "PSNR-Y in dB: seeds (circles), mean (dot), one standard deviation each way (bar)", "soft"),
+        _text(
+            MARGIN, 47, "PSNR-Y in dB: mean over seeds, one standard deviation each way, and below it the seeds", "soft"
+        ),
     ]
     for index, entry in enumerate(students):
         parts.append(_text(MARGIN, _middle(index) + 4, entry.label, "row"))
     for place, name in enumerate(sets):
-        left = MARGIN + LABELS + place * (PANEL + GAP)
-        parts += _panel(name, left, students, teacher.sets[name] if teacher else None)
-    parts.append(_text(MARGIN, height - 12, "dashed: plain training; line: the teacher", "soft"))
+        parts += _panel(name, first + place * (PANEL + GAP), students, teacher.sets[name] if teacher else None)
+    parts.append(_text(MARGIN, height - 12, "dashed line: plain training; solid line: the teacher", "soft"))
     label = escape(f"{title}: PSNR-Y of every row on {', '.join(sets)}", quote=True)
     opening = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
@@ -82,7 +86,7 @@ def _panel(name: str, left: int, students: Sequence[Entry], teacher: Scores | No
         spread = scores.deviation or 0.0
         low, high = across(scores.psnr_y - spread), across(scores.psnr_y + spread)
         parts.append(f'<line class="spread" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
-        parts += [f'<circle class="seed" cx="{across(seed):.1f}" cy="{y}" r="3"/>' for seed in scores.by_seed]
+        parts += [f'<circle class="seed" cx="{across(seed):.1f}" cy="{y + DROP}" r="2.2"/>' for seed in scores.by_seed]
         parts.append(f'<circle class="mean" cx="{across(scores.psnr_y):.1f}" cy="{y}" r="4.5"/>')
     return parts
 

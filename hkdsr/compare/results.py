@@ -76,9 +76,11 @@ def read_result(study: Study, task: Task) -> Result | None:
     path = study.out / task.name / FILE
     try:
         result = _result(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except OSError as error:
+        raise HkdsrError(f"cannot read {path} ({error.strerror}): check its permissions") from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise HkdsrError(f"{path} is damaged or from another version: delete it to have it made again") from error
     expected, default = settings_of(study, task), _defaults(task)
     names = sorted(expected.keys() | result.settings.keys())

@@ -1,0 +1,73 @@
+"""The statistics of a leaderboard: against sums by hand, and what must hold for any scores."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hkdsr.compare.stats import Difference, gap_closed, mean_and_std, paired_bootstrap
+
+scores = st.lists(st.floats(20, 45), min_size=2, max_size=7)
+
+
+def test_mean_and_deviation_by_hand() -> None:
+    mean, deviation = mean_and_std(np.array([[30.0, 32.0], [31.0, 33.0], [32.0, 37.0]]))
+    assert mean == pytest.approx(32.5)
+    # The seeds' means are 31, 32 and 34.5.
+    assert deviation == pytest.approx(np.sqrt(((31 - 32.5) ** 2 + (32 - 32.5) ** 2 + (34.5 - 32.5) ** 2) / 2))
+    assert mean_and_std(np.array([[30.0, 32.0]])) == (31.0, None)
+
+
+def test_gap() -> None:
+    assert gap_closed(32.5, 32.0, 34.0) == pytest.approx(0.25)
+    assert gap_closed(31.5, 32.0, 34.0) == pytest.approx(-0.25)
+    assert gap_closed(31.5, 32.0, 32.0) is None
+    assert gap_closed(31.5, 32.0, 31.0) is None
+
+
+def test_bootstrap_comes_near_all_draws_there_are() -> None:
+    first, second = np.array([[31.0, 33.0, 30.5, 36.0]]), np.array([[30.9, 32.5, 30.7, 35.0]])
+    by_picture = (first - second)[0]
+    every = [np.mean(draw) for draw in product(by_picture, repeat=4)]
+    found = paired_bootstrap(first, second)
+    assert found.mean == pytest.approx(0.35)
+    low, high = np.quantile(every, [0.025, 0.975])
+    assert found.low == pytest.approx(low, abs=0.03)
+    assert found.high == pytest.approx(high, abs=0.03)
+
+
+def test_pairing_takes_out_what_pictures_share() -> None:
+    pictures = np.random.default_rng(0).normal(32, 4, 20)
+    plain = np.array([pictures])
+    better = np.array([pictures + 0.02 + 0.001 * np.arange(20) / 20])
+    assert paired_bootstrap(better, plain).real
+    assert not paired_bootstrap(better, np.array([pictures[::-1]])).real
+
+
+def test_seeds_are_averaged_first_and_need_not_be_as_many() -> None:
+    three = np.array([[30.0, 31.0], [31.0, 32.0], [32.0, 33.0]])
+    assert paired_bootstrap(three, np.array([[30.0, 31.0]])) == Difference(1.0, 1.0, 1.0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(scores, st.floats(-2, 2))
+def test_a_shift_of_all_pictures_is_found_exactly(values: list[float], shift: float) -> None:
+    base = np.array([values])
+    found = paired_bootstrap(base + shift, base)
+    assert [found.mean, found.low, found.high] == pytest.approx([shift] * 3, abs=1e-9)
+    if abs(shift) > 1e-6:
+        assert found.real
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(st.floats(20, 45), st.floats(20, 45)), min_size=2, max_size=7))
+def test_swapping_the_two_swaps_the_interval(pairs: list[tuple[float, float]]) -> None:
+    first, second = (np.array([column]) for column in zip(*pairs, strict=True))
+    there, back = paired_bootstrap(first, second), paired_bootstrap(second, first)
+    assert [there.mean, there.low, there.high] == pytest.approx([-back.mean, -back.high, -back.low], abs=1e-9)
+    assert there.low - 1e-9 <= there.mean <= there.high + 1e-9
+    assert there == paired_bootstrap(first, second)

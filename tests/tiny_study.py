@@ -1,0 +1,108 @@
+"""Studies that take no training: results made up, in folders as a study leaves them; and tiny ones that do train."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import tiny
+
+from hkdsr.compare.controls import NOT_SLICEABLE
+from hkdsr.compare.results import Cost, Pictures, Result, settings_of, write_result
+from hkdsr.compare.study import BICUBIC, TEACHER, Row, Study, Task, training
+from hkdsr.methods import FAKD, Logits
+from hkdsr.recipe import Data, Training
+
+ROWS = (Row("none"), Row("logits", Logits()), Row("FAKD", FAKD(), "slice"))
+COST = Cost(100, 10.0, 1.0, 0.0, 0.0, 0.0, 300 * 2**20, "1 CPU thread")
+FACTS = {"teacher": "9 K parameters", "student": "1 K parameters", "teacher_sha256": "t", NOT_SLICEABLE: ""}
+
+
+def study(out: Path, **changed: object) -> Study:
+    """Three rows, two seeds, two sets, 100 steps."""
+    made = Study(
+        teacher="teacher.safetensors",
+        out=out,
+        data=Data(train=(Path("pictures"),)),
+        training=Training(steps=100),
+        seeds=(1, 2),
+        sets=("SetA", "SetB"),
+        rows=ROWS,
+    )
+    return dataclasses.replace(made, **changed)  # pyright: ignore[reportArgumentType]
+
+
+def pictures(*psnr: float) -> Pictures:
+    """Scores of as many pictures."""
+    return Pictures("x2: by hand", tuple(f"p{i}" for i in range(len(psnr))), psnr, tuple(0.9 for _ in psnr))
+
+
+def finish(of: Study, task: Task, psnr: Sequence[float], seconds: float = 10.0, **cost: object) -> None:
+    """Write a result with the same scores for every set."""
+    trained = task.recipe is not None
+    facts = {"teacher_sha256": "t", "data_sha256": "d"} if trained else {} if task.name == BICUBIC else FACTS
+    taken = dataclasses.replace(COST, seconds=seconds, **cost) if trained else None  # pyright: ignore
+    sets = {name: pictures(*psnr) for name in of.sets}
+    write_result(of, task, Result(settings_of(of, task), sets, facts, taken))
+
+
+def references(of: Study) -> None:
+    """Bicubic at 30 dB and the teacher at 34."""
+    finish(of, Task(BICUBIC, BICUBIC), [29.0, 30.0, 31.0])
+    finish(of, Task(TEACHER, TEACHER), [33.0, 34.0, 35.0])
+
+
+def finish_row(of: Study, row: Row, psnr: Sequence[Sequence[float]], seconds: float = 10.0, steps: int = 100) -> None:
+    """Write the results of a row, one list of scores a seed."""
+    for seed, scores in zip(of.seeds, psnr, strict=False):
+        finish(of, training(of, row, seed, steps), scores, seconds, steps=steps)
+
+
+def finish_all(of: Study) -> None:
+    """Plain at 32 dB; logits above it on every picture, at 1.5 times the cost; FAKD on one alone, at 2.5 times."""
+    references(of)
+    finish_row(of, of.rows[0], [[31.0, 32.0, 33.0], [31.2, 32.2, 33.2]])
+    finish_row(of, of.rows[1], [[31.5, 32.6, 33.7], [31.7, 32.8, 33.9]], 15.0)
+    finish_row(of, of.rows[2], [[30.0, 32.1, 35.0], [30.2, 32.3, 35.2]], 25.0)
+
+
+def trainable(folder: Path, out: str = "out", steps: int = 12, rows: str = "", extra: str = "") -> Path:
+    """A study's file over tiny pictures and networks in ``folder``, which are made if they are not there."""
+    recipe = tiny.recipe(folder)
+    for name, count in (("SetA", 2), ("SetB", 1)):
+        if not (folder / "benchmarks" / name).exists():
+            tiny.photographs(folder / "benchmarks" / name, count, 40, 44)
+    path = folder / f"{out}.toml"
+    path.write_text(
+        f"""
+        teacher = "{recipe.teacher}"
+        student = "{tiny.STUDENT}"
+        out = "{folder / out}"
+        root = "{folder / "benchmarks"}"
+        sets = ["SetA", "SetB"]
+        seeds = [3]
+        {extra}
+        [data]
+        train = ["{folder / "pictures"}"]
+        patch = 12
+        cache = "{folder / "cache"}"
+        [training]
+        steps = {steps}
+        batch = 3
+        lr = 1e-3
+        ema = 0.9
+        log_every = 5
+        save_every = 5
+        device = "cpu"
+        threads = 1
+        [exits]
+        stage1_steps = 2
+        stage1_batch = 3
+        allow_weak = true
+        [[rows]]
+        label = "none"
+        {rows}
+        """
+    )
+    return path

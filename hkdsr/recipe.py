@@ -99,6 +99,8 @@ class ExitSettings:
     stage1_lr: float = 1e-3
     stage1_batch: int = 8
     stage1_trainable: Stage1Trainable = "heads"
+    stage1_seed: int = 10
+    """Apart from the student's, so that runs with other seeds have the same teacher."""
     stage1_include_final: bool = False
     """Add the final output's L1 to stage 1; only of use with ``stage1_trainable = "all"``."""
     allow_weak: bool = False
@@ -111,6 +113,7 @@ class ExitSettings:
         _require("exits.stage1_steps", self.stage1_steps, 0)
         _require("exits.stage1_lr", self.stage1_lr, 0)
         _require("exits.stage1_batch", self.stage1_batch, 1)
+        _require("exits.stage1_seed", self.stage1_seed, 0, 2**31 - 1)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 from small import SMALL, pth, refusal, scattered
 from torch import Tensor, nn
 
+from hkdsr.compare.study import described
 from hkdsr.data import imresize
 from hkdsr.errors import HkdsrError
 from hkdsr.losses.vgg import VGG19
@@ -132,8 +133,8 @@ def test_only_the_student_learns(by_vgg: bool, weights: Path) -> None:
 
 
 def test_the_feature_network_is_told() -> None:
-    assert CSD().feature_network == "the teacher's taps"
-    assert CSD(features="vgg19.pth").feature_network == "VGG19"
+    assert described(CSD()) == "csd (features of the teacher)"
+    assert described(CSD(features="vgg19.pth")) == "csd (features vgg19.pth, features of VGG19)"
 
 
 def test_features_that_are_not_there_are_found_before_training(tmp_path: Path) -> None:

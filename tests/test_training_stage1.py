@@ -94,7 +94,7 @@ def test_the_second_call_trains_nothing(
     monkeypatch.setattr("hkdsr.training.stage1.fit", None)
     torch.manual_seed(99)
     # Nothing of the student's own training shapes the heads.
-    student = dataclasses.replace(TRAINING, steps=7, lr=0.5, gamma=0.1, ema=0.2, batch=9, milestones=(), log_every=3)
+    student = dataclasses.replace(TRAINING, steps=7, lr=0.5, gamma=0.1, ema=0.2, batch=9, milestones=(), seed=4)
     for training in (TRAINING, student):
         again = teacher_with_exits(load(tmp_path / "teacher.safetensors"), store, SETTINGS, training, PATCH, tmp_path)
         assert tiny.equal(again.state_dict(), first.state_dict())
@@ -105,7 +105,7 @@ def test_the_second_call_trains_nothing(
 def test_heads_do_not_depend_on_the_students_settings_or_on_chance(
     teacher: Network, store: PictureStore, tmp_path: Path
 ) -> None:
-    other = dataclasses.replace(TRAINING, steps=7, lr=0.5, gamma=0.1, ema=0.2, batch=9, accumulate=2, milestones=())
+    other = dataclasses.replace(TRAINING, steps=7, lr=0.5, ema=0.2, batch=9, accumulate=2, milestones=(), seed=4)
     settings = dataclasses.replace(SETTINGS, stage1_steps=30)
     files = []
     for index, training in enumerate((TRAINING, other)):
@@ -127,7 +127,7 @@ def test_heads_do_not_depend_on_the_students_settings_or_on_chance(
         {"stage1_batch": 3},
         {"stage1_include_final": True},
         {"stage1_trainable": "all"},
-        {"seed": 4},
+        {"stage1_seed": 4},
         {"betas": (0.8, 0.99)},
         {"patch": 10},
         {"weights": True},

@@ -150,7 +150,7 @@ def training(study: Study, row: Row, seed: int, steps: int) -> Task:
 
 
 def described(method: Method) -> str:
-    """A method's name and the settings that are not its defaults."""
+    """A method's name, the settings that are not its defaults, and what else it wants said."""
     if isinstance(method, Composed):
         return " + ".join(map(described, method.parts.values()))
     changed = [
@@ -158,7 +158,8 @@ def described(method: Method) -> str:
         for setting in dataclasses.fields(method)
         if getattr(method, setting.name) != _default(setting)
     ]
-    return f"{method_name(method)} ({', '.join(changed)})" if changed else method_name(method)
+    said = ", ".join([*changed, *method.remarks])
+    return f"{method_name(method)} ({said})" if said else method_name(method)
 
 
 def repeated(names: Iterable[object]) -> list[object]:

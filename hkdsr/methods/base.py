@@ -44,6 +44,11 @@ class Method(ABC):
         """Checkpoints of further teachers of the same scale, beside the recipe's own."""
         return ()
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a table of results must say of this method beside the settings that are not its defaults."""
+        return ()
+
     def resolved(self, scale: int) -> Method:
         """The same settings with every default that depends on the scale filled in."""
         return self

@@ -39,9 +39,9 @@ class ContrastiveMethod(FeatureMethod):
         return ()
 
     @property
-    def feature_network(self) -> str:
-        """What a table should call the network that pictures are compared by."""
-        return "the teacher's taps" if self.features == TEACHER else "VGG19"
+    def remarks(self) -> tuple[str, ...]:
+        """The network that pictures are compared by."""
+        return (f"features of {'the teacher' if self.features == TEACHER else 'VGG19'}",)
 
     def require_features(self, teacher: Network) -> None:
         """Raise HkdsrError if the teacher cannot be tapped, or the file of VGG19 be read."""

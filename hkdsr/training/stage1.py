@@ -76,7 +76,7 @@ def teacher_with_exits(
 
     Raises HkdsrError for depths or kinds that do not suit the teacher.
     """
-    torch.manual_seed(training.seed)
+    torch.manual_seed(settings.stage1_seed)
     exits = Exits(teacher, settings.teacher, _stage1_kind(settings), settings.tail, settings.start)
     together = NetworkWithExits(teacher, exits).eval().requires_grad_(False)
     train_all = settings.stage1_trainable == "all"
@@ -90,7 +90,7 @@ def teacher_with_exits(
         together.to(pick_device(training.device))
         trained.requires_grad_(True)
         module = ExitTraining(together, train_all, settings.stage1_include_final)
-        sampler = CropSampler(store, patch, settings.stage1_batch, training.seed)
+        sampler = CropSampler(store, patch, settings.stage1_batch, settings.stage1_seed)
         average = fit(
             module, sampler, _stage1(settings, training), folder, {"key": key}, label="teacher's exits"
         ).average
@@ -114,6 +114,7 @@ def _stage1(settings: ExitSettings, training: Training) -> Training:
         lr=settings.stage1_lr,
         batch=settings.stage1_batch,
         accumulate=1,
+        seed=settings.stage1_seed,
         milestones=(0.6, 0.9),
         gamma=0.5,
         ema=min(0.999, 1 - 10 / max(steps, 20)),
@@ -182,7 +183,7 @@ def _key(teacher: Network, store: PictureStore, settings: ExitSettings, patch: i
         settings.stage1_trainable,
         settings.stage1_include_final,
         patch,
-        training.seed,
+        settings.stage1_seed,
         training.betas,
     )
     return hashlib.sha256(json.dumps([digest(teacher.state_dict()), store.key, stage1]).encode()).hexdigest()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
+from hkdsr.methods.checks import require_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,9 +31,7 @@ class FeatureMethod(Method):
     def __post_init__(self) -> None:
         if not self.depths or not all(0 < depth <= 1 for depth in self.depths):
             raise HkdsrError(f"method.depths is {self.depths}: set one or more, each above 0 and at most 1")
-        for entry in fields(self):
-            if entry.name.endswith("weight") and getattr(self, entry.name) < 0:
-                raise HkdsrError(f"method.{entry.name} is {getattr(self, entry.name)}: set it to 0 or more")
+        require_weights(self)
 
     @property
     def feature_depths(self) -> tuple[float, ...]:

@@ -40,10 +40,15 @@ def write_leaderboard(study: Study, title: str, failures: Mapping[str, str]) -> 
 
 def _as_json(study: Study, found: Board, beside: Sequence[Table]) -> dict[str, object]:
     return {
-        "study": {**_told(study), "rows": list(map(_told, study.rows))},
+        "study": told(study),
         **dataclasses.asdict(found),
         "published": [dataclasses.asdict(table) for table in beside],
     }
+
+
+def told(study: Study) -> dict[str, object]:
+    """The study's settings as they are in the JSON file."""
+    return {**_told(study), "rows": list(map(_told, study.rows))}
 
 
 def _told(settings: Study | Row) -> dict[str, object]:

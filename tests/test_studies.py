@@ -1,0 +1,56 @@
+"""The studies of the repository: each can be read, and results beside one are its own and agree among themselves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from hkdsr.compare.leaderboard import NAME, told
+from hkdsr.compare.study import read_study
+
+FOLDER = Path(__file__).resolve().parents[1] / "studies"
+STUDIES = sorted(FOLDER.glob("*.toml"))
+RESULTS = sorted(FOLDER.glob(f"*/{NAME}.json"))
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_can_be_read(path: Path) -> None:
+    study = read_study(path)
+    assert study.plain is not None
+    assert len(study.seeds) >= 3
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.parent.name)
+def test_results_are_those_of_the_study_as_it_stands(path: Path) -> None:
+    study = read_study(FOLDER / f"{path.parent.name}.toml")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    # A setting that came later has its default, which changed nothing.
+    expected = told(study)
+    assert {name: expected[name] for name in found["study"] if name != "rows"} == {
+        name: value for name, value in found["study"].items() if name != "rows"
+    }
+    assert [row["label"] for row in found["study"]["rows"]] == [row.label for row in study.rows]
+    entries = {entry["label"]: entry for entry in found["entries"]}
+    assert {row.label for row in study.rows} <= entries.keys()
+    for entry in entries.values():
+        assert set(entry["sets"]) == set(study.sets)
+        for scores in entry["sets"].values():
+            assert scores["psnr_y"] == pytest.approx(fmean(scores["by_picture"]))
+            assert scores["psnr_y"] == pytest.approx(fmean(scores["by_seed"]))
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.parent.name)
+def test_the_page_shows_the_numbers_of_the_json_file(path: Path) -> None:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    page = path.with_suffix(".md").read_text(encoding="utf-8")
+    for entry in found["entries"]:
+        for scores in entry["sets"].values():
+            assert f"{scores['psnr_y']:.3f}" in page
+    assert path.with_suffix(".svg").exists()
+
+
+def test_there_is_a_study() -> None:
+    assert STUDIES

@@ -161,6 +161,7 @@ def _tiles(network: Network, image: np.ndarray, side: int) -> Iterable[Tile]:
 
 @torch.inference_mode()
 def _join(network: Network, image: np.ndarray, tiles: Iterable[Tile]) -> np.ndarray:
+    network.to(memory_format=torch.channels_last)  # on a CPU down to half the time for plain convolutions
     scale, largest, weight = network.scale, np.iinfo(image.dtype).max, next(network.parameters())
     joined = np.empty((scale * image.shape[0], scale * image.shape[1], *image.shape[2:]), image.dtype)
     for tile in tiles:

@@ -82,5 +82,5 @@ def require_batch(method: str, lesson: Lesson, least: int) -> None:
     if len(lesson.hr) < least:
         raise HkdsrError(
             f"{method} compares the pictures of a batch and was given {len(lesson.hr)}: set training.batch so that "
-            f"each of its training.accumulate parts has {least} or more"
+            f"each process's share, and each of its training.accumulate parts, has {least} or more"
         )

@@ -69,7 +69,7 @@ def test_page(tmp_path: Path) -> None:
     # Above on one picture alone, so neither really above nor below; nor really below the best.
     assert cells(page, "FAKD")[0] == ["fakd", "slice", *["**32.467 ± 0.141 / 0.9000** (19 %)"] * 2]
     assert cells(page, "plain, longer")[0][2] == "**32.800 ± 0.141 / 0.9000** (37 %) ↑"
-    assert cells(page, "slice init, plain, longer (1 of 2 seeds)")[0][2] == "32.700 / 0.9000 (32 %) ↑"
+    assert cells(page, "slice init, plain, longer (1 of 2 seeds)")[0][2] == "**32.700 / 0.9000** (32 %)"
     assert cells(page, "teacher")[0] == ["", "", *["34.000 / 0.9000"] * 2]
     assert cells(page, "logits")[1] == ["+0.600 [+0.500, +0.700]"] * 2
     assert cells(page, "logits")[2] == ["100", "15", "1.50", "1.00", "0.00", "300 MiB"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hkdsr.compare.stats import Difference, gap_closed, mean_and_std, paired_bootstrap
+from hkdsr.compare.stats import gap_closed, mean_and_std, paired_bootstrap
 
 scores = st.lists(st.floats(20, 45), min_size=2, max_size=7)
 
@@ -48,9 +48,35 @@ def test_pairing_takes_out_what_pictures_share() -> None:
     assert not paired_bootstrap(better, np.array([pictures[::-1]])).real
 
 
-def test_seeds_are_averaged_first_and_need_not_be_as_many() -> None:
-    three = np.array([[30.0, 31.0], [31.0, 32.0], [32.0, 33.0]])
-    assert paired_bootstrap(three, np.array([[30.0, 31.0]])) == Difference(1.0, 1.0, 1.0)
+def test_the_spread_over_seeds_widens_the_interval() -> None:
+    alike = np.array([[30.0, 31.0, 32.0, 33.0]] * 3)
+    shifts = np.array([[0.1], [0.2], [0.3]])
+    found = paired_bootstrap(alike + shifts, alike)
+    assert found.mean == pytest.approx(0.2)
+    # All pictures are shifted alike, so what is left is the t interval of 0.1, 0.2 and 0.3.
+    half = 4.303 * 0.1 / np.sqrt(3)
+    assert [found.low, found.high] == pytest.approx([0.2 - half, 0.2 + half], abs=0.02)
+    assert not found.real
+
+
+def test_seeds_that_differ_alike_are_paired() -> None:
+    seeds = np.array([[30.0, 31.0], [31.0, 32.0], [32.0, 33.0]])
+    found = paired_bootstrap(seeds + 0.01, seeds)
+    assert [found.mean, found.low, found.high] == pytest.approx([0.01] * 3)
+    one = paired_bootstrap(seeds, seeds[1:2])
+    half = 4.303 / np.sqrt(3)
+    assert [one.mean, one.low, one.high] == pytest.approx([0, -half, half], abs=0.2)
+
+
+def test_methods_that_are_the_same_are_seldom_told_apart() -> None:
+    random = np.random.default_rng(5)
+    pictures = random.normal(30, 3, 100)
+
+    def trained() -> np.ndarray:
+        return pictures + random.normal(0, 0.02, (3, 1)) + random.normal(0, 0.03, (3, 100))
+
+    told = sum(paired_bootstrap(trained(), trained()).real for _ in range(60))
+    assert told <= 6  # 5 % of 60 are expected; pictures alone would tell apart most of them
 
 
 @settings(max_examples=20, deadline=None)

@@ -34,6 +34,7 @@ PAIRS = {
 }
 SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "dckd": lambda _: {"history_every": 1},
+    "fakd": lambda _: {"channel_weight": 0.1},
     "mtkd": lambda folder: {"teachers": (str(tiny.teacher(folder / "second.safetensors")),)},
 }
 """Settings of methods whose defaults do not do here, given the folder that ``teacher.safetensors`` lies in."""

@@ -21,7 +21,7 @@ from torch import nn
 
 from hkdsr.data.crops import CropSampler
 from hkdsr.errors import HkdsrError
-from hkdsr.methods import FAKD, HKDSR, VID
+from hkdsr.methods import FAKD, HKDSR, VID, HKDSRPlus
 from hkdsr.training import distributed
 from hkdsr.training.distributed import ALONE, Team, joined
 from hkdsr.training.fit import pick_device
@@ -31,6 +31,7 @@ METHODS = {
     "hkdsr": HKDSR(fsm_samples=20, fsm_crop=16),
     "hkdsr_idle": HKDSR(sim_w=0.0, ada_w=0.0),  # its exits have no gradient
     "fakd": FAKD(channel_weight=0.1),
+    "hkdsr_plus": HKDSRPlus(zoom_in_share=0.0),  # tiles are drawn for each picture
     "vid": VID(),
 }
 STEPS = 20

@@ -19,14 +19,15 @@ step. In brackets: the share of the gap between plain training and the teacher t
 above or below the plain row. **Bold**: the best student, and every other that is not really below it."""
 DIFFERENCES = """\
 PSNR-Y less the plain row's, in dB, with its 95 % interval: paired percentile bootstrap over pictures, 10,000 draws with
-a fixed seed, scores averaged over seeds first. A difference is called real if the interval leaves out zero. The
-interval tells how other pictures would change the difference. How other seeds would is not in it: for that compare with
-the standard deviations. With few pictures, as in Set5, it is rough."""
+a fixed seed, widened by Student's t for the spread over seeds. A difference is called real if the interval leaves out
+zero: it would then be expected with other pictures and other seeds too. With few pictures, as in Set5, the interval is
+rough, and with a single seed it is that of the pictures alone."""
 COSTS = """\
 Time: seconds of training steps, mean over seeds, and over those of the plain row; making the teacher's exits and
 pictures, scoring and validating are not in it. A pass: one run of the whole network over as many LR pixels as a batch
 has, mean over steps; in brackets the teacher's passes before the first step, for its pictures on disk and to train its
-exits. Memory: the highest peak while training, of the GPU where there is one, else of the process."""
+exits. Memory: the highest peak while training, of the GPU where there is one, else of the process, to which the
+pictures count that it has read from the disk so far."""
 
 
 def markdown(study: Study, title: str, board: Board, beside: Sequence[Table], picture: str) -> str:

@@ -51,6 +51,8 @@ def perform(study: Study, task: Task, preparing: FileLock, say: Say) -> None:
         if before is None:
             cost = _train(task.recipe, preparing, say)
             before = Result(settings_of(study, task), {}, _origin(task.recipe.out / WEIGHTS_FILE), cost)
+            # What it cost is known only now: a kill while it is scored must not lose it.
+            write_result(study, task, before)
         network = load(task.recipe.out / WEIGHTS_FILE)
     write_result(study, task, dataclasses.replace(before, sets=_scores(study, network, before.sets, say)))
 

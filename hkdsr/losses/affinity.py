@@ -48,8 +48,9 @@ class _GramDistance(torch.autograd.Function):
         pull, total = torch.empty_like(student), student.new_zeros(())
         for start in range(0, positions, rows):
             block = slice(start, start + rows)
-            difference = teacher[..., block].mT @ teacher
-            torch.baddbmm(difference, student[..., block].mT, student, beta=-1, out=difference)
+            # Two products, not one added to the other: where both networks agree, nothing is left but zero.
+            difference = student[..., block].mT @ student
+            difference -= teacher[..., block].mT @ teacher
             total += torch.linalg.vector_norm(difference, 1)
             pull[..., block] = student @ difference.sign_().mT
         # Both sides of a pair have a share in it, hence the two.

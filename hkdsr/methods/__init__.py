@@ -69,4 +69,17 @@ def method_name(method: Method) -> str:
     return next((name for name, kind in METHODS.items() if kind is type(method)), type(method).__name__)
 
 
-__all__ = ["HKDSR", "METHODS", "Logits", "Method", "Plain", "compose", "method_class", "method_name", "sum_class"]
+__all__ = [
+    "FAKD",
+    "HKDSR",
+    "METHODS",
+    "VID",
+    "HKDSRPlus",
+    "Logits",
+    "Method",
+    "Plain",
+    "compose",
+    "method_class",
+    "method_name",
+    "sum_class",
+]

@@ -6,6 +6,7 @@ the context around a crop, so its pictures are better than on the crop alone.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,18 +39,19 @@ def teacher_outputs(
 
     Cached planes are uint8: the teacher's exits in order, then its final output. Their key is a hash of the weights and
     of the training pictures; a killed build goes on where it stopped. Features, at relative ``depths``, are too large
-    to keep: a method that wants some runs the teacher live whatever ``choice`` is.
+    to keep: a method that wants some runs the teacher on every batch too, but has its pictures from where others have
+    them, so that all methods have the same.
 
     Raises HkdsrError if the disk is too full for ``cached``.
     """
     taps = feature_taps(teacher.network, depths)
-    derived = None if choice == "live" or taps else _opened(teacher, store, cache, choice)
+    derived = None if choice == "live" else _opened(teacher, store, cache, choice)
     if derived is None:
         return live(teacher.to(device), taps), None
     missing = derived.missing
     for index in tqdm(missing, desc="teacher's pictures", unit="picture", disable=None if missing else True):
         derived.put(index, infer(teacher, store.lr(index), device))
-    return cached, derived
+    return _with_features(teacher.to(device), taps) if taps else cached, derived
 
 
 def _opened(
@@ -78,6 +80,17 @@ def live(teacher: NetworkWithExits, features: Sequence[int] = ()) -> TeacherPass
     def run(batch: Batch) -> Outputs:
         found = in_full(traced_outputs(teacher.network, batch.lr, teacher.exits, features))
         return Outputs(found.final.clamp(0, 1), tuple(exit_.clamp(0, 1) for exit_ in found.exits), found.features)
+
+    return run
+
+
+def _with_features(teacher: NetworkWithExits, taps: Sequence[int]) -> TeacherPass:
+    """A pass that takes pictures as ``cached`` does, and runs the teacher for the outputs of its blocks ``taps``."""
+
+    @torch.no_grad()
+    def run(batch: Batch) -> Outputs:
+        found = in_full(traced_outputs(teacher.network, batch.lr, None, taps))
+        return dataclasses.replace(cached(batch), features=found.features)
 
     return run
 

@@ -51,7 +51,8 @@ class Training:
     steps: int = 20_000
     batch: int = 16
     accumulate: int = 1
-    """Split every batch into this many parts whose gradients are summed: less memory, same result."""
+    """Split every batch into this many parts whose gradients are summed: less memory, and the same result for methods
+    that look at one picture at a time."""
     lr: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.99)
     milestones: tuple[float, ...] = (2 / 3,)

@@ -77,6 +77,20 @@ def test_a_batch_takes_exits_first_and_the_final_picture_last(
     assert all(torch.equal(a, b) for a, b in zip((*pictures.exits, pictures.final), batch.teacher, strict=True))
 
 
+def test_methods_with_features_have_the_same_pictures_as_others(
+    teacher: NetworkWithExits, store: PictureStore, tmp_path: Path
+) -> None:
+    run, derived = teacher_outputs(teacher, (0.5, 1.0), store, tmp_path, "cached", CPU)
+    batch = CropSampler(store, 12, 4, 0, derived).batch(0)
+    found = run(batch)
+    assert found is not None
+    assert all(torch.equal(a, b) for a, b in zip((*found.exits, found.final), batch.teacher, strict=True))
+    blocks = [teacher.network.tap_index(depth) for depth in (0.5, 1.0)]
+    for feature, expected in zip(found.features, teacher.network.trace(batch.lr, blocks).taps, strict=True):
+        torch.testing.assert_close(feature, expected)
+        assert not feature.requires_grad
+
+
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_crops_of_cached_pictures_lie_where_the_others_do(scale: int, tmp_path: Path) -> None:
     """A teacher that repeats every LR pixel: its crop must be the repeated LR crop, whatever the turn."""

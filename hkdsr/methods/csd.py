@@ -13,7 +13,9 @@ network of its own, which must be the teacher with fewer channels; ``init = "sli
 VGG19's there, and the teacher's own taps here unless a file of VGG19 is given, whose input is normalised as for
 ImageNet, as it was not there.
 
-Beside plain training a step costs three passes of the feature network, one of them with its gradient.
+Beside plain training a step costs three passes of the feature network, one of them with its gradient. Where a batch is
+trained in parts (``training.accumulate``) or shared between processes, the other pictures are those of the part, and
+the contrast grows as they become fewer.
 """
 
 from __future__ import annotations

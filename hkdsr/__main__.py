@@ -14,8 +14,10 @@ from typing import Annotated, TypeVar
 import tyro
 from tyro.conf import Positional
 
+from hkdsr import __version__
 from hkdsr.config import read_recipe, with_method
 from hkdsr.errors import HkdsrError
+from hkdsr.methods import METHODS, Method, method_name
 from hkdsr.recipe import DistillRecipe, TrainRecipe
 
 Settings = TypeVar("Settings")
@@ -85,8 +87,8 @@ class Info:
 
     network: Positional[str]
     """A checkpoint, a shipped network's name, or family:setting=value,..."""
-    scale: int = 2
-    """Of a network given as family:setting=value."""
+    scale: int | None = None
+    """Of a network given as family:setting=value; by default 2."""
 
 
 def main() -> None:
@@ -94,6 +96,9 @@ def main() -> None:
     verb, *arguments = sys.argv[1:] or ["--help"]
     if verb in ("-h", "--help"):
         print(USAGE)
+        return
+    if verb == "--version":
+        print(f"hkdsr {__version__}")
         return
     if verb not in VERBS:
         print(f"hkdsr: '{verb}' is no verb: choose one of {', '.join(VERBS)}", file=sys.stderr)
@@ -187,7 +192,15 @@ def _recipe(kind: type[Settings], verb: str, arguments: list[str]) -> Settings:
         default = read_recipe(Path(arguments[0]), kind)
         arguments = arguments[1:]
     default, arguments = with_method(default, arguments)
-    return tyro.cli(kind, prog=f"hkdsr {verb}", default=default, args=arguments)
+    told = f"{(kind.__doc__ or '').strip()} Flags take precedence over RECIPE.toml."
+    method = getattr(default, "method", None)
+    if isinstance(method, Method):
+        told += (
+            f"\n\n--method.name NAME chooses the method: {', '.join(METHODS)}; several with commas between them are "
+            "summed. --method.use FILE.py:CLASS takes one from a file. The method's settings below are those of "
+            f"{method_name(method)}; for another's put its --method.name before --help."
+        )
+    return tyro.cli(kind, prog=f"hkdsr {verb} [RECIPE.toml]", description=told, default=default, args=arguments)
 
 
 def _say(text: str) -> None:

@@ -28,6 +28,8 @@ def evaluate(
     loaded = None if network == BICUBIC else load(network)
     if loaded is not None and scale not in (None, loaded.scale):
         raise HkdsrError(f"{network} is a x{loaded.scale} network: leave scale out or set it to {loaded.scale}")
+    if not sets:
+        raise HkdsrError("sets is empty: name at least one set")
     for index, name in enumerate(sets):
         (score,) = evaluate_sets(loaded, name, root, scale, ensemble)
         if index == 0:
@@ -37,9 +39,11 @@ def evaluate(
             say(line)
 
 
-def info(network: str, scale: int, say: Callable[[str], None]) -> None:
-    """Say what a network is and what it costs. Raises HkdsrError if there is no such network."""
-    loaded = build(network, scale) if ":" in network and not Path(network).exists() else load(network)
+def info(network: str, scale: int | None, say: Callable[[str], None]) -> None:
+    """Say what a network is and what it costs. Raises HkdsrError if there is no such network, or of another scale."""
+    loaded = build(network, scale or 2) if ":" in network and not Path(network).exists() else load(network)
+    if scale not in (None, loaded.scale):
+        raise HkdsrError(f"{network} is a x{loaded.scale} network: leave scale out or set it to {loaded.scale}")
     settings = ", ".join(f"{name} {value}" for name, value in loaded.settings.items())
     say(f"{loaded.family}: {settings}")
     say(

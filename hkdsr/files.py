@@ -1,10 +1,13 @@
-"""Writing files so that a kill or a full disk never leaves half of one."""
+"""Writing files so that a kill or a full disk never leaves half of one, nor two processes mix theirs."""
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from hkdsr.errors import HkdsrError
 
@@ -28,3 +31,22 @@ def write_atomically(path: Path, content: bytes) -> None:
         # Gone already after the rename; what a failure or Ctrl-C left is of no use, and may not even exist.
         with suppress(OSError):
             part.unlink()
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold ``folder``, which is made if it is missing, for this process; the system frees it when the process dies.
+
+    Raises HkdsrError at once if another process holds it, and if it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0).acquire()
+    except Timeout as error:
+        raise HkdsrError(
+            f"another process trains in {folder}: wait until it has ended or choose another 'out'"
+        ) from error
+    except OSError as error:
+        raise HkdsrError(f"cannot write {folder} ({error.strerror}): choose another 'out'") from error
+    with lock:
+        yield

@@ -40,6 +40,7 @@ class Data:
     """Folder for decoded pictures and the teacher's outputs; by default $HKDSR_CACHE or ~/.cache/hkdsr."""
 
     def __post_init__(self) -> None:
+        _to_paths(self, "train", "val", "cache")
         _require("data.patch", self.patch, 1)
         _require("data.val_pictures", self.val_pictures, 1)
 
@@ -134,6 +135,7 @@ class TrainRecipe:
     training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
+        _to_paths(self, "out", "init_from")
         _require_init_from(self.init, self.init_from)
 
 
@@ -161,7 +163,19 @@ class DistillRecipe:
     whose settings are in ``[method.hkdsr]`` and so on; ``use = "my_method.py:MyKD"`` takes one from a file."""
 
     def __post_init__(self) -> None:
+        _to_paths(self, "out", "init_from")
         _require_init_from(self.init, self.init_from)
+
+
+def _to_paths(settings: object, *names: str) -> None:
+    """Make paths of text, which is what people write in Python; a single folder may stand for several."""
+    for name in names:
+        value = getattr(settings, name)
+        if name == "train":
+            value = tuple(map(Path, (value,) if isinstance(value, str | Path) else value))
+        elif isinstance(value, str):
+            value = Path(value)
+        object.__setattr__(settings, name, value)
 
 
 def _require(name: str, value: float | None, least: float, most: float = float("inf")) -> None:

@@ -214,6 +214,13 @@ def test_there_are_recipes() -> None:
     assert RECIPES
 
 
+def test_text_will_do_for_a_path() -> None:
+    data = Data(train=("a", Path("b")), val="v", cache="c")  # pyright: ignore[reportArgumentType]
+    assert data == Data(train=(Path("a"), Path("b")), val=Path("v"), cache=Path("c"))
+    assert Data(train="a") == Data(train=(Path("a"),))  # pyright: ignore[reportArgumentType]
+    assert DistillRecipe(out="o").out == Path("o")  # pyright: ignore[reportArgumentType]
+
+
 def test_flat_settings_name_every_field_once() -> None:
     flat = flat_settings(DistillRecipe(out=Path("runs/x"), data=Data(train=(Path("a"), Path("b")))))
     assert flat["training.steps"] == "20000"

@@ -236,7 +236,7 @@ def test_what_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
         upscale(Nearest(), np.zeros(shape, np.uint8))
     with pytest.raises(HkdsrError, match="cannot upscale float64"):
         upscale(Nearest(), np.zeros((4, 4, 3)))
-    with pytest.raises(HkdsrError, match="tile is 8: set it to 'auto' or to at least 16"):
+    with pytest.raises(HkdsrError, match="tile is 8: leave it out or set it to at least 16"):
         upscale(Nearest(), np.zeros((4, 4, 3), np.uint8), tile=8)
 
 

@@ -202,6 +202,10 @@ def test_scale_must_fit(tmp_path: Path) -> None:
         evaluate_set(Nearest(2), tmp_path, 4)
     with pytest.raises(HkdsrError, match="scale of bicubic"):
         evaluate_sets(None, tmp_path)
+    with pytest.raises(HkdsrError, match="scale is 0: set it to 2, 3 or 4"):
+        evaluate_sets(None, tmp_path, scale=0)
+    with pytest.raises(HkdsrError, match="sets is empty: name at least one set"):
+        evaluate_sets(None, [], scale=2)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 30), (18, 40)])

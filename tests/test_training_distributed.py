@@ -173,7 +173,7 @@ def test_a_killed_run_of_two_goes_on_exactly(folder: Path, tmp_path: Path) -> No
     assert codes == [0, 0], complaints
     # One of the two has spoken and written.
     assert [line.split()[0] for line in printed.splitlines()] == ["3", "teacher's", "30"]
-    names = {"cache", "best.safetensors", "last.pt", "log.jsonl", "student.safetensors"}
+    names = {".lock", "cache", "best.safetensors", "last.pt", "log.jsonl", "student.safetensors"}
     assert {path.name for path in whole.iterdir()} == names
     assert [line[0] for line in tiny.losses(whole) if line[2]] == list(range(1, 31))
     assert [line[0] for line in tiny.losses(whole) if line[3]] == [15, 30]

@@ -16,6 +16,7 @@ from safetensors import safe_open
 from hkdsr.config import flat_settings
 from hkdsr.data import rgb
 from hkdsr.errors import HkdsrError
+from hkdsr.files import claimed
 from hkdsr.evaluate.inference import super_resolve
 from hkdsr.methods import HKDSR, Logits, Method, Plain
 from hkdsr.nets.load import digest, load
@@ -56,7 +57,11 @@ def test_the_written_student_is_the_returned_one(method: Method, tmp_path: Path)
     said: list[str] = []
     result = distill(tiny.recipe(tmp_path, method), said.append)
     assert said[0] == "3 training pictures, 0.0 megapixels"
-    assert len(said) == 1 + (method.uses_teacher and method.uses_exits)
+    assert said[1] == (
+        "note: after 12 steps the averaged weights are still 28 % of the first ones: "
+        "a training.ema below 0.9 suits so few"
+    )
+    assert len(said) == 2 + (method.uses_teacher and method.uses_exits)
     assert result.weights == tmp_path / "out" / "student.safetensors"
     assert result.steps == 12
     assert result.seconds > 0
@@ -71,6 +76,30 @@ def test_the_written_student_is_the_returned_one(method: Method, tmp_path: Path)
     assert abs(written - returned).max() <= 1
     average = {name.removeprefix("student."): v for name, v in tiny.state(tmp_path / "out")["average"].items()}
     assert all(torch.equal(average[name], value) for name, value in found.state_dict().items())
+
+
+def test_a_folder_is_one_process_s_at_a_time(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path)
+    with claimed(recipe.out), pytest.raises(HkdsrError, match=r"^another process trains in .*out: wait for it or"):
+        distill(recipe)
+    assert [path.name for path in recipe.out.iterdir()] == [".lock"]
+    assert distill(recipe).steps == 12
+
+
+def test_a_resumed_run_says_so(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path)
+    distill(recipe)
+    said: list[str] = []
+    distill(recipe, said.append)
+    assert f"goes on from step 12 in {recipe.out}" in said
+
+
+def test_a_log_that_is_none_is_told(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path)
+    recipe.out.mkdir()
+    (recipe.out / "log.jsonl").write_text("my notes\n")
+    with pytest.raises(HkdsrError, match=r"log.jsonl is damaged or not a log of a training: move it away"):
+        distill(recipe)
 
 
 def test_a_student_gets_better(tmp_path: Path) -> None:

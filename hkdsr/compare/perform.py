@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -28,9 +26,6 @@ from hkdsr.recipe import DistillRecipe
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.fit import pick_device
 from hkdsr.training.run import WEIGHTS_FILE, distill
-
-SAID_EVERY = 60.0
-"""Seconds between two words on a training's progress where no terminal shows a bar."""
 
 Say = Callable[[str], None]
 
@@ -58,12 +53,10 @@ def perform(study: Study, task: Task, preparing: FileLock, say: Say) -> None:
 
 
 class _Watcher:
-    """Counts passes, frees the lock once the training is prepared, and tells how far it is."""
+    """Counts passes, and frees the lock once the training is prepared."""
 
-    def __init__(self, counter: PassCounter, preparing: FileLock, steps: int, say: Say) -> None:
+    def __init__(self, counter: PassCounter, preparing: FileLock) -> None:
         self._counter, self._preparing = counter, preparing
-        self._steps, self._say = steps, say
-        self._said = time.monotonic()
 
     def begin(self, module: Distiller, cached: PictureStore | None) -> None:
         self._preparing.release()
@@ -71,17 +64,13 @@ class _Watcher:
 
     def before_step(self, step: int) -> None:
         self._counter.before_step(step)
-        now = time.monotonic()
-        if now - self._said > SAID_EVERY and not sys.stderr.isatty():
-            self._said = now
-            self._say(f"step {step} of {self._steps}")
 
 
 def _train(recipe: DistillRecipe, preparing: FileLock, say: Say) -> Cost:
     device = pick_device(recipe.training.device)
     counter = PassCounter(recipe, device)
     with preparing.acquire(timeout=-1) if recipe.method.uses_teacher else nullcontext():
-        trained = distill(recipe, say, _Watcher(counter, preparing, recipe.training.steps, say))
+        trained = distill(recipe, say, _Watcher(counter, preparing))
     student, teacher = counter.averages(trained.steps)
     return Cost(
         trained.steps,

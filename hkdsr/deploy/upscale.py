@@ -121,7 +121,7 @@ def _sides(image: np.ndarray, tile: int | Literal["auto"] | None, device: torch.
         yield whole
     elif tile != "auto":
         if tile < SMALLEST_TILE:
-            raise HkdsrError(f"tile is {tile}: set it to 'auto' or to at least {SMALLEST_TILE} pixels")
+            raise HkdsrError(f"tile is {tile}: leave it out or set it to at least {SMALLEST_TILE} pixels")
         yield tile
     else:
         side = min(whole, LARGEST_CPU_TILE) if device.type == "cpu" else whole

@@ -163,6 +163,10 @@ def evaluate_sets(
         if network is None:
             raise HkdsrError("the scale of bicubic is not set: set scale to 2, 3 or 4")
         scale = network.scale
+    if scale < 2:
+        raise HkdsrError(f"scale is {scale}: set it to 2, 3 or 4")
+    if not sets:
+        raise HkdsrError("sets is empty: name at least one set")
     folders = [Path(root) / name for name in ([sets] if isinstance(sets, str | Path) else sets)]
     for folder in folders:
         find_benchmark(folder, scale)

@@ -59,12 +59,15 @@ class TrainingLog:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a folder's log; a last line cut by a kill is left out."""
+    """The lines of a folder's log; a last line cut by a kill is left out. Raises HkdsrError for one that is damaged."""
     path = folder / FILE
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    try:
+        return [json.loads(line) for line in lines[:-1] if line]
+    except ValueError as error:
+        raise HkdsrError(f"{path} is damaged or not a log of a training: move it away") from error
 
 
 def _board(folder: Path, step: int) -> Any:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +20,7 @@ from hkdsr.data.crops import CropSampler
 from hkdsr.data.sources import find_pairs
 from hkdsr.data.store import DerivedStore, PictureStore, build_store, default_cache
 from hkdsr.errors import HkdsrError
+from hkdsr.files import claimed
 from hkdsr.methods.base import Method
 from hkdsr.methods.plain import Plain
 from hkdsr.nets.base import Network
@@ -34,6 +38,10 @@ from hkdsr.training.validate import validation
 
 WEIGHTS_FILE = "student.safetensors"
 BEST_FILE = "best.safetensors"
+SAID_EVERY = 60.0
+"""Seconds between two words on a training's progress where no terminal shows a bar."""
+TOO_MUCH = 0.1
+"""The share of the first weights in the averaged ones from which on it is worth a word."""
 
 Say = Callable[[str], None]
 Taught = tuple[TeacherPass, DerivedStore | None]
@@ -68,7 +76,7 @@ def train(recipe: TrainRecipe, say: Say = lambda text: None) -> TrainingResult:
     student = _student(recipe)
     origin = _started(recipe, student, None, say)
     module = Distiller(student, None, Plain())
-    return _StudentTraining(recipe, module, _store(recipe, say), origin).run(no_teacher, None)
+    return _StudentTraining(recipe, module, _store(recipe, say), origin, say).run(no_teacher, None)
 
 
 def distill(recipe: DistillRecipe, say: Say = lambda text: None, watch: Watch | None = None) -> TrainingResult:
@@ -98,7 +106,7 @@ def distill(recipe: DistillRecipe, say: Say = lambda text: None, watch: Watch | 
         "teacher_sha256": ", ".join(digest(network.state_dict()) for network in teachers or [teacher]),
         **started,
     }
-    training = _StudentTraining(recipe, module, store, origin)
+    training = _StudentTraining(recipe, module, store, origin, say)
     if not method.uses_teacher:
         return training.run(no_teacher, None, watch)
     cache = recipe.data.cache or default_cache()
@@ -195,9 +203,14 @@ class _StudentTraining:
     """The student's training: made before stage 1, so that mistakes are found before any time is spent."""
 
     def __init__(
-        self, recipe: TrainRecipe | DistillRecipe, module: Distiller, store: PictureStore, origin: dict[str, str]
+        self,
+        recipe: TrainRecipe | DistillRecipe,
+        module: Distiller,
+        store: PictureStore,
+        origin: dict[str, str],
+        say: Say,
     ) -> None:
-        self._recipe, self._module, self._store = recipe, module, store
+        self._recipe, self._module, self._store, self._say = recipe, module, store, say
         settings = {key: value for key, value in flat_settings(recipe).items() if key not in FREE_ON_RESUME}
         hashes = {key: value for key, value in origin.items() if key.endswith("_sha256")}
         self._fingerprint = {**lasting_settings(recipe), **hashes, "data": store.key}
@@ -207,34 +220,49 @@ class _StudentTraining:
         val = data.val if self._team.main else None
         self._validate = validation(val, recipe.scale, data.val_pictures) if val else None
         self._sampler(None)
-        read_checkpoint(recipe.out / FILE, self._fingerprint)
+        pick_device(recipe.training.device)
+        found = read_checkpoint(recipe.out / FILE, self._fingerprint)
+        if found is not None:
+            say(f"goes on from step {found.step} in {recipe.out}")
+        first = recipe.training.ema**recipe.training.steps
+        if first > TOO_MUCH:
+            say(
+                f"note: after {recipe.training.steps} steps the averaged weights are still {100 * first:.0f} % of the "
+                f"first ones: a training.ema below {recipe.training.ema} suits so few"
+            )
 
     def run(self, teacher: TeacherPass, derived: DerivedStore | None, watch: Watch | None = None) -> TrainingResult:
         """Train to the end; ``derived`` holds the pictures that ``teacher`` takes from the batch, if it does."""
         recipe = self._recipe
         if watch:
             watch.begin(self._module, None if derived is None else self._store)
+        said = time.monotonic()
 
         def before_step(step: int) -> None:
+            nonlocal said
             if watch:
                 watch.before_step(step)
             self._module.before_step(step)
+            if time.monotonic() - said > SAID_EVERY and not sys.stderr.isatty():
+                said = time.monotonic()
+                self._say(f"step {step} of {recipe.training.steps}")
 
-        fitted = fit(
-            self._module,
-            self._sampler(derived),
-            recipe.training,
-            recipe.out,
-            self._fingerprint,
-            teacher,
-            self._validate,
-            lambda module, step, score: self._write(module, BEST_FILE, {"step": step, "val_psnr_y": score}),
-            before_step,
-            label=recipe.out.name,
-            team=self._team,
-        )
-        facts = {"step": fitted.steps, "seconds": round(fitted.seconds)}
-        weights = self._team.main_first(lambda: self._write(fitted.average, WEIGHTS_FILE, facts))
+        with claimed(recipe.out) if self._team.main else nullcontext():
+            fitted = fit(
+                self._module,
+                self._sampler(derived),
+                recipe.training,
+                recipe.out,
+                self._fingerprint,
+                teacher,
+                self._validate,
+                lambda module, step, score: self._write(module, BEST_FILE, {"step": step, "val_psnr_y": score}),
+                before_step,
+                label=recipe.out.name,
+                team=self._team,
+            )
+            facts = {"step": fitted.steps, "seconds": round(fitted.seconds)}
+            weights = self._team.main_first(lambda: self._write(fitted.average, WEIGHTS_FILE, facts))
         assert isinstance(fitted.average, Distiller)
         return TrainingResult(fitted.average.student.cpu().eval(), weights, fitted.steps, fitted.seconds)
 

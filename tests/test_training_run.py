@@ -16,8 +16,8 @@ from safetensors import safe_open
 from hkdsr.config import flat_settings
 from hkdsr.data import rgb
 from hkdsr.errors import HkdsrError
-from hkdsr.files import claimed
 from hkdsr.evaluate.inference import super_resolve
+from hkdsr.files import claimed
 from hkdsr.methods import HKDSR, Logits, Method, Plain
 from hkdsr.nets.load import digest, load
 from hkdsr.recipe import DistillRecipe, ExitSettings, TrainRecipe
@@ -80,7 +80,7 @@ def test_the_written_student_is_the_returned_one(method: Method, tmp_path: Path)
 
 def test_a_folder_is_one_process_s_at_a_time(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path)
-    with claimed(recipe.out), pytest.raises(HkdsrError, match=r"^another process trains in .*out: wait for it or"):
+    with claimed(recipe.out), pytest.raises(HkdsrError, match=r"another process trains in .*: wait until"):
         distill(recipe)
     assert [path.name for path in recipe.out.iterdir()] == [".lock"]
     assert distill(recipe).steps == 12

@@ -10,13 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
+from hkdsr.losses import spatial_affinity_distance
 from hkdsr.methods import HKDSR, HKDSRPlus
 from hkdsr.methods.dukd import zoom_in
 from hkdsr.methods.lesson import Lesson
 from hkdsr.nets.compact import Compact
 from hkdsr.nets.exits import Outputs
 
-UNBALANCED = HKDSRPlus(balance=False, fsm_share=1.0, acf_share=1.0, zoom_in_share=1.0)
+UNBALANCED = HKDSRPlus(balance=False, fsm_share=1.0, acf_share=1.0, zoom_in_share=1.0, affinity_share=1.0)
+DEPTHS = HKDSRPlus().depths
+TERMS = ("fsm", "acf", "zoom_in", "affinity")
 
 
 def networks() -> tuple[Compact, Compact]:
@@ -30,8 +33,9 @@ def lesson(exits: int = 2) -> Lesson:
     random = torch.Generator().manual_seed(1)
     lr, hr = (torch.rand(2, 3, side, side, generator=random).double() for side in (8, 16))
     final, *others = (torch.rand(2, 3, 16, 16, generator=random).double() for _ in range(2 * exits + 1))
-    given = Outputs(student(lr), tuple(others[:exits]))
-    return Lesson(lr, hr, given, Outputs(final, tuple(others[exits:])), student, [teacher])
+    own, theirs = (net.trace(lr, [net.tap_index(depth) for depth in DEPTHS]) for net in (student, teacher))
+    given = Outputs(own.sr, tuple(others[:exits]), own.taps)
+    return Lesson(lr, hr, given, Outputs(final, tuple(others[exits:]), theirs.taps), student, [teacher])
 
 
 def heads(method: HKDSRPlus, given: Lesson) -> nn.Module:
@@ -46,7 +50,7 @@ def terms(method: HKDSRPlus, given: Lesson) -> dict[str, Tensor]:
     return method.losses(made, given)
 
 
-def test_without_balance_it_is_hkdsr_and_zoom_in() -> None:
+def test_without_balance_it_is_hkdsr_zoom_in_and_affinity() -> None:
     given = lesson()
     made = heads(UNBALANCED, given)
     torch.manual_seed(3)
@@ -54,20 +58,23 @@ def test_without_balance_it_is_hkdsr_and_zoom_in() -> None:
     expected = HKDSR().resolved(2).losses(made.get_submodule("gates"), given)
     torch.manual_seed(3)
     expected["zoom_in"] = zoom_in(given, 0.3)
+    assert given.teacher is not None
+    pairs = zip(given.student.features, given.teacher.features, strict=True)
+    expected["affinity"] = torch.stack([spatial_affinity_distance(s, t) for s, t in pairs]).mean()
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert found[name].item() == pytest.approx(value.item(), rel=1e-12), name
 
 
-@pytest.mark.parametrize("shares", [(0.5, 0.5, 0.5), (0.2, 1.0, 3.0)])
-def test_at_first_every_term_is_its_share_of_the_pixels(shares: tuple[float, float, float]) -> None:
+@pytest.mark.parametrize("shares", [(0.5, 0.5, 0.5, 0.5), (0.2, 1.0, 3.0, 0.7)])
+def test_at_first_every_term_is_its_share_of_the_pixels(shares: tuple[float, float, float, float]) -> None:
     found = terms(HKDSRPlus(*shares), lesson())
     pixel = found["pixel"].item()
-    sizes = {name: found[name].item() / pixel for name in ("fsm", "acf", "zoom_in")}
+    sizes = {name: found[name].item() / pixel for name in TERMS}
     assert list(sizes.values()) == pytest.approx(shares, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["fsm", "acf", "zoom_in"])
+@pytest.mark.parametrize("name", TERMS)
 def test_each_term_has_the_gradient_of_its_share(name: str) -> None:
     given = lesson()
     student = given.student_network
@@ -86,11 +93,11 @@ def test_each_term_has_the_gradient_of_its_share(name: str) -> None:
         torch.testing.assert_close(grad, expected * (value / unbalanced), rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["fsm", "acf", "zoom_in"])
+@pytest.mark.parametrize("name", TERMS)
 def test_a_share_of_zero_takes_the_term_away(name: str) -> None:
     method = dataclasses.replace(HKDSRPlus(), **{f"{name}_share": 0.0})
     found = terms(method, lesson())
-    assert found.keys() == {"pixel", "fsm", "acf", "zoom_in"} - {name}
+    assert found.keys() == {"pixel", *TERMS} - {name}
 
 
 def test_every_gate_there_is_has_a_gradient() -> None:
@@ -112,6 +119,8 @@ def test_exits_are_used_where_something_compares_them() -> None:
     [
         ({"fsm_share": -0.1}, "method.fsm_share is -0.1: set it to 0 or more"),
         ({"zoom_in_share": -1.0}, "method.zoom_in_share is -1.0: set it to 0 or more"),
+        ({"affinity_share": -1.0}, "method.affinity_share is -1.0: set it to 0 or more"),
+        ({"depths": (0.5, 1.5)}, "method.depths is (0.5, 1.5): set one or more, each above 0 and at most 1"),
         ({"probability": 1.5}, "method.probability is 1.5: set it to a value from 0 to 1"),
         ({"teacher_blend": -0.5}, "method.teacher_blend is -0.5: set it to a value from 0 to 1"),
     ],

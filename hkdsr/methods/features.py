@@ -29,8 +29,7 @@ class FeatureMethod(Method):
     """Weight of the L1 to the ground truth."""
 
     def __post_init__(self) -> None:
-        if not self.depths or not all(0 < depth <= 1 for depth in self.depths):
-            raise HkdsrError(f"method.depths is {self.depths}: set one or more, each above 0 and at most 1")
+        require_depths(self.depths)
         require_weights(self)
 
     @property
@@ -61,6 +60,12 @@ class MeasuredFeatureMethod(FeatureMethod):
         if not self.relative:
             return [(1.0, 1.0)] * len(self.depths)
         return list(zip(*(feature_sizes(network, self.depths) for network in (student, teacher)), strict=True))
+
+
+def require_depths(depths: tuple[float, ...]) -> None:
+    """Raise HkdsrError unless there are depths, all in (0, 1]."""
+    if not depths or not all(0 < depth <= 1 for depth in depths):
+        raise HkdsrError(f"method.depths is {depths}: set one or more, each above 0 and at most 1")
 
 
 def feature_pairs(lesson: Lesson) -> list[tuple[Tensor, Tensor]]:

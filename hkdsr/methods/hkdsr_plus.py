@@ -1,4 +1,4 @@
-"""HKDSR+: HKDSR with terms that keep their size beside the pixels', asked about more pictures than the batch has.
+"""HKDSR+: HKDSR with terms that keep their size beside the pixels', further pictures, and the affinity of features.
 
 Ours; there is no paper. HKDSR's weights suit one network at one time: those in the released code differ by factors of
 hundreds, and as the student nears its teacher, FSM and ACF shrink at another pace than the L1 to the ground truth,
@@ -12,8 +12,10 @@ with running means, constants for the gradient (``hkdsr.losses.balance``), over 
     acf      ACF of all outputs as in HKDSR, an exit counting half of the final output
     zoom_in  mean |C^-1(S(C(u))) - T(u)| of DUKD: u a random tile of G as large as the LR patch, C changes that can be
              undone
+    affinity FAKD's spatial affinity: mean |A(F_S) - A(F_T)| over the taps, A the cosines between all pairs of positions
 
-A term with share 0 is not computed. ``zoom_in`` costs one live pass of the teacher and one of the student a step.
+A term with share 0 is not computed. ``zoom_in`` costs one live pass of the teacher and one of the student a step,
+``affinity`` one of the teacher, which must be of a family here.
 Meant to be used with ``init = "slice"`` where teacher and student are of one family.
 """
 
@@ -26,6 +28,7 @@ from hkdsr.choices import FsmNorm
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
 from hkdsr.methods.dukd import zoom_in
+from hkdsr.methods.features import feature_pairs, require_depths
 from hkdsr.methods.hkdsr import HKDSR
 
 if TYPE_CHECKING:
@@ -43,6 +46,9 @@ class HKDSRPlus(Method):
     """Size of the FSM term relative to the pixel term; so the other shares."""
     acf_share: float = 0.5
     zoom_in_share: float = 0.5
+    affinity_share: float = 0.5
+    depths: tuple[float, ...] = (0.3, 0.7, 1.0)
+    """Where both networks are tapped for the affinity: after these shares of their blocks."""
     probability: float = 0.3
     """That of each change of a zoomed-in picture: inverted colours, either flip, transposition."""
     teacher_blend: float = 0.4
@@ -56,9 +62,10 @@ class HKDSRPlus(Method):
     uses_networks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name in ("fsm_share", "acf_share", "zoom_in_share"):
+        for name in ("fsm_share", "acf_share", "zoom_in_share", "affinity_share"):
             if getattr(self, name) < 0:
                 raise HkdsrError(f"method.{name} is {getattr(self, name)}: set it to 0 or more")
+        require_depths(self.depths)
         for name in ("probability", "teacher_blend"):
             if not 0 <= getattr(self, name) <= 1:
                 raise HkdsrError(f"method.{name} is {getattr(self, name)}: set it to a value from 0 to 1")
@@ -66,6 +73,10 @@ class HKDSRPlus(Method):
     @property
     def uses_exits(self) -> bool:
         return self.exits and bool(self.fsm_share or self.acf_share)
+
+    @property
+    def feature_depths(self) -> tuple[float, ...]:
+        return self.depths if self.affinity_share else ()
 
     def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.ModuleDict:
         """The gates of ACF, and the running means."""
@@ -79,19 +90,26 @@ class HKDSRPlus(Method):
         return nn.ModuleDict(heads)
 
     def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+        import torch
+
+        from hkdsr.losses import spatial_affinity_distance
+
         assert heads is not None
         parts = dict(heads.named_children())
         scale = lesson.hr.shape[-1] // lesson.lr.shape[-1]
         terms = self._hkdsr(scale).losses(parts["gates"], lesson)
         if self.zoom_in_share:
             terms["zoom_in"] = zoom_in(lesson, self.probability)
+        if self.affinity_share:
+            distances = [spatial_affinity_distance(s, t) for s, t in feature_pairs(lesson)]
+            terms["affinity"] = torch.stack(distances).mean()
         pixel = terms.pop("pixel")
         if "balance" in parts:
             terms = parts["balance"](pixel, terms)
         return {"pixel": pixel, **{name: share * terms[name] for name, share in self._shares().items()}}
 
     def _shares(self) -> dict[str, float]:
-        shares = {"fsm": self.fsm_share, "acf": self.acf_share, "zoom_in": self.zoom_in_share}
+        shares = {name: getattr(self, f"{name}_share") for name in ("fsm", "acf", "zoom_in", "affinity")}
         return {name: share for name, share in shares.items() if share}
 
     def _hkdsr(self, scale: int) -> HKDSR:

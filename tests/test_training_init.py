@@ -46,7 +46,7 @@ def test_what_is_said_of_the_start(tmp_path: Path) -> None:
     distill(recipe, said.append)
     count = sum(p.numel() for p in build(SLICED, 2).parameters())
     told = f"the student starts from slices of the teacher: {count:,} of its {count:,} weights"
-    assert said == [told, "3 training pictures, 0.0 megapixels"]
+    assert said[:2] == [told, "3 training pictures, 0.0 megapixels"]
     distill(recipe, said.append)
     assert said.count(told) == 1
 

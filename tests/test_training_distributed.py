@@ -39,7 +39,6 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 METHOD_FILE = """
 from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 

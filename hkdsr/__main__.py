@@ -183,6 +183,10 @@ def _joined() -> Iterator[Callable[[str], None]]:
 
     with joined() as team:
         yield _say if team.main else lambda text: None
+    # All is written. Taking torch's store down with the interpreter aborts now and then ("terminate called").
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _recipe(kind: type[Settings], verb: str, arguments: list[str]) -> Settings:

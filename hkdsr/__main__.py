@@ -72,9 +72,9 @@ class Upscale:
     """Enlarge a picture, or every picture of a folder."""
 
     input: Annotated[Path, tyro.conf.arg(aliases=["-i"])]
-    """A picture or a folder of pictures."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """The file to write, or the folder for a folder's pictures."""
+    """A picture or a folder of pictures; "-i" may be left out where it comes first."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """The file to write, or the folder for a folder's pictures; by default photo_x2.png, or photos_x2, beside it."""
     model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "compact_x2"
     """A checkpoint or a shipped network's name."""
     tile: int | None = None
@@ -155,13 +155,16 @@ def _compare(arguments: list[str]) -> None:
 
 
 def _upscale(arguments: list[str]) -> None:
+    if arguments and not arguments[0].startswith("-"):
+        arguments = ["--input", *arguments]
     settings = tyro.cli(Upscale, prog="hkdsr upscale", args=arguments)
     from hkdsr.deploy.upscale import upscale_file
     from hkdsr.nets.load import load
 
     tile = "auto" if settings.tile is None else settings.tile
     with warnings.catch_warnings(record=True) as notes:
-        upscale_file(load(settings.model), settings.input, settings.output, tile)
+        written = upscale_file(load(settings.model), settings.input, settings.output, tile)
+    _say(f"written: {written}")
     for note in {str(note.message) for note in notes}:
         print(f"hkdsr upscale: note: {note}", file=sys.stderr)
 

@@ -91,7 +91,7 @@ def test_unreadable_pictures_are_named_and_nothing_is_written(tmp_path: Path, ne
     (tmp_path / "empty.png").write_bytes(b"")
     target = tmp_path / "large.png"
     for name in ("torn.png", "text.jpg", "empty.png", "absent.png"):
-        refused("upscale", "-i", tmp_path / name, "-o", target, "-m", network, naming=name)
+        refused("upscale", tmp_path / name, "-o", target, "-m", network, naming=name)
         assert not target.exists()
     assert not list(tmp_path.glob("*.part"))
 
@@ -113,10 +113,24 @@ def test_every_kind_of_picture_is_upscaled(mode: str, tmp_path: Path, network: P
 
 def test_one_pixel(tmp_path: Path, network: Path) -> None:
     Image.new("RGB", (1, 1), (200, 30, 90)).save(tmp_path / "dot.png")
-    done = run("upscale", "-i", tmp_path / "dot.png", "-o", tmp_path / "large.png", "-m", network)
+    done = run("upscale", tmp_path / "dot.png", "-o", tmp_path / "large.png", "-m", network)
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "large.png") as large:
         assert large.size == (2, 2)
+
+
+def test_a_picture_alone_is_enough(tmp_path: Path, photo: np.ndarray) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(photo).save(tmp_path / "photo.jpg", quality=95)
+    Image.fromarray(photo).save(tmp_path / "photos" / "one.png")
+    for name, written in (("photo.jpg", "photo_x2.png"), ("photos", "photos_x2/one.png")):
+        done = run("upscale", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        assert str(tmp_path / written.split("/")[0]) in done.stdout
+        with Image.open(tmp_path / written) as large:
+            enlarged = np.asarray(large.resize(photo.shape[1::-1], Image.Resampling.BOX), dtype=float)
+        assert np.abs(enlarged - photo).mean() < 4  # the same picture, not another or a grey one
+    refused("upscale", tmp_path / "photo.jpg", naming=r"photo_x2\.png exists: .* --output")
 
 
 def test_networks_that_cannot_be_read(tmp_path: Path, network: Path) -> None:
@@ -215,7 +229,7 @@ def test_a_full_disk(tmp_path: Path, small_disk: Path, network: Path) -> None:
     (tmp_path / "pictures").mkdir()
     Image.fromarray(noise).save(tmp_path / "pictures" / "a.png")
     source, target = tmp_path / "pictures" / "a.png", small_disk / "large.png"
-    refused("upscale", "-i", source, "-o", target, "-m", network, naming=r"cannot write .*large\.png .*: free space")
+    refused("upscale", source, "-o", target, "-m", network, naming=r"cannot write .*large\.png .*: free space")
     assert not list(small_disk.iterdir())
     cache = ("--data.cache", str(small_disk))
     refused(*train_arguments(tmp_path, *cache), naming="disk of .* free some space")

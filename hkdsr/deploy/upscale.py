@@ -63,20 +63,22 @@ def upscale(
 def upscale_file(
     network: Network,
     source: str | Path,
-    target: str | Path,
+    target: str | Path | None = None,
     tile: int | Literal["auto"] | None = "auto",
     progress: bool = True,
-) -> None:
-    """Upscale a picture file into ``target``, or every picture of a folder into the folder ``target``.
+) -> Path:
+    """Upscale a picture file into ``target``, or every picture of a folder into the folder ``target``; returns that.
 
-    A picture's format is that of the target's suffix. In a folder pictures keep their names; what only PNG can hold
+    Without a target, ``photo.jpg`` becomes ``photo_x2.png`` (by the network's scale) and ``photos`` ``photos_x2``, beside
+    the source; what is there already is not replaced. A picture's format is that of the target's suffix. In a folder pictures keep their names; what only PNG can hold
     (16 bits from TIFF) gets ".png" after its name. Colour profiles are kept. Files appear whole or not at all.
     ``tile`` as in ``upscale``. ``progress`` shows a bar of tiles or of pictures, on a terminal only.
 
     Raises HkdsrError if the source cannot be read or the target cannot be written or hold it. In a folder that is
     raised once, for all such pictures, after the others are written.
     """
-    source, target = Path(source), Path(target)
+    source = Path(source)
+    target = _beside(source, network.scale) if target is None else Path(target)
     if source.resolve() == target.resolve():
         raise HkdsrError(f"{target} is also the source: name another target")
     if not source.is_dir():
@@ -85,7 +87,7 @@ def upscale_file(
         picture = read_picture(source)
         check_target(target, picture)
         write_picture(target, _upscale_picture(network, picture, tile, progress))
-        return
+        return target
     pictures = list_pictures(source)
     _make_folder(target)
     failures: list[HkdsrError] = []
@@ -102,6 +104,17 @@ def upscale_file(
             f"{len(failures)} of {len(pictures)} pictures are missing from {target} "
             f"({'; '.join(map(str, failures))}): mend them and run again"
         )
+    return target
+
+
+def _beside(source: Path, scale: int) -> Path:
+    """The target of a source for which none was named. PNG, as another JPEG would lose what was gained."""
+    source = source.resolve()
+    target = source.with_name(f"{source.name if source.is_dir() else source.stem}_x{scale}")
+    target = target if source.is_dir() else target.with_name(f"{target.name}.png")
+    if target.exists():
+        raise HkdsrError(f"{target} exists: move it away, or name a target with --output")
+    return target
 
 
 def _upscale_picture(network: Network, picture: Picture, tile: int | Literal["auto"] | None, progress: bool) -> Picture:

@@ -69,9 +69,10 @@ def upscale_file(
 ) -> Path:
     """Upscale a picture file into ``target``, or every picture of a folder into the folder ``target``; returns that.
 
-    Without a target, ``photo.jpg`` becomes ``photo_x2.png`` (by the network's scale) and ``photos`` ``photos_x2``, beside
-    the source; what is there already is not replaced. A picture's format is that of the target's suffix. In a folder pictures keep their names; what only PNG can hold
-    (16 bits from TIFF) gets ".png" after its name. Colour profiles are kept. Files appear whole or not at all.
+    Without a target, ``photo.jpg`` becomes ``photo_x2.png`` (by the network's scale) and ``photos`` ``photos_x2``,
+    beside the source; what is there already is not replaced. A picture's format is that of the target's suffix. In a
+    folder pictures keep their names; what only PNG can hold (16 bits from TIFF) gets ".png" after its name. Colour
+    profiles are kept. Files appear whole or not at all.
     ``tile`` as in ``upscale``. ``progress`` shows a bar of tiles or of pictures, on a terminal only.
 
     Raises HkdsrError if the source cannot be read or the target cannot be written or hold it. In a folder that is

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 from tyro.conf import Positional
@@ -19,6 +19,9 @@ from hkdsr.config import read_recipe, with_method
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import METHODS, Method, method_name
 from hkdsr.recipe import DistillRecipe, TrainRecipe
+
+if TYPE_CHECKING:
+    from hkdsr.training.run import TrainingResult
 
 Settings = TypeVar("Settings")
 
@@ -119,7 +122,7 @@ def _distill(arguments: list[str]) -> None:
         from hkdsr.training.run import distill
 
         result = distill(recipe, say)
-        say(f"{result.steps} steps in {result.seconds:.0f} s of training; the student is {result.weights}")
+        say(_ended(result, recipe, "student"))
 
 
 def _train(arguments: list[str]) -> None:
@@ -128,7 +131,14 @@ def _train(arguments: list[str]) -> None:
         from hkdsr.training.run import train
 
         result = train(recipe, say)
-        say(f"{result.steps} steps in {result.seconds:.0f} s of training; the network is {result.weights}")
+        say(_ended(result, recipe, "network"))
+
+
+def _ended(result: TrainingResult, recipe: DistillRecipe | TrainRecipe, what: str) -> str:
+    done = f"{result.steps} steps in {result.seconds:.0f} s of training; the {what}"
+    if result.steps < recipe.training.steps:
+        return f"{done} so far is {result.weights}; the same command goes on to step {recipe.training.steps}"
+    return f"{done} is {result.weights}"
 
 
 def _evaluate(arguments: list[str]) -> None:

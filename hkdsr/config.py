@@ -21,6 +21,7 @@ METHOD_FLAGS = ("--method.name", "--method.use")
 # Settings that change neither the weights a step produces nor their meaning; everything else must match on resume.
 FREE_ON_RESUME = ("out", "data.cache", "data.val", "training.device", "training.log_every", "training.save_every")
 FREE_ON_RESUME += ("training.validate_every", "training.tensorboard", "data.val_pictures", "training.threads")
+FREE_ON_RESUME += ("training.minutes",)
 # Files, which may lie elsewhere on resume: hashes of their content must match.
 FILES = ("teacher", "data.train", "init_from", "method.use", "method.teachers", "method.mtkd.teachers")
 

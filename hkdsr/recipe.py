@@ -68,6 +68,8 @@ class Training:
     threads: int | None = None
     """CPU threads; by default all. A resumed run is bit-identical only with the same number."""
     seed: int = 10
+    minutes: float | None = None
+    """End this leg of the training after so many minutes of steps; the same command goes on with the next."""
     log_every: int = 50
     validate_every: int = 2000
     save_every: int = 500
@@ -76,7 +78,7 @@ class Training:
     def __post_init__(self) -> None:
         for name in ("batch", "accumulate", "threads", "log_every", "validate_every", "save_every"):
             _require(f"training.{name}", getattr(self, name), 1)
-        for name in ("steps", "lr", "gamma"):
+        for name in ("steps", "lr", "gamma", "minutes"):
             _require(f"training.{name}", getattr(self, name), 0)
         _require("training.seed", self.seed, 0, 2**31 - 1)
         _require("training.ema", self.ema, 0, 1)

@@ -25,6 +25,7 @@ from hkdsr.methods import FAKD, HKDSR, VID, HKDSRPlus
 from hkdsr.training import distributed
 from hkdsr.training.distributed import ALONE, Team, joined
 from hkdsr.training.fit import pick_device
+from hkdsr.training.legs import read_legs
 from hkdsr.training.run import distill
 
 METHODS = {
@@ -172,7 +173,7 @@ def test_a_killed_run_of_two_goes_on_exactly(folder: Path, tmp_path: Path) -> No
     assert codes == [0, 0], complaints
     # One of the two has spoken and written.
     assert [line.split()[0] for line in printed.splitlines()] == ["3", "note:", "teacher's", "30"]
-    names = {".lock", "cache", "best.safetensors", "last.pt", "log.jsonl", "student.safetensors"}
+    names = {".lock", "cache", "best.safetensors", "last.pt", "legs.jsonl", "log.jsonl", "student.safetensors"}
     assert {path.name for path in whole.iterdir()} == names
     assert [line[0] for line in tiny.losses(whole) if line[2]] == list(range(1, 31))
     assert [line[0] for line in tiny.losses(whole) if line[3]] == [15, 30]
@@ -185,7 +186,13 @@ def test_a_killed_run_of_two_goes_on_exactly(folder: Path, tmp_path: Path) -> No
         process.kill()
     assert ended(processes)[0] == [-signal.SIGKILL] * 2
     assert 14 <= tiny.state(cut)["step"] < 30
+    killed = tiny.state(cut)["step"]
+    codes, printed, complaints = ended(start(*[arguments(folder, cut, "--training.minutes", "0")] * 2))
+    assert codes == [0, 0], complaints
+    assert printed.splitlines()[-1].startswith(f"{killed + 1} steps in ")
+    assert tiny.state(cut)["step"] == killed + 1
     completed([*TORCHRUN, "-m", "hkdsr", "distill", *arguments(folder, cut)])
+    assert [(leg["from_step"], leg["processes"]) for leg in read_legs(cut)] == [(0, 2), (killed, 2), (killed + 1, 2)]
     state, state_cut = tiny.state(whole), tiny.state(cut)
     for part in ("step", "fingerprint", "best", "model", "average", "optimiser"):
         assert tiny.equal(state[part], state_cut[part]), part

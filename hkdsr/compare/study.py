@@ -87,6 +87,8 @@ class Study:
                 raise HkdsrError(f"{name} has {twice[0]} twice: name each once")
         if self.training.steps < 1:
             raise HkdsrError(f"training.steps is {self.training.steps}: set it to 1 or more")
+        if self.training.minutes is not None:
+            raise HkdsrError("training.minutes is set: leave it out, every row of a study gets the same steps")
         if self.longer_steps is not None and self.longer_steps < self.training.steps:
             raise HkdsrError(f"longer_steps is {self.longer_steps}: set it to {self.training.steps} or more")
 

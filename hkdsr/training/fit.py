@@ -64,6 +64,8 @@ def fit(
 ) -> Fitted:
     """Train ``module`` for ``settings.steps``; go on from ``folder/last.pt`` if it is there.
 
+    After ``settings.minutes``, if set, it ends earlier, at a checkpoint.
+
     The processes of a ``team`` end with the same weights; only the first validates and writes.
 
     Args:
@@ -97,11 +99,13 @@ def fit(
         state = (module.state_dict(), average.module.state_dict(), optimiser.state_dict())
         write_checkpoint(folder / FILE, Checkpoint(step, seconds, fingerprint, best, *state))
 
+    end = float("inf") if settings.minutes is None else time.monotonic() + 60 * settings.minutes
     log = TrainingLog(folder, step, settings.tensorboard) if team.main else None
     hidden = None if team.main else True  # None: shown on a terminal
     bar = tqdm(total=settings.steps, initial=step, desc=label, unit="step", disable=hidden)
     with Prefetcher(sampler, step) as batches, bar, log or nullcontext():
-        while step < settings.steps:
+        over = step == settings.steps
+        while not over:
             begun = time.perf_counter()
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(settings, step)
@@ -113,8 +117,10 @@ def fit(
             step += 1
             seconds += time.perf_counter() - begun
             bar.update()
+            late = settings.minutes is not None and team.told(time.monotonic() > end)
+            over = late or step == settings.steps
             every = (settings.log_every, settings.validate_every, settings.save_every)
-            logs, validates, saves = (step % interval == 0 or step == settings.steps for interval in every)
+            logs, validates, saves = (over or step % interval == 0 for interval in every)
             # Before saving too, lest lost weights replace good ones.
             values = _checked(team.means(terms), step) if logs or saves else {}
             if log is None:

@@ -32,6 +32,7 @@ from hkdsr.training.checkpoint import FILE, read_checkpoint
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import team
 from hkdsr.training.fit import TeacherPass, fit, no_teacher, pick_device
+from hkdsr.training.legs import Leg
 from hkdsr.training.stage1 import check_exits, score_exits, teacher_with_exits
 from hkdsr.training.teacher import teacher_outputs
 from hkdsr.training.validate import validation
@@ -49,7 +50,8 @@ Taught = tuple[TeacherPass, DerivedStore | None]
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A finished run: the averaged student in eval mode, where its weights lie, steps done and seconds of training."""
+    """A run, or the legs of it so far: the averaged student in eval mode, where its weights lie, steps done and seconds
+    of training."""
 
     network: Network
     weights: Path
@@ -222,6 +224,7 @@ class _StudentTraining:
         self._sampler(None)
         pick_device(recipe.training.device)
         found = read_checkpoint(recipe.out / FILE, self._fingerprint)
+        self._begun = (found.step, found.seconds) if found else (0, 0.0)
         if found is not None:
             say(f"goes on from step {found.step} in {recipe.out}")
         first = recipe.training.ema**recipe.training.steps
@@ -248,6 +251,7 @@ class _StudentTraining:
                 self._say(f"step {step} of {recipe.training.steps}")
 
         with claimed(recipe.out) if self._team.main else nullcontext():
+            leg = self._leg()
             fitted = fit(
                 self._module,
                 self._sampler(derived),
@@ -261,10 +265,19 @@ class _StudentTraining:
                 label=recipe.out.name,
                 team=self._team,
             )
+            if leg:
+                leg.ended(fitted.steps, fitted.seconds - self._begun[1])
             facts = {"step": fitted.steps, "seconds": round(fitted.seconds)}
             weights = self._team.main_first(lambda: self._write(fitted.average, WEIGHTS_FILE, facts))
         assert isinstance(fitted.average, Distiller)
         return TrainingResult(fitted.average.student.cpu().eval(), weights, fitted.steps, fitted.seconds)
+
+    def _leg(self) -> Leg | None:
+        """None where nothing is left to do, and in processes that do not write."""
+        training, (step, _) = self._recipe.training, self._begun
+        if not self._team.main or step == training.steps:
+            return None
+        return Leg(self._recipe.out, step, pick_device(training.device), self._team.size)
 
     def _sampler(self, derived: DerivedStore | None) -> CropSampler:
         recipe = self._recipe

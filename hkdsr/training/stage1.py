@@ -114,6 +114,7 @@ def _stage1(settings: ExitSettings, training: Training) -> Training:
         lr=settings.stage1_lr,
         batch=settings.stage1_batch,
         accumulate=1,
+        minutes=None,
         seed=settings.stage1_seed,
         milestones=(0.6, 0.9),
         gamma=0.5,

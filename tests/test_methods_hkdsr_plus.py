@@ -18,6 +18,7 @@ from hkdsr.nets.compact import Compact
 from hkdsr.nets.exits import Outputs
 
 UNBALANCED = HKDSRPlus(balance=False, fsm_share=1.0, acf_share=1.0, zoom_in_share=1.0, affinity_share=1.0)
+WHOLE = HKDSRPlus(zoom_in_share=0.5)
 DEPTHS = HKDSRPlus().depths
 TERMS = ("fsm", "acf", "zoom_in", "affinity")
 
@@ -87,7 +88,7 @@ def test_each_term_has_the_gradient_of_its_share(name: str) -> None:
         grads = torch.autograd.grad(value, weights, retain_graph=True, materialize_grads=True, allow_unused=True)
         return list(grads), value.item()
 
-    own, value = gradient(HKDSRPlus())
+    own, value = gradient(WHOLE)
     plain, unbalanced = gradient(UNBALANCED)
     assert any(grad.any() for grad in own)
     for grad, expected in zip(own, plain, strict=True):
@@ -96,13 +97,17 @@ def test_each_term_has_the_gradient_of_its_share(name: str) -> None:
 
 @pytest.mark.parametrize("name", TERMS)
 def test_a_share_of_zero_takes_the_term_away(name: str) -> None:
-    method = dataclasses.replace(HKDSRPlus(), **{f"{name}_share": 0.0})
+    method = dataclasses.replace(WHOLE, **{f"{name}_share": 0.0})
     found = terms(method, lesson())
     assert found.keys() == {"pixel", *TERMS} - {name}
 
 
+def test_no_further_pictures_are_made_unless_asked_for() -> None:
+    assert terms(HKDSRPlus(), lesson()).keys() == {"pixel", "fsm", "acf", "affinity"}
+
+
 def test_every_gate_there_is_has_a_gradient() -> None:
-    for method in (HKDSRPlus(), HKDSRPlus(acf_share=0.0), HKDSRPlus(exits=False)):
+    for method in (WHOLE, HKDSRPlus(acf_share=0.0), HKDSRPlus(exits=False)):
         given = lesson(2 if method.uses_exits else 0)
         made = heads(method, given)
         torch.stack(list(method.losses(made, given).values())).sum().backward()

@@ -35,6 +35,7 @@ METHODS = {
     "hkdsr_plus": HKDSRPlus(zoom_in_share=0.0),  # tiles are drawn for each picture
     "vid": VID(),
 }
+SINGLE = {"hkdsr": HKDSR(), "fakd": FAKD(channel_weight=0.1), "vid": VID()}  # nothing is drawn for a whole batch
 STEPS = 20
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
@@ -122,6 +123,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def trained_single(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in float32, the one process taking its batch in the two parts that the two processes take."""
+    folder = tmp_path_factory.mktemp("trained_single")
+    completed([sys.executable, __file__, "train_single", str(folder / "one")])
+    completed([*TORCHRUN, __file__, "train_single", str(folder / "two")])
+    return folder
+
+
+@pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All methods trained by one process (``one``) and by two (``two``), each with a cache of its own."""
     folder = tmp_path_factory.mktemp("trained")
@@ -146,6 +156,16 @@ def test_two_processes_train_as_one_does(name: str, trained: Path) -> None:
     assert one["optimiser"]["state"].keys() == two["optimiser"]["state"].keys()
     for mine, theirs in zip(tiny.losses(trained / "one" / name), tiny.losses(trained / "two" / name), strict=True):
         assert mine[2] == pytest.approx(theirs[2], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_in_float32_two_processes_train_as_one_with_two_parts_does(name: str, trained_single: Path) -> None:
+    one, two = (tiny.state(trained_single / size / name) for size in ("one", "two"))
+    assert one["step"] == two["step"] == STEPS
+    assert all(value.dtype == torch.float32 for value in one["model"].values() if value.is_floating_point())
+    assert any(key.startswith("heads") for key in one["model"])
+    assert tiny.equal(one["model"], two["model"])
+    assert tiny.equal(one["average"], two["average"])
 
 
 def test_the_weights_and_heads_that_agree_have_moved(trained: Path) -> None:
@@ -272,6 +292,16 @@ def train(out: Path, team: Team) -> None:
         distill(dataclasses.replace(tiny.recipe(out, method, steps=STEPS, batch=4), out=out / name))
 
 
+def train_single(out: Path, team: Team) -> None:
+    torch.set_num_threads(1)
+    if team.main:
+        tiny.recipe(out)
+    team.wait()
+    for name, method in SINGLE.items():
+        recipe = tiny.recipe(out, method, steps=STEPS, batch=4, accumulate=2 // team.size)
+        distill(dataclasses.replace(recipe, out=out / name))
+
+
 def talk(out: Path, team: Team) -> None:
     assert team == distributed.team() == Team(int(os.environ["RANK"]), 2)
     rank = team.rank
@@ -304,4 +334,4 @@ def talk(out: Path, team: Team) -> None:
 
 if __name__ == "__main__":
     with joined() as together:
-        {"train": train, "talk": talk}[sys.argv[1]](Path(sys.argv[2]), together)
+        {"train": train, "train_single": train_single, "talk": talk}[sys.argv[1]](Path(sys.argv[2]), together)

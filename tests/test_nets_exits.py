@@ -232,3 +232,17 @@ def test_the_input_is_not_changed() -> None:
         before = x.clone()
         with_exits(small("swinir"), kind)(x)
         assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_under_autocast_pictures_keep_their_digits(family: str) -> None:
+    torch.manual_seed(0)
+    both = with_exits(small(family))
+    x = torch.rand(1, 3, 12, 12)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        shallow = both.network.trace(x, ()).shallow
+        outputs = both(x)
+    assert shallow.dtype == torch.bfloat16  # autocast did something
+    for picture in (outputs.final, *outputs.exits):
+        assert picture.dtype == torch.float32
+        assert (picture != picture.bfloat16().float()).float().mean() > 0.9

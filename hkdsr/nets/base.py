@@ -8,10 +8,11 @@ addressed by relative depth so that a teacher of 20 blocks lines up with a stude
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -92,7 +93,7 @@ class Network(nn.Module, ABC):
         padded = pad_to_multiple(x, self.pad_multiple)
         shallow = self.shallow(padded)
         deep, kept = self.run_trunk(shallow, taps)
-        sr = self.reconstruct(deep, shallow, padded)
+        sr = in_full_precision(self.reconstruct, deep, shallow, padded)
         sr = sr[..., : self.scale * x.shape[-2], : self.scale * x.shape[-1]]
         return Traced(sr, shallow, tuple(kept[index] for index in taps))
 
@@ -107,6 +108,18 @@ class Network(nn.Module, ABC):
         if not 0.0 < depth <= 1.0:
             raise HkdsrError(f"tap depth is {depth}: a relative depth lies above 0 and at most at 1")
         return max(round(depth * len(self.blocks)), 1) - 1
+
+
+def in_full_precision(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """``function`` of the tensors without autocast, for what ends in a picture: bf16 rounds one to 1/256 of its value.
+
+    Without autocast it is called as it is, so that float64 and half-precision networks stay what they are.
+    """
+    kind = tensors[0].device.type
+    if not torch.is_autocast_enabled(kind):
+        return function(*tensors)
+    with torch.autocast(kind, enabled=False):
+        return function(*(tensor.float() for tensor in tensors))
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hkdsr.choices import HeadKind, HeadStart, HeadTail
 from hkdsr.data import imresize
 from hkdsr.errors import HkdsrError
-from hkdsr.nets.base import Network, Traced, pad_to_multiple
+from hkdsr.nets.base import Network, Traced, in_full_precision, pad_to_multiple
 
 UPSAMPLER_FAMILIES = ("edsr", "rcan", "swinir")
 
@@ -109,14 +109,17 @@ class Exits(nn.Module):
         if self.kind == "separate":
             base = enlarge(x, scale)
             padded = _pad_like(base, traced.shallow, scale)
-            pictures = [head(f, traced.shallow, padded) for head, f in zip(self.heads, traced.taps, strict=True)]
+            pictures = [
+                in_full_precision(head, features, traced.shallow, padded)
+                for head, features in zip(self.heads, traced.taps, strict=True)
+            ]
         else:
             (owner,) = self._tail_of
             assert owner is not None
             if self.kind == "teacher_tail":
                 owner.to(x.device)  # borrowed, so it does not move with this module
             padded = pad_to_multiple(x, self.pad_multiple)
-            pictures = [owner.reconstruct(f, traced.shallow, padded) for f in traced.taps]
+            pictures = [in_full_precision(owner.reconstruct, f, traced.shallow, padded) for f in traced.taps]
         return tuple(p[..., : scale * x.shape[-2], : scale * x.shape[-1]] for p in pictures)
 
 

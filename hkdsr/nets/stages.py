@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from hkdsr.nets.base import Network, pad_to_multiple
+from hkdsr.nets.base import Network, in_full_precision, pad_to_multiple
 from hkdsr.nets.bsrn import BSRN
 from hkdsr.nets.imdn import IMDN
 
@@ -39,7 +39,7 @@ def finish(network: Network, features: Tensor, start: int, lr: Tensor) -> Tensor
         deep = _joined(network, features, start, shallow)
     else:
         deep = run_blocks(network, features, start, len(blocks))
-    return network.reconstruct(deep, shallow, lr)[..., :height, :width]
+    return in_full_precision(network.reconstruct, deep, shallow, lr)[..., :height, :width]
 
 
 def _joined(network: Network, features: Tensor, start: int, shallow: Tensor) -> Tensor:

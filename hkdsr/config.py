@@ -23,7 +23,7 @@ FREE_ON_RESUME = ("out", "data.cache", "data.val", "training.device", "training.
 FREE_ON_RESUME += ("training.validate_every", "training.tensorboard", "data.val_pictures", "training.threads")
 FREE_ON_RESUME += ("training.minutes",)
 # Files, which may lie elsewhere on resume: hashes of their content must match.
-FILES = ("teacher", "data.train", "init_from", "method.use", "method.teachers", "method.mtkd.teachers")
+FILES = ("teacher", "data.train", "data.share", "init_from", "method.use", "method.teachers", "method.mtkd.teachers")
 
 
 def read_recipe(path: Path, kind: type[Recipe]) -> Recipe:

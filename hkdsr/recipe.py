@@ -30,6 +30,9 @@ class Data:
 
     train: tuple[Path, ...] = ()
     """Folders of HR pictures: plain, nested, DIV2K or BasicSR shape; LR is made by MATLAB bicubic where missing."""
+    share: float = 1.0
+    """Train on this share of the pictures alone, spread evenly over them, to see what more pictures bring. A share is
+    part of every multiple of it."""
     val: Path | None = None
     """Folder of HR pictures for choosing the best checkpoint; never a benchmark. Without it the last one is kept."""
     val_pictures: int = 20
@@ -42,6 +45,7 @@ class Data:
     def __post_init__(self) -> None:
         _to_paths(self, "train", "val", "cache")
         _require("data.patch", self.patch, 1)
+        _require("data.share", self.share, 0, 1)
         _require("data.val_pictures", self.val_pictures, 1)
 
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hkdsr.data.sources import find_pairs
+from hkdsr.data.sources import Pair, find_pairs, spread
 from hkdsr.errors import HkdsrError
 
 
@@ -61,3 +64,22 @@ def test_folders_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     save(tmp_path / "LR_bicubic" / "X2" / "0002x2.png")
     with pytest.raises(HkdsrError, match=r"X2 has no LR picture for .*0001\.png"):
         find_pairs(tmp_path, 2)
+
+
+@given(st.integers(1, 300), st.floats(0.01, 1))
+def test_a_share_is_spread_evenly(count: int, share: float) -> None:
+    pairs = [Pair(f"{index:03}", Path(f"{index:03}.png")) for index in range(count)]
+    if int(count * share) == 0:
+        with pytest.raises(HkdsrError, match=rf"data\.share is {share}, which leaves none of {count} pictures"):
+            spread(pairs, share)
+        return
+    kept = [pairs.index(pair) for pair in spread(pairs, share)]
+    assert len(kept) == int(count * share)
+    gaps = [after - before for before, after in pairwise(kept)]
+    assert all(abs(gap - 1 / share) < 1 for gap in gaps)
+
+
+def test_a_quarter_is_part_of_a_half_and_all_is_all() -> None:
+    pairs = [Pair(f"{index:03}", Path(f"{index:03}.png")) for index in range(590)]
+    assert set(spread(pairs, 0.25)) < set(spread(pairs, 0.5)) < set(spread(pairs, 1.0)) == set(pairs)
+    assert spread(pairs, 1.0) == pairs

@@ -294,3 +294,14 @@ def test_every_kind_of_exit_trains_a_student(kind: Any, tmp_path: Path) -> None:
     assert load(result.weights).settings == {"scale": 2, "features": 4, "convs": 4}
     names = tiny.state(recipe.out)["model"]
     assert any(name.startswith("exits.") for name in names) == (kind == "separate")
+
+
+def test_a_share_of_the_pictures_is_another_training(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path)
+    said: list[str] = []
+    distill(data(recipe, share=0.7), said.append)
+    assert said[0].startswith("2 training pictures")
+    with pytest.raises(HkdsrError, match=r"begun with other settings \(data\)"):
+        distill(recipe)
+    with pytest.raises(HkdsrError, match=r"data\.share is 0\.2, which leaves none of 3 pictures: raise it"):
+        distill(data(recipe, share=0.2))

@@ -57,6 +57,17 @@ def find_pairs(folders: Path | Sequence[Path], scale: int) -> list[Pair]:
     return [Pair(hr.relative_to(parent).as_posix(), hr, lr) for hr, lr in found.items()]
 
 
+def spread(pairs: Sequence[Pair], share: float) -> list[Pair]:
+    """A ``share`` (0 to 1) of the pairs, evenly spread over their order.
+
+    Raises HkdsrError if that leaves none.
+    """
+    kept = [pair for index, pair in enumerate(pairs) if int((index + 1) * share) > int(index * share)]
+    if not kept:
+        raise HkdsrError(f"data.share is {share}, which leaves none of {len(pairs)} pictures: raise it")
+    return kept
+
+
 def _hr_folders(folder: Path) -> Iterator[Path]:
     yield folder
     children = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))

@@ -17,7 +17,7 @@ from torch import nn
 from hkdsr.choices import TeacherPictures
 from hkdsr.config import FREE_ON_RESUME, flat_settings, lasting_settings
 from hkdsr.data.crops import CropSampler
-from hkdsr.data.sources import find_pairs
+from hkdsr.data.sources import find_pairs, spread
 from hkdsr.data.store import DerivedStore, PictureStore, build_store, default_cache
 from hkdsr.errors import HkdsrError
 from hkdsr.files import claimed
@@ -194,7 +194,7 @@ def _student_exits(student: Network, teacher: Network, settings: ExitSettings) -
 
 
 def _store(recipe: TrainRecipe | DistillRecipe, say: Say) -> PictureStore:
-    pairs = find_pairs(recipe.data.train, recipe.scale)
+    pairs = spread(find_pairs(recipe.data.train, recipe.scale), recipe.data.share)
     store = build_store(pairs, recipe.scale, recipe.data.cache)
     pixels = sum(height * width for height, width in store.sizes)
     say(f"{len(store)} training pictures, {pixels / 1e6:.1f} megapixels")

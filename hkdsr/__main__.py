@@ -33,6 +33,7 @@ verbs:
   compare    run a study of methods, or show published tables
   evaluate   score a network by the published protocol
   upscale    enlarge a picture or a folder
+  strip      put networks side by side in one picture
   info       parameters, multiply-adds and settings of a network
 
 hkdsr VERB --help lists every setting."""
@@ -82,6 +83,21 @@ class Upscale:
     """A checkpoint or a shipped network's name."""
     tile: int | None = None
     """Side of the tiles in LR pixels; by default the whole picture, or tiles as large as memory allows."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Put networks of one scale side by side in one picture: the same square of an HR picture by each, with scores."""
+
+    hr: Positional[Path]
+    """The HR picture, which is reduced by MATLAB's bicubic for them."""
+    networks: Positional[tuple[str, ...]]
+    """Checkpoints, shipped networks' names or 'bicubic'."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("strip.png")
+    at: tuple[int, int] | None = None
+    """Top and left of the square in HR pixels; by default where bicubic is furthest from HR."""
+    side: int = 64
+    """Of the square, in HR pixels."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +195,13 @@ def _upscale(arguments: list[str]) -> None:
         print(f"hkdsr upscale: note: {note}", file=sys.stderr)
 
 
+def _strip(arguments: list[str]) -> None:
+    settings = tyro.cli(Strip, prog="hkdsr strip", args=arguments)
+    from hkdsr.commands import strip
+
+    strip(settings.hr, settings.networks, settings.output, settings.at, settings.side, _say)
+
+
 def _info(arguments: list[str]) -> None:
     settings = tyro.cli(Info, prog="hkdsr info", args=arguments)
     from hkdsr.commands import info
@@ -230,6 +253,7 @@ VERBS = {
     "compare": _compare,
     "evaluate": _evaluate,
     "upscale": _upscale,
+    "strip": _strip,
     "info": _info,
 }
 

@@ -1,13 +1,15 @@
-"""What ``hkdsr evaluate`` and ``hkdsr info`` print."""
+"""What ``hkdsr evaluate``, ``hkdsr strip`` and ``hkdsr info`` print."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hkdsr.data import Picture, write_picture
 from hkdsr.errors import HkdsrError
 from hkdsr.evaluate import SetScore, cost, evaluate_sets
 from hkdsr.nets.load import build, load
+from hkdsr.report.strip import draw_strip
 
 BICUBIC = "bicubic"
 
@@ -50,6 +52,19 @@ def info(network: str, scale: int | None, say: Callable[[str], None]) -> None:
         f"{len(loaded.blocks)} blocks of {loaded.channels} channels, input padded to multiples of {loaded.pad_multiple}"
     )
     say(f"{cost(loaded)}, which gives 1280x720")
+
+
+def strip(
+    hr: Path,
+    networks: Sequence[str],
+    output: Path,
+    at: tuple[int, int] | None,
+    side: int,
+    say: Callable[[str], None],
+) -> None:
+    """Write ``draw_strip``'s picture and say where. Raises HkdsrError as it does, and if it cannot be written."""
+    write_picture(output, Picture(draw_strip(hr, networks, at, side)))
+    say(f"written: {output}")
 
 
 def _lines(score: SetScore, per_image: bool) -> list[str]:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from hkdsr.nets.load import build, save
 
-NAMES = ("distill", "train", "compare", "evaluate", "upscale", "info")
+NAMES = ("distill", "train", "compare", "evaluate", "upscale", "strip", "info")
 
 
 def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -131,6 +131,17 @@ def test_a_picture_alone_is_enough(tmp_path: Path, photo: np.ndarray) -> None:
             enlarged = np.asarray(large.resize(photo.shape[1::-1], Image.Resampling.BOX), dtype=float)
         assert np.abs(enlarged - photo).mean() < 4  # the same picture, not another or a grey one
     refused("upscale", tmp_path / "photo.jpg", naming=r"photo_x2\.png exists: .* --output")
+
+
+def test_a_strip_of_networks(tmp_path: Path, network: Path, photo: np.ndarray) -> None:
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    target = tmp_path / "strip.png"
+    done = run("strip", tmp_path / "photo.png", "bicubic", network, "--side", "32", "-o", target)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"written: {target}\n"
+    with Image.open(target) as strip:
+        assert strip.size == (256 + 3 * 200, 192 + 42)
+    refused("strip", tmp_path / "absent.png", network, "-o", target, naming="absent.png")
 
 
 def test_networks_that_cannot_be_read(tmp_path: Path, network: Path) -> None:

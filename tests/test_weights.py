@@ -1,0 +1,48 @@
+"""The shipped networks are what their cards say: size, hash, type, and scores by this evaluator."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from hkdsr.evaluate import evaluate_sets
+from hkdsr.nets.load import WEIGHTS, load
+
+SHIPPED = sorted(WEIGHTS.glob("*.safetensors"))
+LARGEST = 2 * 1024 * 1024
+
+
+def test_there_are_some_and_no_card_without_a_network() -> None:
+    assert SHIPPED
+    assert {path.stem for path in WEIGHTS.glob("*.md")} == {path.stem for path in SHIPPED}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_file_and_card_agree(path: Path) -> None:
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in card
+    assert path.stat().st_size <= LARGEST
+    with safe_open(path, "pt") as file:
+        assert {file.get_tensor(name).dtype.itemsize for name in file.keys()} == {2}  # noqa: SIM118
+    assert load(path).scale == int(path.stem.rpartition("_x")[2])
+    for told in ("**Recipe**", "seed", "steps", "**Pictures**", "**Scores**", "**Licence**"):
+        assert told in card, told
+
+
+def cells(card: str, name: str) -> list[str]:
+    """Those of the row that ``name`` begins, without it."""
+    (line,) = re.findall(rf"^ *\| *{name} *\|(.*)\|$", card, re.MULTILINE)
+    return [cell.strip() for cell in line.split("|")]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_scores_are_those_of_the_card(path: Path, shared: Path) -> None:
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    at = cells(card, "").index("Set5")
+    (score,) = evaluate_sets(load(path), "Set5", shared / "benchmarks")
+    assert f"{score.psnr_y:.2f}" == cells(card, "PSNR-Y")[at]
+    assert f"{score.ssim_y:.4f}" == cells(card, "SSIM-Y")[at]

@@ -116,7 +116,7 @@ def in_full_precision(function: Callable[..., Tensor], *tensors: Tensor) -> Tens
     Without autocast it is called as it is, so that float64 and half-precision networks stay what they are.
     """
     kind = tensors[0].device.type
-    if not torch.is_autocast_enabled(kind):
+    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
         return function(*tensors)
     with torch.autocast(kind, enabled=False):
         return function(*(tensor.float() for tensor in tensors))

@@ -276,3 +276,15 @@ def test_a_folder_is_finished_in_spite_of_bad_pictures(tmp_path: Path, street: n
     np.testing.assert_array_equal(rgb(target / "a.png")[::2, ::2], street)
     loss = np.abs(rgb(target / "z.jpg").astype(float) - upscale(Nearest(), rgb(source / "z.jpg"))).mean()
     assert loss < 3
+
+
+def test_what_is_left_out_of_a_folder_is_told(tmp_path: Path, street: np.ndarray) -> None:
+    source = tmp_path / "in"
+    (source / "sub").mkdir(parents=True)
+    write_picture(source / "a.png", Picture(street[:32, :32]))
+    for name in ("b.gif", "notes.txt", "x.mp4", ".hidden"):
+        (source / name).touch()
+    told = r"left out, as no pictures of a known kind: b\.gif, notes\.txt, sub and 1 more in .*in$"
+    with pytest.warns(UserWarning, match=told):
+        upscale_file(Nearest(), source, tmp_path / "out", progress=False)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]

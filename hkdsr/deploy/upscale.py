@@ -23,6 +23,7 @@ from hkdsr.nets.base import Network
 SMALLEST_TILE = 16
 # Linux rarely refuses memory, it ends the process that uses it: on the CPU "auto" does not begin with more than this.
 LARGEST_CPU_TILE = 1024
+NAMED = 3
 
 
 def upscale(
@@ -72,7 +73,7 @@ def upscale_file(
     Without a target, ``photo.jpg`` becomes ``photo_x2.png`` (by the network's scale) and ``photos`` ``photos_x2``,
     beside the source; what is there already is not replaced. A picture's format is that of the target's suffix. In a
     folder pictures keep their names; what only PNG can hold (16 bits from TIFF) gets ".png" after its name. Colour
-    profiles are kept. Files appear whole or not at all.
+    profiles are kept. Files appear whole or not at all. What else is in a folder is left out, with a UserWarning.
     ``tile`` as in ``upscale``. ``progress`` shows a bar of tiles or of pictures, on a terminal only.
 
     Raises HkdsrError if the source cannot be read or the target cannot be written or hold it. In a folder that is
@@ -90,6 +91,7 @@ def upscale_file(
         write_picture(target, _upscale_picture(network, picture, tile, progress))
         return target
     pictures = list_pictures(source)
+    _tell_of_others(source, pictures)
     _make_folder(target)
     failures: list[HkdsrError] = []
     for path in tqdm(pictures, unit="picture", disable=None if progress else True):
@@ -116,6 +118,14 @@ def _beside(source: Path, scale: int) -> Path:
     if target.exists():
         raise HkdsrError(f"{target} exists: move it away, or name a target with --output")
     return target
+
+
+def _tell_of_others(folder: Path, pictures: list[Path]) -> None:
+    others = sorted({path for path in folder.iterdir() if not path.name.startswith(".")} - set(pictures))
+    if others:
+        named = ", ".join(path.name for path in others[:NAMED])
+        more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+        warnings.warn(f"left out, as no pictures of a known kind: {named}{more} in {folder}", stacklevel=3)
 
 
 def _upscale_picture(network: Network, picture: Picture, tile: int | Literal["auto"] | None, progress: bool) -> Picture:

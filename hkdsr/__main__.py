@@ -21,7 +21,7 @@ from hkdsr.methods import METHODS, Method, method_name
 from hkdsr.recipe import DistillRecipe, TrainRecipe
 
 if TYPE_CHECKING:
-    from hkdsr.training.run import TrainingResult
+    from hkdsr.training.student import TrainingResult
 
 Settings = TypeVar("Settings")
 

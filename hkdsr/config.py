@@ -24,6 +24,7 @@ FREE_ON_RESUME += ("training.validate_every", "training.tensorboard", "data.val_
 FREE_ON_RESUME += ("training.minutes",)
 # Files, which may lie elsewhere on resume: hashes of their content must match.
 FILES = ("teacher", "data.train", "data.share", "init_from", "method.use", "method.teachers", "method.mtkd.teachers")
+FILES += ("method.features", "method.csd.features", "method.dckd.features")
 
 
 def read_recipe(path: Path, kind: type[Recipe]) -> Recipe:

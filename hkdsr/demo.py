@@ -26,7 +26,8 @@ from hkdsr.nets.load import load
 from hkdsr.recipe import Data, DistillRecipe, ExitSettings, Training
 from hkdsr.report import Comparison, Curve, Report, Row, write_report
 from hkdsr.training.log import read_log
-from hkdsr.training.run import TrainingResult, distill
+from hkdsr.training.run import distill
+from hkdsr.training.student import TrainingResult
 
 TEACHER = "compact_x2"
 STUDENT = "compact:features=12,convs=4"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from hkdsr.config import flat_settings
+from hkdsr.config import FREE_ON_RESUME, flat_settings
 from hkdsr.data import rgb
 from hkdsr.errors import HkdsrError
 from hkdsr.evaluate.inference import super_resolve
@@ -22,7 +23,7 @@ from hkdsr.methods import HKDSR, Logits, Method, Plain
 from hkdsr.nets.load import digest, load
 from hkdsr.recipe import DistillRecipe, ExitSettings, TrainRecipe
 from hkdsr.training.log import read_log
-from hkdsr.training.run import FREE_ON_RESUME, distill, train
+from hkdsr.training.run import distill, train
 
 
 def metadata(weights: Path) -> dict[str, str]:
@@ -305,3 +306,18 @@ def test_a_share_of_the_pictures_is_another_training(tmp_path: Path) -> None:
         distill(recipe)
     with pytest.raises(HkdsrError, match=r"data\.share is 0\.2, which leaves none of 3 pictures: raise it"):
         distill(data(recipe, share=0.2))
+
+
+def test_another_file_of_the_methods_is_another_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "features.pth"
+    monkeypatch.setattr(Logits, "more_files", property(lambda method: (str(file),)))
+    recipe = tiny.recipe(tmp_path, Logits())
+    with pytest.raises(HkdsrError, match=r"cannot read .*features\.pth \(No such file or directory\): check"):
+        distill(recipe)
+    file.write_bytes(b"one")
+    weights = distill(recipe).weights
+    assert metadata(weights)["files_sha256"] == hashlib.sha256(b"one").hexdigest()
+    distill(recipe)
+    file.write_bytes(b"two")
+    with pytest.raises(HkdsrError, match=r"begun with other settings \(files_sha256\)"):
+        distill(recipe)

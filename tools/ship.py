@@ -16,7 +16,7 @@ from hkdsr.evaluate import SetScore, cost, evaluate_sets
 from hkdsr.nets.base import Network
 from hkdsr.nets.load import WEIGHTS, load, save
 from hkdsr.training.legs import read_legs
-from hkdsr.training.run import WEIGHTS_FILE
+from hkdsr.training.student import WEIGHTS_FILE
 
 SETS = ("Set5", "Set14", "B100", "Urban100")
 LICENCE = "the training pictures are for research, so are these weights."

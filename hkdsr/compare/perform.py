@@ -25,7 +25,8 @@ from hkdsr.nets.load import build, digest, load
 from hkdsr.recipe import DistillRecipe
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.fit import pick_device
-from hkdsr.training.run import WEIGHTS_FILE, distill
+from hkdsr.training.run import distill
+from hkdsr.training.student import WEIGHTS_FILE
 
 Say = Callable[[str], None]
 

@@ -45,6 +45,11 @@ class Method(ABC):
         return ()
 
     @property
+    def more_files(self) -> tuple[str, ...]:
+        """Files other than teachers whose content decides what is learnt; a run is resumed only with the same."""
+        return ()
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """What a table of results must say of this method beside the settings that are not its defaults."""
         return ()

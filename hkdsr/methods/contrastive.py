@@ -39,6 +39,11 @@ class ContrastiveMethod(FeatureMethod):
         return ()
 
     @property
+    def more_files(self) -> tuple[str, ...]:
+        """That of VGG19, if pictures are compared by it."""
+        return () if self.features == TEACHER else (self.features,)
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """The network that pictures are compared by."""
         return (f"features of {'the teacher' if self.features == TEACHER else 'VGG19'}",)

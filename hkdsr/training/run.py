@@ -2,71 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import sys
-import time
+import hashlib
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
-from torch import nn
 
 from hkdsr.choices import TeacherPictures
-from hkdsr.config import FREE_ON_RESUME, flat_settings, lasting_settings
-from hkdsr.data.crops import CropSampler
 from hkdsr.data.sources import find_pairs, spread
 from hkdsr.data.store import DerivedStore, PictureStore, build_store, default_cache
 from hkdsr.errors import HkdsrError
-from hkdsr.files import claimed
 from hkdsr.methods.base import Method
 from hkdsr.methods.plain import Plain
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, NetworkWithExits, exit_taps
 from hkdsr.nets.initialise import initialise
-from hkdsr.nets.load import build, digest, load, save
+from hkdsr.nets.load import build, digest, load
 from hkdsr.recipe import DistillRecipe, ExitSettings, TrainRecipe
-from hkdsr.training.checkpoint import FILE, read_checkpoint
+from hkdsr.training.checkpoint import FILE
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import team
-from hkdsr.training.fit import TeacherPass, fit, no_teacher, pick_device
-from hkdsr.training.legs import Leg
+from hkdsr.training.fit import TeacherPass, no_teacher, pick_device
 from hkdsr.training.stage1 import check_exits, score_exits, teacher_with_exits
+from hkdsr.training.student import Say, StudentTraining, TrainingResult, Watch
 from hkdsr.training.teacher import teacher_outputs
-from hkdsr.training.validate import validation
 
-WEIGHTS_FILE = "student.safetensors"
-BEST_FILE = "best.safetensors"
-SAID_EVERY = 60.0
-"""Seconds between two words on a training's progress where no terminal shows a bar."""
-TOO_MUCH = 0.1
-"""The share of the first weights in the averaged ones from which on it is worth a word."""
-
-Say = Callable[[str], None]
 Taught = tuple[TeacherPass, DerivedStore | None]
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """A run, or the legs of it so far: the averaged student in eval mode, where its weights lie, steps done and seconds
-    of training."""
-
-    network: Network
-    weights: Path
-    steps: int
-    seconds: float
-
-
-class Watch(Protocol):
-    """Whoever wants to see a training from inside, without changing it."""
-
-    def begin(self, module: Distiller, cached: PictureStore | None) -> None:
-        """All is made; ``cached`` holds the pictures whose teacher's outputs are taken from disk, if they are."""
-
-    def before_step(self, step: int) -> None:
-        """Step ``step`` (from 0) is about to be taken."""
 
 
 def train(recipe: TrainRecipe, say: Say = lambda text: None) -> TrainingResult:
@@ -78,7 +39,7 @@ def train(recipe: TrainRecipe, say: Say = lambda text: None) -> TrainingResult:
     student = _student(recipe)
     origin = _started(recipe, student, None, say)
     module = Distiller(student, None, Plain())
-    return _StudentTraining(recipe, module, _store(recipe, say), origin, say).run(no_teacher, None)
+    return StudentTraining(recipe, module, _store(recipe, say), origin, say).run(no_teacher, None)
 
 
 def distill(recipe: DistillRecipe, say: Say = lambda text: None, watch: Watch | None = None) -> TrainingResult:
@@ -107,8 +68,9 @@ def distill(recipe: DistillRecipe, say: Say = lambda text: None, watch: Watch | 
         "teacher": str(recipe.teacher),
         "teacher_sha256": ", ".join(digest(network.state_dict()) for network in teachers or [teacher]),
         **started,
+        **_more_hashes(method),
     }
-    training = _StudentTraining(recipe, module, store, origin, say)
+    training = StudentTraining(recipe, module, store, origin, say)
     if not method.uses_teacher:
         return training.run(no_teacher, None, watch)
     cache = recipe.data.cache or default_cache()
@@ -159,6 +121,14 @@ def _more_teachers(method: Method, scale: int) -> list[Network]:
     return networks
 
 
+def _more_hashes(method: Method) -> dict[str, str]:
+    try:
+        hashes = [hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest() for path in method.more_files]
+    except OSError as error:
+        raise HkdsrError(f"cannot read {error.filename} ({error.strerror}): check the method's settings") from error
+    return {"files_sha256": ", ".join(hashes)} if hashes else {}
+
+
 def _student(recipe: TrainRecipe | DistillRecipe) -> Network:
     if recipe.training.threads is not None:
         torch.set_num_threads(recipe.training.threads)
@@ -199,94 +169,3 @@ def _store(recipe: TrainRecipe | DistillRecipe, say: Say) -> PictureStore:
     pixels = sum(height * width for height, width in store.sizes)
     say(f"{len(store)} training pictures, {pixels / 1e6:.1f} megapixels")
     return store
-
-
-class _StudentTraining:
-    """The student's training: made before stage 1, so that mistakes are found before any time is spent."""
-
-    def __init__(
-        self,
-        recipe: TrainRecipe | DistillRecipe,
-        module: Distiller,
-        store: PictureStore,
-        origin: dict[str, str],
-        say: Say,
-    ) -> None:
-        self._recipe, self._module, self._store, self._say = recipe, module, store, say
-        settings = {key: value for key, value in flat_settings(recipe).items() if key not in FREE_ON_RESUME}
-        hashes = {key: value for key, value in origin.items() if key.endswith("_sha256")}
-        self._fingerprint = {**lasting_settings(recipe), **hashes, "data": store.key}
-        self._metadata = {"recipe": json.dumps(settings), "data_sha256": store.key, **origin}
-        data = recipe.data
-        self._team = team()
-        val = data.val if self._team.main else None
-        self._validate = validation(val, recipe.scale, data.val_pictures) if val else None
-        self._sampler(None)
-        pick_device(recipe.training.device)
-        found = read_checkpoint(recipe.out / FILE, self._fingerprint)
-        self._begun = (found.step, found.seconds) if found else (0, 0.0)
-        if found is not None:
-            say(f"goes on from step {found.step} in {recipe.out}")
-        first = recipe.training.ema**recipe.training.steps
-        if first > TOO_MUCH:
-            say(
-                f"note: after {recipe.training.steps} steps the averaged weights are still {100 * first:.0f} % of the "
-                f"first ones: a training.ema below {recipe.training.ema} suits so few"
-            )
-
-    def run(self, teacher: TeacherPass, derived: DerivedStore | None, watch: Watch | None = None) -> TrainingResult:
-        """Train to the end; ``derived`` holds the pictures that ``teacher`` takes from the batch, if it does."""
-        recipe = self._recipe
-        if watch:
-            watch.begin(self._module, None if derived is None else self._store)
-        said = time.monotonic()
-
-        def before_step(step: int) -> None:
-            nonlocal said
-            if watch:
-                watch.before_step(step)
-            self._module.before_step(step)
-            if time.monotonic() - said > SAID_EVERY and not sys.stderr.isatty():
-                said = time.monotonic()
-                self._say(f"step {step} of {recipe.training.steps}")
-
-        with claimed(recipe.out) if self._team.main else nullcontext():
-            leg = self._leg()
-            fitted = fit(
-                self._module,
-                self._sampler(derived),
-                recipe.training,
-                recipe.out,
-                self._fingerprint,
-                teacher,
-                self._validate,
-                lambda module, step, score: self._write(module, BEST_FILE, {"step": step, "val_psnr_y": score}),
-                before_step,
-                label=recipe.out.name,
-                team=self._team,
-            )
-            if leg:
-                leg.ended(fitted.steps, fitted.seconds - self._begun[1])
-            facts = {"step": fitted.steps, "seconds": round(fitted.seconds)}
-            weights = self._team.main_first(lambda: self._write(fitted.average, WEIGHTS_FILE, facts))
-        assert isinstance(fitted.average, Distiller)
-        return TrainingResult(fitted.average.student.cpu().eval(), weights, fitted.steps, fitted.seconds)
-
-    def _leg(self) -> Leg | None:
-        """None where nothing is left to do, and in processes that do not write."""
-        training, (step, _) = self._recipe.training, self._begun
-        if not self._team.main or step == training.steps:
-            return None
-        return Leg(self._recipe.out, step, pick_device(training.device), self._team.size)
-
-    def _sampler(self, derived: DerivedStore | None) -> CropSampler:
-        recipe = self._recipe
-        training, share = recipe.training, (self._team.rank, self._team.size)
-        return CropSampler(self._store, recipe.data.patch, training.batch, training.seed, derived, share)
-
-    def _write(self, module: nn.Module, name: str, facts: dict[str, Any]) -> Path:
-        assert isinstance(module, Distiller)
-        path = self._recipe.out / name
-        if self._team.main:
-            save(module.student, path, {**self._metadata, **{key: str(value) for key, value in facts.items()}})
-        return path

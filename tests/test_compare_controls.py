@@ -12,6 +12,7 @@ from hkdsr.compare.results import read_result, write_result
 from hkdsr.compare.study import TEACHER, Row, Study, Task
 from hkdsr.methods import Logits
 
+LEFT_OUT = "its teacher's preparation left out"
 LABELS = ["plain, longer", "slice init, plain, longer"]
 
 
@@ -35,7 +36,7 @@ def test_they_wait_for_every_other_row(tmp_path: Path) -> None:
     tiny_study.finish_row(study, study.rows[2], [[32.0]], 25.0)
     assert controls(study) is None
     tiny_study.finish_row(study, study.rows[2], [[32.0], [32.0]], 25.0)
-    assert known(study) == (LABELS, 250, "as many as take 'none' the seconds of 'FAKD'", "")
+    assert known(study) == (LABELS, 250, f"as many as take 'none' the seconds of 'FAKD', {LEFT_OUT}", "")
     assert [task.name for task in all_tasks(study)][-4:] == [
         "plain-longer-250-1",
         "slice-init-plain-longer-250-1",
@@ -74,4 +75,28 @@ def test_a_study_without_a_plain_row_has_none(tmp_path: Path) -> None:
     study = tiny_study.study(tmp_path, rows=(Row("logits", Logits()),))
     tiny_study.references(study)
     tiny_study.finish_row(study, study.rows[0], [[32.0], [32.0]])
+    assert controls(study) is None
+
+
+def test_runs_that_failed_do_not_keep_them_waiting(tmp_path: Path) -> None:
+    study = tiny_study.study(tmp_path)
+    tiny_study.references(study)
+    tiny_study.finish_row(study, study.rows[0], [[32.0], [32.0]], 10.0)
+    tiny_study.finish_row(study, study.rows[1], [[32.0]], 15.0)
+    assert controls(study, ["logits-2", "fakd-1"]) is None
+    found = controls(study, ["logits-2", "fakd-1", "fakd-2"])
+    assert found is not None
+    assert found.steps == 150
+    assert all_tasks(study, ["logits-2", "fakd-1", "fakd-2"])[-1].name == "slice-init-plain-longer-150-2"
+    (tmp_path / "other").mkdir()
+    without_plain = tiny_study.study(tmp_path / "other")
+    tiny_study.references(without_plain)
+    assert controls(without_plain, [task.name for task in all_tasks(without_plain)]) is None
+
+
+def test_a_study_may_do_without(tmp_path: Path) -> None:
+    study = tiny_study.study(tmp_path, longer_steps=0)
+    tiny_study.references(study)
+    for row in study.rows:
+        tiny_study.finish_row(study, row, [[32.0], [32.0]], 10.0)
     assert controls(study) is None

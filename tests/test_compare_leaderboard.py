@@ -74,7 +74,7 @@ def test_page(tmp_path: Path) -> None:
     assert cells(page, "logits")[1] == ["+0.600 [+0.500, +0.700]"] * 2
     assert cells(page, "logits")[2] == ["100", "15", "1.50", "1.00", "0.00", "300 MiB"]
     assert "Trained on: 1 CPU thread." in page
-    assert "The control rows take 250 steps, as many as take 'none' the seconds of 'FAKD'." in page
+    assert "The control rows take 250 steps, as many as take 'none' the seconds of 'FAKD', " in page
     assert "- slice-init-plain-longer-250-2: it broke: mend it" in page
     assert "26.74/0.8054" in page
     told = json.loads(path.with_suffix(".json").read_text())

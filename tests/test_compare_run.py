@@ -75,12 +75,12 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
 
 def test_killed_and_shared_it_ends_as_if_nothing_had_happened(tmp_path: Path, start: Start) -> None:
     """SIGKILL in the middle of a training; then two processes at once, which share what is left."""
-    whole = read_study(tiny_study.trainable(tmp_path, "whole", 60, VID, "longer_steps = 60"))
+    whole = read_study(tiny_study.trainable(tmp_path, "whole", 60, VID, "longer_steps = 61"))
     do(whole, references())
     do(whole, all_tasks(whole))
     write_leaderboard(whole, "cut", {})
 
-    cut, folder = tiny_study.trainable(tmp_path, "cut", 60, VID, "longer_steps = 60"), tmp_path / "cut"
+    cut, folder = tiny_study.trainable(tmp_path, "cut", 60, VID, "longer_steps = 61"), tmp_path / "cut"
     do(read_study(cut), references())
     killed = start(cut, tmp_path / "killed.log")
     wait_for(folder / "vid-3" / "last.pt", killed)
@@ -89,13 +89,13 @@ def test_killed_and_shared_it_ends_as_if_nothing_had_happened(tmp_path: Path, st
     # The run's own process ends too: it lets go of its lock.
     with FileLock(folder / ".locks" / "vid-3.lock", timeout=60):
         assert (folder / "none-3" / FILE).exists()
-        assert not (folder / "plain-longer-3").exists()
+        assert not (folder / "plain-longer-61-3").exists()
     logs = [tmp_path / "one.log", tmp_path / "two.log"]
     processes = [start(cut, log) for log in logs]
     assert [process.wait(timeout=300) for process in processes] == [0, 0], [log.read_text() for log in logs]
     texts = [log.read_text() for log in logs]
     done = [line for text in texts for line in text.splitlines() if line.endswith((": begins", ": goes on"))]
-    assert sorted(done) == ["plain-longer-3: begins", "vid-3: goes on"]
+    assert sorted(done) == ["plain-longer-61-3: begins", "vid-3: goes on"]
     assert all("leaderboard: " in text for text in texts)
     assert scores(folder) == scores(tmp_path / "whole")
 
@@ -122,6 +122,7 @@ def test_a_row_that_fails_keeps_no_other_from_its_place(tmp_path: Path) -> None:
     page = (tmp_path / "out" / "leaderboard.md").read_text()
     assert f"- hkdsr-3: {reason}" in page
     assert "| none | none | scratch |" in page
+    assert "| plain, longer | none | scratch |" in page
 
 
 def test_what_keeps_every_run_from_its_scores_stops_the_study(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_rows_have_methods_and_starts(tmp_path: Path) -> None:
         ('label = "none"', 'label = "teacher"', "two rows are called 'teacher' in short.*change a label"),
         ("seeds = [1, 2]", "seeds = []", "seeds is empty: name at least one"),
         ("seeds = [1, 2]", "seeds = [1, 1]", "seeds has 1 twice: name each once"),
-        ("seeds = [1, 2]", "seeds = [1]\nlonger_steps = 99", "longer_steps is 99: set it to 100 or more"),
+        ("seeds = [1, 2]", "seeds = [1]\nlonger_steps = 100", "longer_steps is 100: set it to 101 or more, or to 0"),
         ("seeds = [1, 2]", "seeds = [1]\nbudget = 3", "'budget', which is no setting"),
         ("steps = 100", "steps = 100\nminutes = 5", "training.minutes is set: leave it out"),
         ("steps = 100", "steps = 0", "training.steps is 0: set it to 1 or more"),

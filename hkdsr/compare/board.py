@@ -9,7 +9,7 @@ from statistics import fmean
 
 import numpy as np
 
-from hkdsr.compare.controls import all_tasks, controls, row_results
+from hkdsr.compare.controls import Controls, all_tasks, controls, row_results
 from hkdsr.compare.results import Cost, Result, finished, read_result
 from hkdsr.compare.stats import Difference, gap_closed, mean_and_std, paired_bootstrap
 from hkdsr.compare.study import BICUBIC, TEACHER, Row, Study, Task, described
@@ -93,7 +93,8 @@ def board(study: Study, failures: Mapping[str, str]) -> Board:
     Raises HkdsrError if there is no result at all, if one is damaged or from other settings, or if runs were made from
     different pictures or teachers, or scored on different pictures.
     """
-    groups = _groups(study)
+    known = controls(study, failures)
+    groups = _groups(study, known)
     if not groups:
         raise HkdsrError(f"{study.out} holds no finished run: run the study first")
     everything = [result for group in groups for result in group.results]
@@ -114,13 +115,12 @@ def board(study: Study, failures: Mapping[str, str]) -> Board:
         tuple(dict.fromkeys(scores.protocol for result in everything for scores in result.sets.values())),
         {name: everything[0].sets[name].names for name in study.sets},
         teacher,
-        _told(study),
-        {task.name: failures.get(task.name, "") for task in all_tasks(study) if not finished(study, task)},
+        _told(study, known),
+        {task.name: failures.get(task.name, "") for task in all_tasks(study, failures) if not finished(study, task)},
     )
 
 
-def _groups(study: Study) -> list[_Group]:
-    known = controls(study)
+def _groups(study: Study, known: Controls | None) -> list[_Group]:
     found = [_Group(BICUBIC, _references(study, BICUBIC))]
     found += [_Group(row.label, row_results(study, row, study.training.steps), row) for row in study.rows]
     if known:
@@ -138,8 +138,9 @@ def _references(study: Study, name: str) -> list[Result]:
     return [result] if result else []
 
 
-def _told(study: Study) -> str:
-    known = controls(study)
+def _told(study: Study, known: Controls | None) -> str:
+    if study.longer_steps == 0:
+        return "The study has no control rows."
     if known is None:
         reason = "the other rows to be finished" if study.plain else "a row with method 'none' and init 'scratch'"
         return f"The control rows wait for {reason}."
@@ -158,27 +159,33 @@ def _require_one_origin(results: Sequence[Result], study: Study) -> None:
 
 
 def _set_scores(study: Study, groups: Sequence[_Group], name: str) -> dict[str, Scores]:
-    psnr = {group.label: np.array([result.sets[name].psnr_y for result in group.results]) for group in groups}
+    psnr = {group.label: {_seed(r): np.array(r.sets[name].psnr_y) for r in group.results} for group in groups}
     ssim = {group.label: np.array([result.sets[name].ssim_y for result in group.results]) for group in groups}
+    means = {label: mean_and_std(by_seed)[0] for label, by_seed in psnr.items()}
     students = [group.label for group in groups if group.row]
-    best = max(students, key=lambda label: psnr[label].mean(), default=None)
+    best = max(students, key=lambda label: means[label], default=None)
     plain = study.plain.label if study.plain and study.plain.label in students else None
     scores = {}
-    for label, table in psnr.items():
-        mean, deviation = mean_and_std(table)
-        gap = gap_closed(mean, psnr[plain].mean(), psnr[TEACHER].mean()) if plain and TEACHER in psnr else None
+    for label, by_seed in psnr.items():
+        mean, deviation = mean_and_std(by_seed)
+        gap = gap_closed(mean, means[plain], means[TEACHER]) if plain and TEACHER in psnr else None
         scores[label] = Scores(
             mean,
             deviation,
             float(ssim[label].mean()),
-            tuple(table.mean(axis=1).tolist()),
-            tuple(table.mean(axis=0).tolist()),
+            tuple(float(scores.mean()) for scores in by_seed.values()),
+            tuple(np.mean(list(by_seed.values()), axis=0).tolist()),
             label in students,
             gap if label in students and label != plain else None,
-            paired_bootstrap(table, psnr[plain]) if plain and label != plain else None,
-            paired_bootstrap(table, psnr[best]) if best and label != best else None,
+            paired_bootstrap(by_seed, psnr[plain]) if plain and label != plain else None,
+            paired_bootstrap(by_seed, psnr[best]) if best and label != best else None,
         )
     return scores
+
+
+def _seed(result: Result) -> str:
+    """A reference has no seed, which is none that a row has."""
+    return result.settings.get("training.seed", "")
 
 
 def _training(group: _Group, plain: _Group | None) -> Training:

@@ -6,7 +6,7 @@ dearer row later gets longer controls.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -36,14 +36,15 @@ def row_results(study: Study, row: Row, steps: int) -> list[Result]:
     return [result for result in found if result]
 
 
-def controls(study: Study) -> Controls | None:
+def controls(study: Study, failed: Collection[str] = ()) -> Controls | None:
     """The control rows as soon as their steps are known; None before, and for a study without a plain row.
 
-    They are known once the teacher is scored if the study sets them, else once every other row is finished. Raises
-    HkdsrError for results that are damaged or from other settings.
+    They are known once the teacher is scored if the study sets them, else once every other run is finished, or has
+    ``failed``: those are names of runs, which do not count. Raises HkdsrError for results that are damaged or from
+    other settings.
     """
     teacher = read_result(study, Task(TEACHER, TEACHER))
-    known = None if teacher is None else _steps(study)
+    known = None if teacher is None or study.longer_steps == 0 else _steps(study, failed)
     if teacher is None or known is None:
         return None
     missing = teacher.facts[NOT_SLICEABLE]
@@ -51,23 +52,25 @@ def controls(study: Study) -> Controls | None:
     return Controls(tuple(rows), *known, missing)
 
 
-def all_tasks(study: Study) -> list[Task]:
+def all_tasks(study: Study, failed: Collection[str] = ()) -> list[Task]:
     """Everything that can be done as yet: the controls are among it once their steps are known."""
-    known = controls(study)
+    known = controls(study, failed)
     more = trainings(study, known.rows, known.steps) if known else []
     return [*references(), *trainings(study, study.rows, study.training.steps), *more]
 
 
-def _steps(study: Study) -> tuple[int, str] | None:
+def _steps(study: Study, failed: Collection[str]) -> tuple[int, str] | None:
     """How many, and why so many."""
     if study.plain is None:
         return None
     if study.longer_steps is not None:
         return study.longer_steps, "as the study sets them"
-    found = {row.label: row_results(study, row, study.training.steps) for row in study.rows}
-    if any(len(results) < len(study.seeds) for results in found.values()):
+    runs = trainings(study, study.rows, study.training.steps)
+    if any(read_result(study, run) is None and run.name not in failed for run in runs):
         return None
-    return _affordable({label: _seconds(results) for label, results in found.items()}, study)
+    found = {row.label: row_results(study, row, study.training.steps) for row in study.rows}
+    seconds = {label: _seconds(results) for label, results in found.items() if results}
+    return _affordable(seconds, study) if study.plain.label in seconds else None
 
 
 def _affordable(seconds: Mapping[str, float], study: Study) -> tuple[int, str]:
@@ -76,7 +79,7 @@ def _affordable(seconds: Mapping[str, float], study: Study) -> tuple[int, str]:
     dearest = max(seconds, key=lambda label: seconds[label])
     return (
         max(round(steps * seconds[dearest] / seconds[plain]), steps),
-        f"as many as take '{plain}' the seconds of '{dearest}'",
+        f"as many as take '{plain}' the seconds of '{dearest}', its teacher's preparation left out",
     )
 
 

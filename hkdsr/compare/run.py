@@ -63,7 +63,7 @@ class _Runner:
                 time.sleep(POLL)
 
     def _open(self) -> Sequence[Task]:
-        tasks = all_tasks(self._study)
+        tasks = all_tasks(self._study, self.failures)
         return [task for task in tasks if task.name not in self.failures and not finished(self._study, task)]
 
     def _attempt(self, task: Task) -> bool:
@@ -88,7 +88,7 @@ class _Runner:
 
     def _in_child(self, task: Task) -> tuple[int, str]:
         """Exit code and last line of the task's process, which ends when this one does: it reads from it."""
-        command = [sys.executable, "-m", "hkdsr.compare.worker", str(self._path), task.name]
+        command = [sys.executable, "-m", "hkdsr.compare.worker", str(self._path), task.name, *self.failures]
         last = ""
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None

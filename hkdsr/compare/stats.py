@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,9 @@ import numpy as np
 DRAWS = 10_000
 LEVEL = 0.95
 SEED = 0
+
+BySeed = Mapping[str, np.ndarray]
+"""A row's scores picture by picture, (pictures,), under the seeds that they came from."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,12 @@ class Difference:
         return self.low > 0 or self.high < 0
 
 
-def mean_and_std(by_seed: np.ndarray) -> tuple[float, float | None]:
-    """Of a set's scores (seeds, pictures): mean over both, and the standard deviation of the seeds' means.
+def mean_and_std(by_seed: BySeed) -> tuple[float, float | None]:
+    """Of a set's scores: mean over both, and the standard deviation of the seeds' means.
 
     The deviation is that of a sample (divided by seeds - 1); a single seed has none.
     """
-    means = by_seed.mean(axis=1)
+    means = _table(by_seed).mean(axis=1)
     return float(means.mean()), float(means.std(ddof=1)) if len(means) > 1 else None
 
 
@@ -39,29 +43,37 @@ def gap_closed(score: float, plain: float, teacher: float) -> float | None:
     return (score - plain) / (teacher - plain) if teacher > plain else None
 
 
-def paired_bootstrap(first: np.ndarray, second: np.ndarray) -> Difference:
+def paired_bootstrap(first: BySeed, second: BySeed) -> Difference:
     """The mean of ``first - second`` and the 95 % interval in which it lies with other pictures and other seeds.
 
-    Both are scores (seeds, pictures) of the same pictures in the same order. Averaged over seeds, pictures are drawn
-    with replacement, 10,000 times, by a generator with a fixed seed: the percentile bootstrap (Efron and Tibshirani,
-    "An Introduction to the Bootstrap", 1993, chapter 13). A handful of seeds is too few for that, so to each mean is
-    added a draw of Student's t times the standard error of the difference over seeds; as many seeds of both are taken
-    for pairs. A single seed tells nothing of others, and its interval is that of the pictures alone.
+    Both are scores of the same pictures in the same order. Seeds that both have are compared in pairs and others left
+    out; all are taken, unpaired, where fewer than two are shared and there are more, as with a reference. Averaged
+    over seeds, pictures are drawn with replacement, 10,000 times, by a generator with a fixed seed: the percentile
+    bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13). A handful of seeds is too
+    few for that, so to each mean is added a draw of Student's t times the standard error of the difference over seeds.
+    A single seed tells nothing of others, and its interval is that of the pictures alone.
     """
-    by_picture = first.mean(axis=0) - second.mean(axis=0)
+    shared = [seed for seed in first if seed in second]
+    samples = [_table(first), _table(second)]
+    if len(shared) > 1 or len(first) == len(second) == len(shared):
+        samples = [np.stack([first[seed] - second[seed] for seed in shared])]
+    by_picture = samples[0].mean(axis=0) - sum(sample.mean(axis=0) for sample in samples[1:])
     random = np.random.default_rng(SEED)
     drawn = random.integers(len(by_picture), size=(DRAWS, len(by_picture)))
     means = by_picture[drawn].mean(axis=1)
-    error, freedom = _seed_error(first.mean(axis=1), second.mean(axis=1))
+    error, freedom = _seed_error([sample.mean(axis=1) for sample in samples])
     if freedom:
         means += error * random.standard_t(freedom, DRAWS)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Difference(float(by_picture.mean()), float(low), float(high))
 
 
-def _seed_error(first: np.ndarray, second: np.ndarray) -> tuple[float, int]:
-    """Standard error of the difference of two means over seeds, and its degrees of freedom: 0 for one seed each."""
-    samples = [first - second] if len(first) == len(second) else [first, second]
-    samples = [sample for sample in samples if len(sample) > 1]
+def _table(by_seed: BySeed) -> np.ndarray:
+    return np.stack(list(by_seed.values()))
+
+
+def _seed_error(means: Sequence[np.ndarray]) -> tuple[float, int]:
+    """Standard error of the sum of means over independent seeds, and its degrees of freedom: 0 for one seed each."""
+    samples = [sample for sample in means if len(sample) > 1]
     error = float(np.sqrt(sum(sample.var(ddof=1) / len(sample) for sample in samples)))
     return error, min((len(sample) - 1 for sample in samples), default=0)

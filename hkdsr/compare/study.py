@@ -67,7 +67,8 @@ class Study:
     sets: tuple[str, ...] = ("Set5", "Set14", "B100", "Urban100")
     rows: tuple[Row, ...] = ()
     longer_steps: int | None = None
-    """Steps of the control rows; by default as many as take the plain row the seconds of the dearest one."""
+    """Steps of the control rows; by default as many as take the plain row the seconds of the dearest one. 0: no such
+    rows."""
     published: str = ""
     """Published numbers to show below the table, such as ``rcan x4``."""
 
@@ -89,8 +90,9 @@ class Study:
             raise HkdsrError(f"training.steps is {self.training.steps}: set it to 1 or more")
         if self.training.minutes is not None:
             raise HkdsrError("training.minutes is set: leave it out, every row of a study gets the same steps")
-        if self.longer_steps is not None and self.longer_steps < self.training.steps:
-            raise HkdsrError(f"longer_steps is {self.longer_steps}: set it to {self.training.steps} or more")
+        if self.longer_steps and self.longer_steps <= self.training.steps:
+            least = self.training.steps + 1
+            raise HkdsrError(f"longer_steps is {self.longer_steps}: set it to {least} or more, or to 0 for no controls")
 
     @property
     def plain(self) -> Row | None:

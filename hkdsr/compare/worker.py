@@ -41,12 +41,15 @@ def lock(study: Study, name: str) -> FileLock:
 
 
 def main() -> None:
-    """Claim the task and perform it; the exit code tells a user's mistake (2) from a task at work elsewhere (3)."""
-    path, name = sys.argv[1:]
+    """Claim the task and perform it; the exit code tells a user's mistake (2) from a task at work elsewhere (3).
+
+    Runs that failed are named after it: the control rows depend on them.
+    """
+    path, name, *failed = sys.argv[1:]
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         study = read_study(Path(path))
-        task = next((task for task in all_tasks(study) if task.name == name), None)
+        task = next((task for task in all_tasks(study, failed) if task.name == name), None)
         if task is None:
             raise HkdsrError(f"{path} has no run {name} any more: start the study again")
         with lock(study, task.name):

@@ -53,11 +53,6 @@ class Composed(Method):
     def more_files(self) -> tuple[str, ...]:
         return tuple(path for part in self.parts.values() for path in part.more_files)
 
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """Those of every part, with its name."""
-        return tuple(f"{name}: {remark}" for name, part in self.parts.items() for remark in part.remarks)
-
     def resolved(self, scale: int) -> Composed:
         return replace(self, **{name: part.resolved(scale) for name, part in self.parts.items()})
 

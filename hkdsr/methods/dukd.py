@@ -10,7 +10,8 @@ with u a random tile of the ground truth y as large as x ("zoom-in": it has no g
 x ("zoom-out": x is its ground truth), and C random changes that can be undone ("label consistency"). The weights are
 those of the authors' EDSR; their RCAN has zoom-in alone, unchanged, and all weights 1. Their code undoes a
 transposition and a flip in the wrong order; here C^-1 is the inverse of C. Their start from an x2 student is
-``init = "student"``.
+``init = "student"``. Their code steps once for the batch and once more for the zooms, whose tiles lie at the same place
+in every picture of a batch; here it is one step, and a place for each picture.
 
 Beside output distillation, a step costs one pass of each network on tiles as large as x, and one on pictures 1/scale
 as wide and high.

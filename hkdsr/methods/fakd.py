@@ -28,7 +28,8 @@ class FAKD(FeatureMethod):
     """Settings of FAKD, by default those of the authors' script (spatial affinity alone)."""
 
     depths: tuple[float, ...] = (0.3, 0.7, 1.0)
-    """Where both networks are tapped; the authors' groups 3 and 7 of 10 and the trunk's end."""
+    """Where both networks are tapped; the authors' groups 3 and 7 of 10 and, for their convolution after the
+    trunk with the skip around it, the last block."""
     pixel_weight: float = 0.5
     teacher_weight: float = 0.5
     """Weight of the L1 to the teacher's picture."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from hkdsr.methods.base import Method
+from hkdsr.methods.checks import require_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -15,12 +16,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plain(Method):
-    """``none``: L = mean |S - G|; with student exits, each adds ``exit_weight`` times its L1 to the ground truth."""
+    """``none``: L = mean |S - G|; with student exits, each adds ``exit_weight`` times its L1 to the ground truth.
+
+    HkdsrError for a negative weight.
+    """
 
     exit_weight: float = 0.0
     """Weight of each exit's L1; above 0 the student trains with exits."""
 
     uses_teacher: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        require_weights(self)
 
     @property
     def uses_exits(self) -> bool:
@@ -35,10 +42,16 @@ class Plain(Method):
 
 @dataclass(frozen=True)
 class Logits(Method):
-    """Output distillation: L = a mean |S - G| + b mean |S - T| (FAKD and DCKD code; there is no temperature)."""
+    """Output distillation: L = a mean |S - G| + b mean |S - T| (FAKD and DCKD code; there is no temperature).
+
+    HkdsrError for a negative weight.
+    """
 
     pixel_weight: float = 1.0
     teacher_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_weights(self)
 
     def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
         assert lesson.teacher is not None

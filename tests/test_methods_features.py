@@ -258,6 +258,16 @@ def test_terms_are_zero_where_student_and_teacher_are_equal(case: str) -> None:
         assert found["logits"] == 0
 
 
+@pytest.mark.parametrize("method", [FitNet(), FitNet(form="channel_mean"), SRKD()])
+def test_terms_in_the_teachers_units_are_zero_where_one_network_is_both(method: FeatureMethod) -> None:
+    network = networks()[1]
+    made = method.heads(network, (network,), 0)
+    assert made is not None
+    found = method.losses(made.double(), lesson(method, WIDE, WIDE, alike=True))
+    assert sorted(value.item() for value in found.values())[:-1] == [pytest.approx(0, abs=1e-14)]
+    assert found["pixel"] > 0.1
+
+
 @pytest.mark.parametrize("method", [FitNet(), VID(), VID(pdf="laplace"), SRKD()])
 def test_relative_terms_do_not_depend_on_the_units_of_the_teacher(method: FeatureMethod) -> None:
     """A teacher whose features are a thousand times as large, and measured so, teaches the same."""

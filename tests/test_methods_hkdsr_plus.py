@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from definition import naive
 from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
@@ -73,6 +74,37 @@ def test_at_first_every_term_is_its_share_of_the_pixels(shares: tuple[float, flo
     pixel = found["pixel"].item()
     sizes = {name: found[name].item() / pixel for name in TERMS}
     assert list(sizes.values()) == pytest.approx(shares, rel=1e-6)
+
+
+def test_the_terms_are_their_formulas() -> None:
+    """FSM and affinity with whole matrices; ACF and zoom-in are held against theirs in the tests of HKDSR and DUKD."""
+    method = dataclasses.replace(UNBALANCED, fsm_share=0.7, acf_share=0.2, zoom_in_share=0.0, affinity_share=3.0)
+    given = lesson()
+    made = heads(method, given)
+    found = method.losses(made, given)
+    student, teacher, hr = given.student, given.teacher, given.hr
+    assert teacher is not None
+    theirs = [0.6 * exit_ + 0.4 * teacher.final for exit_ in teacher.exits] + [teacher.final]
+    pictures = list(zip([*student.exits, student.final], theirs, strict=True))
+    fsm = sum(w * naive(s, t, hr).item() for w, (s, t) in zip((0.2, 0.2, 0.8), pictures, strict=True))
+    assert found["fsm"].item() == pytest.approx(0.7 * fsm, rel=1e-9)
+
+    cosines = []
+    for features in zip(student.features, teacher.features, strict=True):
+        ours, its = (f.flatten(2) / f.flatten(2).norm(dim=1, keepdim=True) for f in features)
+        cosines.append((ours.mT @ ours - its.mT @ its).abs().mean())
+    assert found["affinity"].item() == pytest.approx(3 * torch.stack(cosines).mean().item(), rel=1e-6)
+    assert found["pixel"].item() == pytest.approx((student.final - hr).abs().mean().item(), rel=1e-12)
+
+
+def test_nothing_but_the_distance_to_the_truth_is_left_where_student_and_teacher_are_equal() -> None:
+    given = lesson()
+    same = dataclasses.replace(given.student, exits=(given.student.final,) * 2)
+    alike = dataclasses.replace(given, student=same, teacher=same, hr=same.final.detach())
+    found = terms(dataclasses.replace(UNBALANCED, zoom_in_share=0.0), alike)
+    assert {name: value.item() for name, value in found.items()} == {
+        name: pytest.approx(0, abs=1e-12) for name in ("pixel", "fsm", "acf", "affinity")
+    }
 
 
 @pytest.mark.parametrize("name", TERMS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 import tiny
 import torch
 from PIL import Image
-from safetensors import safe_open
 
 from hkdsr.config import FREE_ON_RESUME, flat_settings
 from hkdsr.data import rgb
@@ -26,21 +24,8 @@ from hkdsr.training.log import read_log
 from hkdsr.training.run import distill, train
 
 
-def metadata(weights: Path) -> dict[str, str]:
-    with safe_open(weights, "pt") as file:
-        return file.metadata()
-
-
 def without_teacher(recipe: DistillRecipe) -> TrainRecipe:
     return TrainRecipe(recipe.scale, recipe.student, out=recipe.out, data=recipe.data, training=recipe.training)
-
-
-def exits(recipe: DistillRecipe, **changed: Any) -> DistillRecipe:
-    return dataclasses.replace(recipe, exits=dataclasses.replace(recipe.exits, **changed))
-
-
-def data(recipe: DistillRecipe, **changed: Any) -> DistillRecipe:
-    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, **changed))
 
 
 METHODS: list[Method] = [
@@ -106,7 +91,7 @@ def test_a_log_that_is_none_is_told(tmp_path: Path) -> None:
 def test_a_student_gets_better(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path, Logits(), steps=80, lr=2e-3, batch=8, validate_every=20)
     recipe = dataclasses.replace(recipe, teacher="compact_x2", student="compact:features=16,convs=2")
-    distill(data(recipe, val=tmp_path / "pictures"))
+    distill(tiny.data(recipe, val=tmp_path / "pictures"))
     scores = [line["val_psnr_y"] for line in read_log(recipe.out) if "val_psnr_y" in line]
     assert len(scores) == 4
     assert scores[-1] > scores[0] + 1
@@ -117,7 +102,7 @@ def test_training_without_a_teacher(scale: int, tmp_path: Path) -> None:
     recipe = dataclasses.replace(without_teacher(tiny.recipe(tmp_path)), scale=scale)
     result = train(recipe)
     assert load(result.weights).scale == scale
-    assert metadata(result.weights).keys() == {"family", "settings", "recipe", "data_sha256", "step", "seconds"}
+    assert tiny.metadata(result.weights).keys() == {"family", "settings", "recipe", "data_sha256", "step", "seconds"}
     terms = [line["losses"] for line in read_log(recipe.out)]
     assert len(terms) == 12
     assert all(term.keys() == {"pixel"} for term in terms)
@@ -141,7 +126,7 @@ def test_every_method_starts_from_the_same_student(tmp_path: Path) -> None:
 
 def test_what_the_file_tells(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path, HKDSR(sim_w=0.3))
-    told = metadata(distill(recipe).weights)
+    told = tiny.metadata(distill(recipe).weights)
     assert told["family"] == "compact"
     assert told["step"] == "12"
     assert told["teacher"] == str(tmp_path / "teacher.safetensors")
@@ -155,11 +140,11 @@ def test_what_the_file_tells(tmp_path: Path) -> None:
 
 
 def test_the_teacher_told_is_the_one_given_though_stage_1_tunes_it(tmp_path: Path) -> None:
-    recipe = exits(tiny.recipe(tmp_path, HKDSR()), kind="teacher_tail", stage1_trainable="all", stage1_steps=3)
+    recipe = tiny.exits(tiny.recipe(tmp_path, HKDSR()), kind="teacher_tail", stage1_trainable="all", stage1_steps=3)
     tiny.teacher(tmp_path / "teacher.safetensors", "compact:features=4,convs=6")
     given = digest(load(recipe.teacher).state_dict())
     result = distill(recipe)
-    assert metadata(result.weights)["teacher_sha256"] == given
+    assert tiny.metadata(result.weights)["teacher_sha256"] == given
     assert digest(load(recipe.teacher).state_dict()) == given
     assert distill(recipe).steps == 12
 
@@ -167,13 +152,13 @@ def test_the_teacher_told_is_the_one_given_though_stage_1_tunes_it(tmp_path: Pat
 def test_the_best_student_is_kept_beside_the_last(tmp_path: Path) -> None:
     tiny.photographs(tmp_path / "val", count=3)
     recipe = tiny.recipe(tmp_path, Plain(), steps=8, lr=0.3, ema=0.0, validate_every=2, log_every=4)
-    recipe = data(recipe, val=tmp_path / "val", val_pictures=2)
+    recipe = tiny.data(recipe, val=tmp_path / "val", val_pictures=2)
     result = distill(recipe)
     lines = read_log(recipe.out)
     assert [line["step"] for line in lines if "val_psnr_y" in line] == [2, 4, 6, 8]
     scores = {line["step"]: line["val_psnr_y"] for line in lines if "val_psnr_y" in line}
     best = max(scores, key=lambda step: scores[step])
-    told = metadata(recipe.out / "best.safetensors")
+    told = tiny.metadata(recipe.out / "best.safetensors")
     assert (told["step"], float(told["val_psnr_y"])) == (str(best), scores[best])
     assert tiny.state(recipe.out)["best"] == scores[best]
     same = digest(load(recipe.out / "best.safetensors").state_dict()) == digest(result.network.state_dict())
@@ -185,7 +170,7 @@ def test_validation_is_the_published_protocol_on_the_first_pictures(tmp_path: Pa
     from hkdsr.evaluate.metrics import psnr_y
 
     tiny.photographs(tmp_path / "val", count=3, height=57, width=65)
-    recipe = data(tiny.recipe(tmp_path, Plain(), steps=2), val=tmp_path / "val", val_pictures=2)
+    recipe = tiny.data(tiny.recipe(tmp_path, Plain(), steps=2), val=tmp_path / "val", val_pictures=2)
     network = load(distill(recipe).weights)
     expected = []
     for name in ("00.png", "01.png"):
@@ -216,66 +201,8 @@ def test_the_threads_asked_for_are_used_from_the_beginning(tmp_path: Path, monke
     seen: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", seen.append)
     with pytest.raises(HkdsrError, match="no folder"):
-        distill(data(tiny.recipe(tmp_path, HKDSR(), threads=3), train=(tmp_path / "absent",)))
+        distill(tiny.data(tiny.recipe(tmp_path, HKDSR(), threads=3), train=(tmp_path / "absent",)))
     assert seen == [3]
-
-
-def refused(recipe: DistillRecipe, naming: str) -> None:
-    """The mistake is told in one sentence, before stage 1 or anything else is computed."""
-    with pytest.raises(HkdsrError, match=naming) as caught:
-        distill(recipe)
-    assert "\n" not in str(caught.value)
-    assert not recipe.out.exists()
-    assert recipe.data.cache is not None
-    assert not list(recipe.data.cache.glob("exits-*"))
-    assert not list(recipe.data.cache.glob("derived-*"))
-
-
-def test_mistakes_are_found_before_any_time_is_spent(tmp_path: Path) -> None:
-    recipe = tiny.recipe(tmp_path, HKDSR())
-    x3 = tiny.teacher(tmp_path / "x3.safetensors", scale=3)
-    logits = dataclasses.replace(recipe, method=Logits())
-    for wrong, naming in (
-        (dataclasses.replace(recipe, teacher=""), "^no teacher is given: set teacher to"),
-        (dataclasses.replace(recipe, teacher="absent.pth"), r"^there is no checkpoint absent\.pth"),
-        (dataclasses.replace(recipe, teacher=str(x3)), r"x3\.safetensors is a x3 network: set scale to 3$"),
-        (dataclasses.replace(recipe, scale=3), r"teacher\.safetensors is a x2 network: set scale to 2$"),
-        (dataclasses.replace(recipe, student="copmact:convs=3"), "^network family 'copmact' is unknown"),
-        (dataclasses.replace(recipe, student=str(x3)), "is a x3 network: set scale to 3$"),
-        (exits(recipe, student=(0.5,)), r"exits\.student has 1 depths and exits\.teacher 2: .* give as many of each$"),
-        (exits(recipe, teacher=(0.3, 1.0)), "put one on the last of 4 blocks of edsr"),
-        (exits(recipe, student=(0.7, 0.75)), "fall on the same block of compact, which has 4"),
-        (exits(recipe, kind="teacher_tail"), "teacher has 6 channels and the student 4"),
-        (dataclasses.replace(recipe, method=HKDSR(fsm_levels=(1, 2))), r"fsm_levels has 2 entries for 3 outputs"),
-        (data(recipe, train=()), r"^no folder of training pictures is given: set data\.train"),
-        (data(recipe, train=(tmp_path / "none",)), r"^there is no folder .*none"),
-        (data(recipe, patch=48), r"^data\.patch is 48 LR pixels.*at most 28$"),
-        (data(logits, patch=48), r"^data\.patch is 48 LR pixels.*at most 28$"),
-        (data(recipe, val=tmp_path / "val"), r"there is no folder .*val"),
-        (data(logits, val=tmp_path / "val"), r"there is no folder .*val"),
-    ):
-        refused(wrong, naming)
-
-
-def test_an_unreadable_picture_is_named(tmp_path: Path) -> None:
-    recipe = tiny.recipe(tmp_path, HKDSR())
-    (tmp_path / "pictures" / "torn.png").write_bytes((tmp_path / "pictures" / "00.png").read_bytes()[:900])
-    refused(recipe, r"torn\.png")
-
-
-def test_a_student_that_cannot_be_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spandrel = pytest.importorskip("spandrel")
-    from hkdsr.nets.foreign import Foreign
-    from hkdsr.nets.load import build
-
-    torch.save(build("compact:features=4,convs=2", 2).state_dict(), tmp_path / "net.pth")
-    foreign = Foreign(spandrel.ModelLoader().load_from_file(tmp_path / "net.pth"))
-    monkeypatch.setattr("hkdsr.training.run.build", lambda description, scale: foreign)
-    refused(dataclasses.replace(tiny.recipe(tmp_path, HKDSR()), student="net.pth"), "net.pth is of no family here")
-
-
-def test_a_device_that_is_not_there(tmp_path: Path) -> None:
-    refused(tiny.recipe(tmp_path, HKDSR(), device="cuda:77"), r"training\.device is 'cuda:77', which is not here")
 
 
 def test_pictures_smaller_than_the_patch_are_left_out(tmp_path: Path) -> None:
@@ -295,29 +222,3 @@ def test_every_kind_of_exit_trains_a_student(kind: Any, tmp_path: Path) -> None:
     assert load(result.weights).settings == {"scale": 2, "features": 4, "convs": 4}
     names = tiny.state(recipe.out)["model"]
     assert any(name.startswith("exits.") for name in names) == (kind == "separate")
-
-
-def test_a_share_of_the_pictures_is_another_training(tmp_path: Path) -> None:
-    recipe = tiny.recipe(tmp_path)
-    said: list[str] = []
-    distill(data(recipe, share=0.7), said.append)
-    assert said[0].startswith("2 training pictures")
-    with pytest.raises(HkdsrError, match=r"begun with other settings \(data\)"):
-        distill(recipe)
-    with pytest.raises(HkdsrError, match=r"data\.share is 0\.2, which leaves none of 3 pictures: raise it"):
-        distill(data(recipe, share=0.2))
-
-
-def test_another_file_of_the_methods_is_another_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "features.pth"
-    monkeypatch.setattr(Logits, "more_files", property(lambda method: (str(file),)))
-    recipe = tiny.recipe(tmp_path, Logits())
-    with pytest.raises(HkdsrError, match=r"cannot read .*features\.pth \(No such file or directory\): check"):
-        distill(recipe)
-    file.write_bytes(b"one")
-    weights = distill(recipe).weights
-    assert metadata(weights)["files_sha256"] == hashlib.sha256(b"one").hexdigest()
-    distill(recipe)
-    file.write_bytes(b"two")
-    with pytest.raises(HkdsrError, match=r"begun with other settings \(files_sha256\)"):
-        distill(recipe)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from hkdsr.data import rgb
@@ -121,3 +122,19 @@ def settings(**changed: Any) -> Training:
     return dataclasses.replace(
         Training(steps=6, lr=1e-2, ema=0.8, device="cpu", log_every=1, save_every=2, batch=5), **changed
     )
+
+
+def exits(recipe: DistillRecipe, **changed: Any) -> DistillRecipe:
+    """The recipe with other settings of its exits."""
+    return dataclasses.replace(recipe, exits=dataclasses.replace(recipe.exits, **changed))
+
+
+def data(recipe: DistillRecipe, **changed: Any) -> DistillRecipe:
+    """The recipe with other settings of its pictures."""
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, **changed))
+
+
+def metadata(weights: Path) -> dict[str, str]:
+    """What a file of weights tells beside them."""
+    with safe_open(weights, "pt") as file:
+        return file.metadata()

@@ -26,8 +26,8 @@ COSTS = """\
 Time: seconds of training steps, mean over seeds, and over those of the plain row; making the teacher's exits and
 pictures, scoring and validating are not in it. A pass: one run of the whole network over as many LR pixels as a batch
 has, mean over steps; in brackets the teacher's passes before the first step, for its pictures on disk and to train its
-exits. Memory: the highest peak while training, of the GPU where there is one, else of the process, to which the
-pictures count that it has read from the disk so far."""
+exits. Memory: the highest peak while training (of a run that was killed, since it last went on), of the GPU where there
+is one, else of the process, to which the pictures count that it has read from the disk so far."""
 
 
 def markdown(study: Study, title: str, board: Board, beside: Sequence[Table], picture: str) -> str:

@@ -16,7 +16,7 @@ with running means, constants for the gradient (``hkdsr.losses.balance``), over 
 
 A term with share 0 is not computed. ``affinity`` costs one live pass of the teacher a step, which must be of a family
 here, ``zoom_in`` one and one of the student: the dearest, and without effect where it was measured, hence 0 by default.
-The shares were chosen on validation pictures, for one pair of networks (README).
+The shares were chosen on validation pictures, for one pair of networks (``studies/hkdsr_plus_shares.toml``).
 """
 
 from __future__ import annotations

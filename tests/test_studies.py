@@ -20,7 +20,8 @@ RESULTS = sorted(FOLDER.glob(f"*/{NAME}.json"))
 def test_every_study_can_be_read(path: Path) -> None:
     study = read_study(path)
     assert study.plain is not None
-    assert len(study.seeds) >= 3
+    # On validation pictures settings are chosen, not methods compared.
+    assert len(study.seeds) >= 3 or study.root.name == "val"
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.parent.name)
@@ -52,5 +53,19 @@ def test_the_page_shows_the_numbers_of_the_json_file(path: Path) -> None:
     assert path.with_suffix(".svg").exists()
 
 
-def test_there_is_a_study() -> None:
-    assert STUDIES
+NEEDED = ("none", "plain, longer", "slice init", "slice init, plain, longer", "logits", "FAKD", "HKDSR", "HKDSR+")
+
+
+def test_a_study_of_the_rivals_is_there_with_all_that_it_must_show() -> None:
+    (path,) = [path for path in RESULTS if path.parent.name == "rivals_rlfn_x2"]
+    found = json.loads(path.read_text(encoding="utf-8"))
+    entries = {entry["label"]: entry for entry in found["entries"]}
+    assert set(NEEDED) <= entries.keys()
+    for label in NEEDED:
+        assert set(entries[label]["sets"]) >= {"Set5", "Set14", "B100", "Urban100"}
+        assert all(len(scores["by_seed"]) >= 3 for scores in entries[label]["sets"].values())
+    assert not found["unfinished"]
+
+
+def test_every_study_has_been_run() -> None:
+    assert {path.parent.name for path in RESULTS} == {path.stem for path in STUDIES}

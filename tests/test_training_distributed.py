@@ -35,22 +35,23 @@ SINGLE = {"hkdsr": HKDSR(), "fakd": FAKD(channel_weight=0.1), "vid": VID()}  # n
 STEPS = 20
 
 
-@pytest.fixture(scope="module")
-def trained_single(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same in float32, the one process taking its batch in the two parts that the two processes take."""
-    folder = tmp_path_factory.mktemp("trained_single")
-    completed([sys.executable, __file__, "train_single", str(folder / "one")])
-    completed([*TORCHRUN, __file__, "train_single", str(folder / "two")])
+def trained_by_both(folder: Path, what: str) -> Path:
+    """All methods trained by one process (``one``) and by two (``two``), each with a cache of its own."""
+    completed([sys.executable, __file__, what, str(folder / "one")])
+    completed([*TORCHRUN, __file__, what, str(folder / "two")])
     return folder
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All methods trained by one process (``one``) and by two (``two``), each with a cache of its own."""
-    folder = tmp_path_factory.mktemp("trained")
-    completed([sys.executable, __file__, "train", str(folder / "one")])
-    completed([*TORCHRUN, __file__, "train", str(folder / "two")])
-    return folder
+    """In float64."""
+    return trained_by_both(tmp_path_factory.mktemp("trained"), "train")
+
+
+@pytest.fixture(scope="module")
+def trained_single(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """In float32, the one process taking its batch in the two parts that the two processes take."""
+    return trained_by_both(tmp_path_factory.mktemp("trained_single"), "train_single")
 
 
 # In float64: rounding in float32 is 1e-8 at first but may grow past 1e-6 within 20 steps, where it turns the sign of an

@@ -1,4 +1,4 @@
-"""HKDSR+: HKDSR with terms that keep their size beside the pixels', and a little of the affinity of features.
+"""HKDSR+: HKDSR with terms that keep their size beside the pixels', and the affinity of features.
 
 Ours; there is no paper. HKDSR's weights suit one network at one time: those in the released code differ by factors of
 hundreds, and as the student nears its teacher, FSM and ACF shrink at another pace than the L1 to the ground truth,
@@ -16,7 +16,7 @@ with running means, constants for the gradient (``hkdsr.losses.balance``), over 
 
 A term with share 0 is not computed. ``affinity`` costs one live pass of the teacher a step, which must be of a family
 here, ``zoom_in`` one and one of the student: the dearest, and without effect where it was measured, hence 0 by default.
-The shares were chosen on validation pictures, for one pair of networks (``studies/hkdsr_plus_shares.toml``).
+The shares were chosen on validation pictures, for one pair of networks (``docs/results.md``).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class HKDSRPlus(Method):
     """Size of the FSM term relative to the pixel term; so the other shares."""
     acf_share: float = 0.5
     zoom_in_share: float = 0.0
-    affinity_share: float = 0.25
+    affinity_share: float = 1.0
     depths: tuple[float, ...] = (0.3, 0.7, 1.0)
     """Where both networks are tapped for the affinity: after these shares of their blocks."""
     probability: float = 0.3

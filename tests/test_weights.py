@@ -27,7 +27,8 @@ def test_file_and_card_agree(path: Path) -> None:
     assert hashlib.sha256(path.read_bytes()).hexdigest() in card
     assert path.stat().st_size <= LARGEST
     with safe_open(path, "pt") as file:
-        assert {file.get_tensor(name).dtype.itemsize for name in file.keys()} == {2}  # noqa: SIM118
+        names = file.keys()
+        assert {file.get_tensor(name).dtype.itemsize for name in names} == {2}
     assert load(path).scale == int(path.stem.rpartition("_x")[2])
     for told in ("**Recipe**", "seed", "steps", "**Pictures**", "**Scores**", "**Licence**"):
         assert told in card, told

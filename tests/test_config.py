@@ -151,7 +151,10 @@ def test_the_start_arrives(tmp_path: Path) -> None:
             "sets 'stepz', which is no setting: choose from data, exits, init, init_from, method, out, scale",
         ),
         ('"a\\nb" = 3', "which is no setting"),
-        ("[data]\nfolder = 'x'", "sets 'data.folder', which is no setting: choose from cache, patch, share, train"),
+        (
+            "[data]\nfolder = 'x'",
+            "sets 'data.folder', which is no setting: choose from cache, patch, share, train, val, val_pictures",
+        ),
         ("scale = ", "is not valid TOML"),
     ],
 )

@@ -13,7 +13,7 @@ from hkdsr.data import imresize, rgb
 from hkdsr.errors import HkdsrError
 from hkdsr.evaluate.inference import super_resolve
 from hkdsr.nets.load import load, save
-from hkdsr.report.strip import GAP, PANEL, draw_strip
+from hkdsr.report.strip import GAP, PANEL, draw_strip, labels
 
 SIDE = 24
 
@@ -53,6 +53,11 @@ def test_by_default_the_square_is_where_bicubic_fails_most(folder: Path, tmp_pat
     Image.fromarray(picture).save(tmp_path / "lines.png")
     shown = panels(draw_strip(tmp_path / "lines.png", (str(folder / "nearest.safetensors"),), None, SIDE), 2)
     assert (shown[-1] == 255).sum() == (picture == 255).sum()
+
+
+def test_files_of_one_name_are_told_apart() -> None:
+    names = ["bicubic", "runs/a/student.safetensors", "runs/b/student.safetensors", "teacher.pth"]
+    assert labels(names) == ["bicubic", "a/student", "b/student", "teacher"]
 
 
 def test_mistakes_are_named(folder: Path) -> None:

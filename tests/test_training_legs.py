@@ -10,8 +10,9 @@ import tiny
 
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR
-from hkdsr.recipe import Training
+from hkdsr.recipe import DistillRecipe, Training
 from hkdsr.training.legs import FILE, read_legs
+from hkdsr.training.log import read_log
 from hkdsr.training.run import distill
 
 
@@ -33,6 +34,23 @@ def test_legs_end_where_one_training_ends(tmp_path: Path) -> None:
     assert [line for line in said if line.startswith("goes on")] == [
         f"goes on from step {step} in {tmp_path / 'cut'}" for step in (1, 2)
     ]
+
+
+def test_a_leg_logs_and_validates_where_the_whole_training_does(tmp_path: Path) -> None:
+    def recipe(name: str, minutes: float | None = None) -> DistillRecipe:
+        made = tiny.recipe(tmp_path, steps=6, log_every=3, validate_every=2, minutes=minutes)
+        return tiny.data(dataclasses.replace(made, out=tmp_path / name), val=tmp_path / "pictures")
+
+    distill(recipe("whole"))
+    while distill(recipe("cut", minutes=0.0)).steps < 6:
+        pass
+    whole, cut = (
+        [{name: value for name, value in line.items() if name != "seconds"} for line in read_log(tmp_path / name)]
+        for name in ("whole", "cut")
+    )
+    assert [line["step"] for line in whole if "val_psnr_y" in line] == [2, 4, 6]
+    assert cut == whole
+    assert len(read_legs(tmp_path / "cut")) == 6
 
 
 def test_a_killed_leg_stays_without_an_end_and_a_finished_run_begins_none(tmp_path: Path) -> None:

@@ -37,8 +37,8 @@ def draw_strip(hr: Path, networks: Sequence[str], at: tuple[int, int] | None = N
 
     Raises HkdsrError if a file cannot be read, the scales differ, and for a square that is not in the picture.
     """
-    loaded = {name: None if name == BICUBIC else load(name) for name in networks}
-    scales = {network.scale for network in loaded.values() if network is not None}
+    loaded = [None if name == BICUBIC else load(name) for name in networks]
+    scales = {network.scale for network in loaded if network is not None}
     if len(scales) != 1:
         found = f"of scales {', '.join(map(str, sorted(scales)))}" if scales else "none but bicubic"
         raise HkdsrError(f"the networks are {found}: name one or more of a single scale")
@@ -51,18 +51,23 @@ def draw_strip(hr: Path, networks: Sequence[str], at: tuple[int, int] | None = N
     top, left = at or telling_crops(bicubic, truth, truth, side, 1)[0]
     if not (0 <= top <= truth.shape[0] - side and 0 <= left <= truth.shape[1] - side):
         raise HkdsrError(f"the square of {side} at {top}, {left} is not wholly in {hr}: set another --at")
-    pictures = [(name, bicubic if net is None else super_resolve(net, lr)) for name, net in loaded.items()]
+    pictures = [bicubic if network is None else super_resolve(network, lr) for network in loaded]
     square = slice(top, top + side), slice(left, left + side)
     panels = [
-        _Panel(_short(name), f"{psnr_y(sr, truth, scale):.2f} dB / {ssim_y(sr, truth, scale):.4f}", sr[square])
-        for name, sr in pictures
+        _Panel(label, f"{psnr_y(sr, truth, scale):.2f} dB / {ssim_y(sr, truth, scale):.4f}", sr[square])
+        for label, sr in zip(labels(networks), pictures, strict=True)
     ]
     panels.append(_Panel("HR", f"x{scale}, PSNR-Y / SSIM-Y", truth[square]))
     return np.asarray(_drawn(_scene(truth, top, left, side), hr.name, panels))
 
 
-def _short(name: str) -> str:
-    return Path(name).stem
+def labels(networks: Sequence[str]) -> list[str]:
+    """File names, and before one that several have its folder's: students of all runs are called alike."""
+    stems = [Path(name).stem for name in networks]
+    return [
+        stem if stems.count(stem) == 1 else f"{Path(name).parent.name}/{stem}"
+        for name, stem in zip(networks, stems, strict=True)
+    ]
 
 
 def _scene(truth: np.ndarray, top: int, left: int, side: int) -> Image.Image:

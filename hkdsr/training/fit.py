@@ -118,9 +118,12 @@ def fit(
             seconds += time.perf_counter() - begun
             bar.update()
             late = settings.minutes is not None and team.told(time.monotonic() > end)
-            over = late or step == settings.steps
+            last = step == settings.steps
+            over = late or last
             every = (settings.log_every, settings.validate_every, settings.save_every)
-            logs, validates, saves = (over or step % interval == 0 for interval in every)
+            logs, validates, saves = (last or step % interval == 0 for interval in every)
+            # Out of time, a leg saves; it logs and validates only where the whole training does.
+            saves = saves or late
             # Before saving too, lest lost weights replace good ones.
             values = _checked(team.means(terms), step) if logs or saves else {}
             if log is None:

@@ -7,10 +7,12 @@ from typing import ClassVar
 
 import pytest
 import torch
+from small import small
 from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
 from hkdsr.evaluate import cost, milliseconds
+from hkdsr.nets import FAMILIES
 from hkdsr.nets.base import Network
 from hkdsr.nets.rcan import RCAN
 from hkdsr.nets.swinir import SwinIR
@@ -128,3 +130,8 @@ def test_unfit_settings() -> None:
         milliseconds(OneConvolution(2), (5, 6), runs=0)
     with pytest.raises(HkdsrError, match="output size is 0x720"):
         cost(OneConvolution(2), output=(0, 720))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_counted_without_being_run(family: str) -> None:
+    assert cost(small(family), (64, 32)).counted

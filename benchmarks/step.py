@@ -1,8 +1,8 @@
 """What a distillation step costs beside a plain one: ``python -m benchmarks.step``.
 
-Plain training with the same student exits is 1; HKDSR gets its teacher's pictures from memory, as from the cache. Real
-pictures (scikit-image's), LR 48, x2. Variants take turns and the ratio is that of their medians, so that a busy machine
-slows all alike.
+Plain training with the same student exits is 1; HKDSR gets its teacher's pictures from memory, as from the cache.
+Variants take turns on photographs, and the ratio is that of their medians, so that a busy machine slows all
+alike.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from hkdsr.nets.exits import Exits, Outputs, enlarge
 from hkdsr.nets.load import build
 from hkdsr.training.distiller import Distiller
 
-SCALE = 2
 STUDENTS = ("compact:features=32,convs=8", "smfanet:dim=36,blocks=8", "edsr:features=64,blocks=16")
 METHODS: dict[str, Method] = {
     "plain, same exits": Plain(exit_weight=0.1),
@@ -34,28 +33,29 @@ METHODS: dict[str, Method] = {
 }
 
 
-def crops(batch: int, patch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """LR (batch, 3, patch, patch) and HR crops of the demo's training photographs, in [0, 1]."""
+def crops(batch: int, patch: int, scale: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """LR (batch, 3, patch, patch) and HR crops, ``scale`` times as large, of the demo's training photographs."""
     training, _ = demo_files()
     pictures = [torch.from_numpy(rgb(path).copy()).permute(2, 0, 1).float() / 255 for path in training.values()]
     generator = torch.Generator().manual_seed(0)
     hr = []
     for index in range(batch):
         picture = pictures[index % len(pictures)]
-        top, left = (int(torch.randint(size - SCALE * patch, (), generator=generator)) for size in picture.shape[1:])
-        hr.append(picture[:, top : top + SCALE * patch, left : left + SCALE * patch])
+        top, left = (int(torch.randint(size - scale * patch, (), generator=generator)) for size in picture.shape[1:])
+        hr.append(picture[:, top : top + scale * patch, left : left + scale * patch])
     truth = torch.stack(hr)
-    return imresize(truth, 1 / SCALE).clamp(0, 1), truth
+    return imresize(truth, 1 / scale).clamp(0, 1), truth
 
 
 def stepper(student: str, method: Method, lr: torch.Tensor, hr: torch.Tensor) -> Callable[[], float]:
     """A function that takes one training step and returns its seconds."""
+    scale = hr.shape[-1] // lr.shape[-1]
     torch.manual_seed(0)
-    network = build(student, SCALE)
+    network = build(student, scale)
     exits = Exits(network, (0.3, 0.7)) if method.uses_exits else None
-    module = Distiller(network, exits, method.resolved(SCALE)).to(memory_format=torch.channels_last)
+    module = Distiller(network, exits, method.resolved(scale)).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(module.parameters(), 1e-4)
-    soft = enlarge(lr, SCALE)
+    soft = enlarge(lr, scale)
     teacher = Outputs(hr.lerp(soft, 0.3), (hr.lerp(soft, 0.6), hr.lerp(soft, 0.5)))
     x = lr.to(memory_format=torch.channels_last)
 
@@ -75,13 +75,15 @@ def main() -> None:
     parser.add_argument("students", nargs="*", default=STUDENTS)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--patch", type=int, default=48, help="LR pixels")
+    parser.add_argument("--scale", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    lr, hr = crops(arguments.batch, arguments.patch)
+    lr, hr = crops(arguments.batch, arguments.patch, arguments.scale)
     print(
-        f"batch {arguments.batch}, LR {arguments.patch}, x{SCALE}, {arguments.threads} threads; plain, same exits = 1"
+        f"batch {arguments.batch}, LR {arguments.patch}, x{arguments.scale}, {arguments.threads} threads; "
+        "plain, same exits = 1"
     )
     for student in arguments.students:
         steppers = {name: stepper(student, method, lr, hr) for name, method in METHODS.items()}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from hkdsr.data import Picture, write_picture
 from hkdsr.errors import HkdsrError
-from hkdsr.evaluate import SetScore, cost, evaluate_sets
+from hkdsr.evaluate import BICUBIC, SetScore, cost, evaluate_sets
 from hkdsr.nets.load import build, load
-from hkdsr.report.strip import BICUBIC, draw_strip
+from hkdsr.report.strip import draw_strip
 
 
 def evaluate(

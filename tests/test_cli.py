@@ -202,7 +202,7 @@ def test_a_recipe_with_a_mistake_names_the_setting(tmp_path: Path) -> None:
 
 def test_evaluate_names_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "Set9").mkdir()
-    refused("evaluate", "bicubic", "--scale", "2", "--root", tmp_path, "--sets", "Set5", naming="there are Set9")
+    refused("evaluate", "bicubic", "--scale", "2", "--root", tmp_path, "--sets", "Set5", naming="name one of Set9")
     refused("evaluate", "bicubic", "--root", tmp_path, "--sets", "Set9", naming="scale")
 
 

@@ -129,7 +129,7 @@ def test_what_keeps_every_run_from_its_scores_stops_the_study(tmp_path: Path) ->
     path = tiny_study.trainable(tmp_path, steps=2)
     path.write_text(path.read_text().replace('"SetB"', '"Set99"'))
     said: list[str] = []
-    with pytest.raises(HkdsrError, match=r"there is no benchmark set .*Set99: there are SetA, SetB"):
+    with pytest.raises(HkdsrError, match=r"there is no benchmark set .*Set99: name one of SetA, SetB"):
         hkdsr.compare(path, said.append)
     assert not (tmp_path / "out" / "none-3").exists()
 

@@ -66,6 +66,16 @@ def test_cached_pictures_are_those_of_whole_pictures(
             assert error <= 0.5 / 255 + 1e-6
 
 
+def test_a_build_is_told_of_and_not_a_second_time(
+    teacher: NetworkWithExits, store: PictureStore, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    for _ in range(2):
+        teacher_outputs(teacher, (), store, tmp_path, "cached", CPU, said.append)
+    (sentence,) = said
+    assert f"{len(store)} training pictures" in sentence
+
+
 def test_a_batch_takes_exits_first_and_the_final_picture_last(
     teacher: NetworkWithExits, store: PictureStore, tmp_path: Path
 ) -> None:

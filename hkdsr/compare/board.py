@@ -12,8 +12,9 @@ import numpy as np
 from hkdsr.compare.controls import Controls, all_tasks, controls, row_results
 from hkdsr.compare.results import Cost, Result, finished, read_result
 from hkdsr.compare.stats import Difference, gap_closed, mean_and_std, paired_bootstrap
-from hkdsr.compare.study import BICUBIC, TEACHER, Row, Study, Task, described
+from hkdsr.compare.study import TEACHER, Row, Study, Task, described
 from hkdsr.errors import HkdsrError
+from hkdsr.evaluate import BICUBIC
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from safetensors import safe_open
 from hkdsr.compare.controls import NOT_SLICEABLE
 from hkdsr.compare.costs import PassCounter, device_name, peak_memory
 from hkdsr.compare.results import Cost, Pictures, Result, read_result, settings_of, write_result
-from hkdsr.compare.study import BICUBIC, Study, Task
+from hkdsr.compare.study import Study, Task
 from hkdsr.data.store import PictureStore
 from hkdsr.errors import HkdsrError
-from hkdsr.evaluate import cost, evaluate_set
+from hkdsr.evaluate import BICUBIC, cost, evaluate_set
 from hkdsr.evaluate.benchmark import find_benchmark
 from hkdsr.nets.base import Network
 from hkdsr.nets.initialise import initialise

@@ -7,9 +7,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from hkdsr.compare.study import BICUBIC, Study, Task
+from hkdsr.compare.study import Study, Task
 from hkdsr.config import FILES, flat_settings, lasting_settings
 from hkdsr.errors import HkdsrError
+from hkdsr.evaluate import BICUBIC
 from hkdsr.files import write_atomically
 from hkdsr.recipe import DistillRecipe
 

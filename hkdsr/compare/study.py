@@ -12,11 +12,12 @@ from pathlib import Path
 from hkdsr.choices import Init
 from hkdsr.config import read_recipe
 from hkdsr.errors import HkdsrError
+from hkdsr.evaluate import BICUBIC
 from hkdsr.methods import Method, Plain, method_name
 from hkdsr.methods.composed import Composed
 from hkdsr.recipe import Data, DistillRecipe, ExitSettings, Training
 
-BICUBIC, TEACHER = "bicubic", "teacher"
+TEACHER = "teacher"
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import sys
 from types import ModuleType
 
-from hkdsr.evaluate.benchmark import ImageScore, SetScore, evaluate_set, evaluate_sets, protocol
+from hkdsr.evaluate.benchmark import BICUBIC, ImageScore, SetScore, evaluate_set, evaluate_sets, protocol
 from hkdsr.evaluate.cost import Cost, cost, milliseconds
 from hkdsr.evaluate.metrics import luma, psnr_y, ssim_y
 
 __all__ = [
+    "BICUBIC",
     "Cost",
     "ImageScore",
     "SetScore",

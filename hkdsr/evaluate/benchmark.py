@@ -22,6 +22,8 @@ from hkdsr.evaluate.metrics import WINDOW, psnr_y, ssim_y
 from hkdsr.nets.base import Network
 from hkdsr.nets.load import load
 
+# What a command calls bicubic enlargement where it could name a network.
+BICUBIC = "bicubic"
 # One set of 100 test pictures of BSDS300 goes by three names.
 ALIASES = ({"B100", "BSD100", "BSDS100"},)
 HR_FOLDERS = ("HR", "GTmod12")
@@ -179,5 +181,6 @@ def _called_any_name(folder: Path) -> Path:
         if (folder.parent / name).is_dir():
             return folder.parent / name
     beside = sorted(path.name for path in folder.parent.glob("*/")) if folder.parent.is_dir() else []
-    there = f"there are {', '.join(beside)}" if beside else "there is no set at all"
-    raise HkdsrError(f"there is no benchmark set {folder}: {there}, so name one of these or another root folder")
+    if not beside:
+        raise HkdsrError(f"there is no benchmark set {folder}: {folder.parent} holds none, so name another root folder")
+    raise HkdsrError(f"there is no benchmark set {folder}: name one of {', '.join(beside)}, or another root folder")

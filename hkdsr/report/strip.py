@@ -11,12 +11,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from hkdsr.data import imresize, mod_crop, rgb
 from hkdsr.errors import HkdsrError
-from hkdsr.evaluate import psnr_y, ssim_y
+from hkdsr.evaluate import BICUBIC, psnr_y, ssim_y
 from hkdsr.evaluate.inference import super_resolve
 from hkdsr.nets.load import load
 from hkdsr.report.pixels import telling_crops
 
-BICUBIC = "bicubic"
 PANEL, GAP, LINE, FONT = 192, 8, 17, 13
 PAPER, INK, MARK = (255, 255, 255), (28, 29, 33), (255, 64, 32)
 

@@ -77,7 +77,7 @@ def distill(recipe: DistillRecipe, say: Say = lambda text: None, watch: Watch | 
     device = pick_device(recipe.training.device)
     together = _taught(recipe, teacher, method, store, cache, device, say)
     taught = _taught_in_team(
-        lambda choice: teacher_outputs(together, method.feature_depths, store, cache, choice, device),
+        lambda choice: teacher_outputs(together, method.feature_depths, store, cache, choice, device, say),
         recipe.exits.pictures,
     )
     if method.uses_networks:

@@ -23,6 +23,7 @@ from hkdsr.nets.load import digest
 from hkdsr.training.distiller import feature_taps, in_full, traced_outputs
 from hkdsr.training.fit import TeacherPass
 from hkdsr.training.stage1 import infer
+from hkdsr.training.student import Say
 
 HEADROOM = 1.5  # "auto" caches only where the disk has this many times the space still needed
 
@@ -34,13 +35,14 @@ def teacher_outputs(
     cache: Path,
     choice: TeacherPictures,
     device: torch.device,
+    say: Say = lambda text: None,
 ) -> tuple[TeacherPass, DerivedStore | None]:
     """The pass that gives a batch's teacher outputs, and the store whose planes the sampler must add to the batch.
 
     Cached planes are uint8: the teacher's exits in order, then its final output. Their key is a hash of the weights and
     of the training pictures; a killed build goes on where it stopped. Features, at relative ``depths``, are too large
     to keep: a method that wants some runs the teacher on every batch too, but has its pictures from where others have
-    them, so that all methods have the same.
+    them, so that all methods have the same. ``say`` hears of a build, which may take long.
 
     Raises HkdsrError if the disk is too full for ``cached``.
     """
@@ -49,6 +51,8 @@ def teacher_outputs(
     if derived is None:
         return live(teacher.to(device), taps), None
     missing = derived.missing
+    if missing:
+        say(f"running the teacher once on each of {len(missing)} training pictures; further runs find them in {cache}")
     for index in tqdm(missing, desc="teacher's pictures", unit="picture", disable=None if missing else True):
         derived.put(index, infer(teacher, store.lr(index), device))
     return _with_features(teacher.to(device), taps) if taps else cached, derived

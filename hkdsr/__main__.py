@@ -54,6 +54,8 @@ class Evaluate:
     """Average over the 8 flips and rotations (the '+' of published tables)."""
     per_image: bool = False
     """Print every picture's score too."""
+    device: str = "auto"
+    """``auto`` takes the first GPU if there is one; or cpu, cuda:1 ..."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,10 @@ class Upscale:
     model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "compact_x2"
     """A checkpoint or a shipped network's name."""
     tile: int | None = None
-    """Side of the tiles in LR pixels; by default the whole picture, or tiles as large as memory allows."""
+    """Side of the tiles in LR pixels; by default the whole picture, or tiles as large as memory allows, on a CPU at
+    most 1024."""
+    device: str = "auto"
+    """``auto`` takes the first GPU if there is one; or cpu, cuda:1 ..."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,8 @@ def main() -> None:
         print(f"hkdsr {verb}: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print(f"hkdsr {verb}: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        resumes = "; the same command goes on where it was" if verb in RESUMED else ""
+        print(f"hkdsr {verb}: interrupted{resumes}", file=sys.stderr)
         sys.exit(130)
 
 
@@ -162,7 +168,14 @@ def _evaluate(arguments: list[str]) -> None:
     from hkdsr.commands import evaluate
 
     evaluate(
-        settings.network, settings.root, settings.sets, settings.scale, settings.ensemble, settings.per_image, _say
+        settings.network,
+        settings.root,
+        settings.sets,
+        settings.scale,
+        settings.ensemble,
+        settings.per_image,
+        settings.device,
+        _say,
     )
 
 
@@ -186,13 +199,16 @@ def _upscale(arguments: list[str]) -> None:
     settings = tyro.cli(Upscale, prog="hkdsr upscale", args=arguments)
     from hkdsr.deploy.upscale import upscale_file
     from hkdsr.nets.load import load
+    from hkdsr.training.fit import pick_device
 
+    network = load(settings.model).to(pick_device(settings.device))
     tile = "auto" if settings.tile is None else settings.tile
     with warnings.catch_warnings(record=True) as notes:
-        written = upscale_file(load(settings.model), settings.input, settings.output, tile)
-    _say(f"written: {written}")
-    for note in {str(note.message) for note in notes}:
-        print(f"hkdsr upscale: note: {note}", file=sys.stderr)
+        try:
+            _say(f"written: {upscale_file(network, settings.input, settings.output, tile)}")
+        finally:
+            for note in {str(note.message) for note in notes}:
+                print(f"hkdsr upscale: note: {note}", file=sys.stderr)
 
 
 def _strip(arguments: list[str]) -> None:
@@ -256,6 +272,8 @@ VERBS = {
     "strip": _strip,
     "info": _info,
 }
+
+RESUMED = ("distill", "train", "compare")
 
 if __name__ == "__main__":
     main()

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hkdsr.data import Picture, write_picture
+import numpy as np
+
+from hkdsr.data import Picture, check_target, write_picture
 from hkdsr.errors import HkdsrError
-from hkdsr.evaluate import BICUBIC, SetScore, cost, evaluate_sets
+from hkdsr.evaluate import BICUBIC, SetScore, cost, scored_sets
+from hkdsr.files import same_file
 from hkdsr.nets.load import build, load
 from hkdsr.report.strip import draw_strip
+from hkdsr.training.fit import pick_device
 
 
 def evaluate(
@@ -19,19 +23,17 @@ def evaluate(
     scale: int | None,
     ensemble: bool,
     per_image: bool,
+    device: str,
     say: Callable[[str], None],
 ) -> None:
     """Score a checkpoint, a shipped network or bicubic, and say the protocol first.
 
-    Raises HkdsrError for a missing network or set, and for a scale that is not the network's.
+    Raises HkdsrError for a missing network, set or device, and for a scale that is not the network's.
     """
-    loaded = None if network == BICUBIC else load(network)
+    loaded = None if network == BICUBIC else load(network).to(pick_device(device))
     if loaded is not None and scale not in (None, loaded.scale):
         raise HkdsrError(f"{network} is a x{loaded.scale} network: leave scale out or set it to {loaded.scale}")
-    if not sets:
-        raise HkdsrError("sets is empty: name at least one set")
-    for index, name in enumerate(sets):
-        (score,) = evaluate_sets(loaded, name, root, scale, ensemble)
+    for index, score in enumerate(scored_sets(loaded, sets, root, scale, ensemble)):
         if index == 0:
             say(score.protocol)
             say(f"{'set':<24}{'PSNR-Y':>10}{'SSIM-Y':>10}")
@@ -61,6 +63,9 @@ def strip(
     say: Callable[[str], None],
 ) -> None:
     """Write ``draw_strip``'s picture and say where. Raises HkdsrError as it does, and if it cannot be written."""
+    if same_file(output, hr):
+        raise HkdsrError(f"{output} is also the HR picture: name another output")
+    check_target(output, Picture(np.zeros((1, 1, 3), np.uint8)))
     write_picture(output, Picture(draw_strip(hr, networks, at, side)))
     say(f"written: {output}")
 

@@ -22,7 +22,8 @@ METHOD_FLAGS = ("--method.name", "--method.use")
 FREE_ON_RESUME = ("out", "data.cache", "data.val", "training.device", "training.log_every", "training.save_every")
 FREE_ON_RESUME += ("training.validate_every", "training.tensorboard", "data.val_pictures", "training.threads")
 FREE_ON_RESUME += ("training.minutes",)
-# Files, which may lie elsewhere on resume: hashes of their content must match.
+# Files, which may lie elsewhere on resume: hashes of their content must match, and for data.train the names below the
+# folders that are given too.
 FILES = ("teacher", "data.train", "data.share", "init_from", "method.use", "method.teachers", "method.mtkd.teachers")
 FILES += ("method.features", "method.csd.features", "method.dckd.features")
 

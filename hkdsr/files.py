@@ -50,3 +50,8 @@ def claimed(folder: Path) -> Iterator[None]:
         raise HkdsrError(f"cannot write {folder} ({error.strerror}): choose another 'out'") from error
     with lock:
         yield
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether both are there and are one file or folder, under whatever names."""
+    return one.exists() and other.exists() and one.samefile(other)

@@ -34,7 +34,8 @@ class Data:
     """Train on this share of the pictures alone, spread evenly over them, to see what more pictures bring. A share is
     part of every multiple of it."""
     val: Path | None = None
-    """Folder of HR pictures for choosing the best checkpoint; never a benchmark. Without it the last one is kept."""
+    """Folder of HR pictures, never a benchmark, on which the averaged student is scored now and then; the best one is
+    ``best.safetensors``, beside the last one, ``student.safetensors``, which is the result."""
     val_pictures: int = 20
     """Validate on the first this many pictures of ``val``."""
     patch: int = 48

@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from hkdsr import __main__ as command_line
 from hkdsr.nets.load import build, save
 
 NAMES = ("distill", "train", "compare", "evaluate", "upscale", "strip", "info")
@@ -142,6 +143,8 @@ def test_a_strip_of_networks(tmp_path: Path, network: Path, photo: np.ndarray) -
     with Image.open(target) as strip:
         assert strip.size == (256 + 3 * 200, 192 + 42)
     refused("strip", tmp_path / "absent.png", network, "-o", target, naming="absent.png")
+    refused("strip", tmp_path / "photo.png", network, "-o", tmp_path / "photo.png", naming="is also the HR picture")
+    refused("strip", tmp_path / "photo.png", "absent", "-o", tmp_path / "strip", naming="has no suffix of a picture")
 
 
 def test_networks_that_cannot_be_read(tmp_path: Path, network: Path) -> None:
@@ -200,10 +203,32 @@ def test_a_recipe_with_a_mistake_names_the_setting(tmp_path: Path) -> None:
     refused("distill", tmp_path / "absent.toml", naming=r"absent\.toml")
 
 
-def test_evaluate_names_what_is_there(tmp_path: Path) -> None:
+def test_evaluate_names_what_is_there(tmp_path: Path, photo: np.ndarray) -> None:
     (tmp_path / "Set9").mkdir()
     refused("evaluate", "bicubic", "--scale", "2", "--root", tmp_path, "--sets", "Set5", naming="name one of Set9")
     refused("evaluate", "bicubic", "--root", tmp_path, "--sets", "Set9", naming="scale")
+    Image.fromarray(photo).save(tmp_path / "Set9" / "a.png")
+    done = run("evaluate", "bicubic", "--scale", "2", "--root", tmp_path, "--sets", "Set9", "Set5")
+    assert (done.returncode, done.stdout) == (2, "")  # all sets are looked for before one is scored
+    refused("evaluate", "compact_x2", "--device", "cuda:99", "--root", tmp_path, "--sets", "Set9", naming="cuda:99")
+
+
+def test_an_interruption_promises_no_checkpoint_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(arguments: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    for verb, told in (
+        ("distill", "hkdsr distill: interrupted; the same command goes on where it was\n"),
+        ("upscale", "hkdsr upscale: interrupted\n"),
+    ):
+        monkeypatch.setitem(command_line.VERBS, verb, interrupted)
+        monkeypatch.setattr(sys, "argv", ["hkdsr", verb])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        assert ended.value.code == 130
+        assert capsys.readouterr().err == told
 
 
 def test_the_recipe_of_a_finished_run_is_not_trained_again(tmp_path: Path, photo: np.ndarray) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import pairwise
+from math import floor
 from pathlib import Path
 
 import pytest
@@ -69,17 +71,27 @@ def test_folders_that_cannot_be_used_are_named(tmp_path: Path) -> None:
 @given(st.integers(1, 300), st.floats(0.01, 1))
 def test_a_share_is_spread_evenly(count: int, share: float) -> None:
     pairs = [Pair(f"{index:03}", Path(f"{index:03}.png")) for index in range(count)]
-    if int(count * share) == 0:
+    wanted = floor(count * Fraction(str(share)))
+    if wanted == 0:
         with pytest.raises(HkdsrError, match=rf"data\.share is {share}, which leaves none of {count} pictures"):
             spread(pairs, share)
         return
     kept = [pairs.index(pair) for pair in spread(pairs, share)]
-    assert len(kept) == int(count * share)
+    assert len(kept) == wanted
     gaps = [after - before for before, after in pairwise(kept)]
     assert all(abs(gap - 1 / share) < 1 for gap in gaps)
 
 
-def test_a_quarter_is_part_of_a_half_and_all_is_all() -> None:
-    pairs = [Pair(f"{index:03}", Path(f"{index:03}.png")) for index in range(590)]
-    assert set(spread(pairs, 0.25)) < set(spread(pairs, 0.5)) < set(spread(pairs, 1.0)) == set(pairs)
-    assert spread(pairs, 1.0) == pairs
+PAIRS = [Pair(f"{index:03}", Path(f"{index:03}.png")) for index in range(800)]
+
+
+@given(st.integers(1, 50), st.data())
+def test_a_share_is_part_of_its_multiples(percent: int, data: st.DataObject) -> None:
+    multiple = percent * data.draw(st.integers(2, 100 // percent))
+    part, whole = spread(PAIRS, percent / 100), spread(PAIRS, multiple / 100)
+    assert set(part) < set(whole)
+    assert (len(part), len(whole)) == (8 * percent, 8 * multiple)
+
+
+def test_all_is_all() -> None:
+    assert spread(PAIRS, 1.0) == PAIRS

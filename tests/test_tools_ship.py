@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -9,34 +10,79 @@ import pytest
 import test_weights
 import tiny
 
+from hkdsr.config import flat_settings
+from hkdsr.errors import HkdsrError
 from hkdsr.methods import Logits
 from hkdsr.nets.load import load
+from hkdsr.recipe import DistillRecipe
 from hkdsr.training.run import distill
 from tools import ship
 
 
-def test_a_run_becomes_a_network_with_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = tiny.recipe(tmp_path, Logits(), steps=7, minutes=0.0)
+def written(recipe: DistillRecipe, path: Path) -> Path:
+    """The recipe as a file."""
+    settings = flat_settings(recipe).items()
+    path.write_text("\n".join(f"{name} = {text}" for name, text in settings if text != "null"))
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DistillRecipe:
+    """A finished run in two legs, and a benchmark set."""
+    distill(tiny.recipe(tmp_path, Logits(), steps=7, minutes=0.0))
+    recipe = tiny.recipe(tmp_path, Logits(), steps=7)
     distill(recipe)
-    student = distill(tiny.recipe(tmp_path, Logits(), steps=7)).network
     tiny.photographs(tmp_path / "benchmarks" / "Set5")
-    weights = tmp_path / "weights"
-    monkeypatch.setattr(ship, "WEIGHTS", weights)
+    monkeypatch.setattr(ship, "WEIGHTS", tmp_path / "weights")
     monkeypatch.setattr(ship, "SETS", ("Set5",))
-    monkeypatch.setattr(
-        sys,
-        "argv",
-        ["ship", str(recipe.out), "mine_x2", "--recipe", "mine.toml", "--benchmarks", str(tmp_path / "benchmarks")],
-    )
+    return recipe
+
+
+def test_a_run_becomes_a_network_with_a_card(
+    run: DistillRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = written(run, tmp_path / "mine.toml")
+    arguments = [
+        run.out,
+        "mine_x2",
+        "--recipe",
+        recipe,
+        "--benchmarks",
+        tmp_path / "benchmarks",
+        "--note",
+        "Fine.",
+    ]
+    monkeypatch.setattr(sys, "argv", ["ship", *map(str, arguments)])
     ship.main()
-    path = weights / "mine_x2.safetensors"
+    path = tmp_path / "weights" / "mine_x2.safetensors"
     test_weights.test_file_and_card_agree(path)
     state = load(path).state_dict()
-    assert tiny.equal(state, {name: value.half().float() for name, value in student.state_dict().items()})
+    trained = load(run.out / "student.safetensors").state_dict()
+    assert tiny.equal(state, {name: value.half().float() for name, value in trained.items()})
     card = path.with_suffix(".md").read_text(encoding="utf-8")
-    assert "`mine.toml`: teacher.safetensors distilled by `logits`. 7 of 7 steps of 3" in card
-    assert "12x12 LR pixels, seed 3," in card
-    assert "steps 0 to 1 in " in card
-    assert "; 1 to 7 in " in card
+    words = " ".join(card.split())
+    assert f"`{recipe.as_posix()}`: teacher.safetensors distilled by `logits`. 7 of 7 steps of 3 crops" in words
+    assert "12x12 LR pixels, seed 3," in words
+    assert "steps 0 to 1 in " in words
+    assert "; 1 to 7 in " in words
+    assert "pictures 3: 0.0 megapixels. None is of the sets below, by which nothing was chosen. Fine." in words
     score = ship.evaluate_sets(load(path), "Set5", tmp_path / "benchmarks")[0]
     assert f"| PSNR-Y | {score.psnr_y:.2f} |" in card
+
+
+def test_what_a_card_would_not_be_true_of_is_not_shipped(run: DistillRecipe, tmp_path: Path) -> None:
+    benchmarks = tmp_path / "benchmarks"
+    mine = written(run, tmp_path / "mine.toml")
+    with pytest.raises(HkdsrError, match=r"mine_x3 is a x2 network: let its name end in _x2"):
+        ship.ship(run.out, "mine_x3", mine, benchmarks, "")
+    other = dataclasses.replace(run, training=dataclasses.replace(run.training, seed=4))
+    with pytest.raises(HkdsrError, match=r"other settings than .*other\.toml \(training\.seed\): name its own"):
+        ship.ship(run.out, "mine_x2", written(other, tmp_path / "other.toml"), benchmarks, "")
+    with pytest.raises(HkdsrError, match="there is no benchmark set"):
+        ship.ship(run.out, "mine_x2", mine, tmp_path, "")
+    part = written(tiny.data(run, share=0.5), tmp_path / "part.toml")
+    with pytest.raises(HkdsrError, match=r"the pictures in data\.train are not those of the run"):
+        ship.ship(run.out, "mine_x2", part, benchmarks, "")
+    with pytest.raises(HkdsrError, match="there is no checkpoint"):
+        ship.ship(tmp_path / "absent", "mine_x2", mine, benchmarks, "")
+    assert not (tmp_path / "weights").exists()

@@ -94,6 +94,31 @@ def test_the_best_average_is_handed_over(tmp_path: Path, sampler: CropSampler) -
     assert fitted.best == tiny.state(tmp_path)["best"] == 4.0
 
 
+@pytest.mark.parametrize(("then", "expected"), [("these", []), ("others", [(4, 1.0), (5, 2.0)])])
+def test_a_best_score_holds_for_its_own_pictures(
+    then: str, expected: list[tuple[int, float]], tmp_path: Path, sampler: CropSampler
+) -> None:
+    best: list[tuple[int, float]] = []
+
+    def go_on(minutes: float | None, pictures: str, scores: list[float]) -> None:
+        fit(
+            tiny.Toy(),
+            sampler,
+            tiny.settings(validate_every=1, minutes=minutes),
+            tmp_path,
+            {},
+            validate=lambda average: scores.pop(0),
+            validated_on=pictures,
+            on_best=lambda average, step, score: best.append((step, score)),
+        )
+
+    for score in (9.0, 8.0, 7.0):
+        go_on(0.0, "these", [score])
+    assert best == [(1, 9.0)]
+    go_on(None, then, [1.0, 2.0, 0.0])
+    assert best[1:] == expected
+
+
 @pytest.mark.parametrize("parts", [2, 3, 5, 9])
 def test_accumulated_gradients_are_those_of_the_batch(parts: int, tmp_path: Path, sampler: CropSampler) -> None:
     toys = [tiny.Toy(), tiny.Toy()]

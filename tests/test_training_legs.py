@@ -71,6 +71,14 @@ def test_a_killed_leg_stays_without_an_end_and_a_finished_run_begins_none(tmp_pa
     assert [(line["from_step"], line.get("to_step")) for line in read_legs(recipe.out)] == [(0, None), (2, 4)]
 
 
+def test_a_training_begun_afresh_forgets_the_legs_before(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, steps=4)
+    distill(dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, minutes=0.0)))
+    (recipe.out / "last.pt").unlink()
+    distill(recipe)
+    assert [(line["from_step"], line["to_step"]) for line in read_legs(recipe.out)] == [(0, 4)]
+
+
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(HkdsrError, match=r"training\.minutes is -1"):
         Training(minutes=-1)

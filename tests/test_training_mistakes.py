@@ -82,7 +82,7 @@ def test_a_share_of_the_pictures_is_another_training(tmp_path: Path) -> None:
     said: list[str] = []
     distill(tiny.data(recipe, share=0.7), said.append)
     assert said[0].startswith("2 training pictures")
-    with pytest.raises(HkdsrError, match=r"begun with other settings \(data\)"):
+    with pytest.raises(HkdsrError, match=r"begun with other settings \(pictures of data\.train\)"):
         distill(recipe)
     with pytest.raises(HkdsrError, match=r"data\.share is 0\.2, which leaves none of 3 pictures: raise it"):
         distill(tiny.data(recipe, share=0.2))

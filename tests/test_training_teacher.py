@@ -210,8 +210,10 @@ def test_auto_caches_only_with_space_to_spare(
     size = 3 * store.offsets[-1]
     for have in (0, 0.9 * size, 1.4 * size):
         free(have)
-        run, derived = teacher_outputs(teacher, (), store, tmp_path / "new", "auto", CPU)
+        said: list[str] = []
+        run, derived = teacher_outputs(teacher, (), store, tmp_path / "new", "auto", CPU, said.append)
         assert derived is None
+        assert "has no room for the teacher's pictures" in said[0]
         pictures = run(CropSampler(store, 12, 2, 0).batch(0))
         assert isinstance(pictures, Outputs)
     free(1.6 * size)

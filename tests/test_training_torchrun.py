@@ -99,7 +99,7 @@ def test_a_killed_run_of_two_goes_on_exactly(folder: Path, tmp_path: Path) -> No
     codes, printed, complaints = ended(start(*[arguments(folder, whole)] * 2))
     assert codes == [0, 0], complaints
     # One of the two has spoken and written.
-    assert [line.split()[0] for line in printed.splitlines()] == ["3", "note:", "teacher's", "30"]
+    assert [line.split()[0] for line in printed.splitlines()] == ["3", "note:", "teacher's", "running", "30"]
     names = {".lock", "cache", "best.safetensors", "last.pt", "legs.jsonl", "log.jsonl", "student.safetensors"}
     assert {path.name for path in whole.iterdir()} == names
     assert [line[0] for line in tiny.losses(whole) if line[2]] == list(range(1, 31))

@@ -1,6 +1,8 @@
 """Make a network that a run has trained one of the package's: fp16 weights and a card that is written from the run.
 
 ``python -m tools.ship runs/small_x2 small_x2 --recipe recipes/small_x2.toml --benchmarks ../shared/data/benchmarks``
+
+The recipe must be the run's, and the training pictures must still lie where it says: the card tells of both.
 """
 
 from __future__ import annotations
@@ -8,13 +10,23 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import sys
+from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from safetensors import safe_open
 
+from hkdsr.config import lasting_settings, read_recipe
+from hkdsr.data.sources import find_pairs, spread
+from hkdsr.data.store import build_store
+from hkdsr.errors import HkdsrError
 from hkdsr.evaluate import SetScore, cost, evaluate_sets
+from hkdsr.files import write_atomically
+from hkdsr.methods import method_name
 from hkdsr.nets.base import Network
 from hkdsr.nets.load import WEIGHTS, load, save
+from hkdsr.recipe import DistillRecipe
 from hkdsr.training.legs import read_legs
 from hkdsr.training.student import WEIGHTS_FILE
 
@@ -29,30 +41,56 @@ def main() -> None:
     parser.add_argument("name", help="ends in _x and the scale")
     parser.add_argument("--recipe", type=Path, required=True, help="the run's recipe in the repository")
     parser.add_argument("--benchmarks", type=Path, required=True)
+    parser.add_argument("--note", default="", help="a sentence to add to what the card says of the pictures")
     arguments = parser.parse_args()
-    source, target = arguments.run / WEIGHTS_FILE, WEIGHTS / f"{arguments.name}.safetensors"
-    with safe_open(source, "pt") as file:
-        told = file.metadata()
-    save(load(source), target, told, half=True)
-    shipped = load(target)  # what is scored is what is shipped
-    scores = evaluate_sets(shipped, SETS, arguments.benchmarks)
-    target.with_suffix(".md").write_text(
-        card(arguments.name, arguments.recipe, shipped, told, legs(arguments.run), scores, _sha256(target)),
-        encoding="utf-8",
-    )
-    print(f"written: {target} and its card")
+    try:
+        ship(arguments.run, arguments.name, arguments.recipe, arguments.benchmarks, arguments.note)
+    except HkdsrError as error:
+        print(f"ship: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(f"written: {WEIGHTS / arguments.name}.safetensors and its card")
+
+
+def ship(run: Path, name: str, recipe_file: Path, benchmarks: Path, note: str) -> None:
+    """Score what is to be shipped, and then only put it in place, with its card.
+
+    Raises HkdsrError if the recipe or the pictures are not the run's, the name does not tell the scale, or a file is
+    missing.
+    """
+    recipe, trained = read_recipe(recipe_file, DistillRecipe), load(run / WEIGHTS_FILE)
+    if name.rpartition("_x")[2] != str(trained.scale):
+        raise HkdsrError(f"{name} is a x{trained.scale} network: let its name end in _x{trained.scale}")
+    with safe_open(run / WEIGHTS_FILE, "pt") as file:
+        told: dict[str, str] = file.metadata()
+    settings = json.loads(told["recipe"])
+    other = [key for key, value in lasting_settings(recipe).items() if settings.get(key) != value]
+    if other:
+        raise HkdsrError(f"{run} was trained with other settings than {recipe_file} ({', '.join(other)}): name its own")
+    with TemporaryDirectory() as folder:
+        save(trained, Path(folder, "shipped.safetensors"), told, half=True)
+        weights = Path(folder, "shipped.safetensors").read_bytes()
+        shipped = load(Path(folder, "shipped.safetensors"))  # what is scored is what is shipped
+    parts = (pictures(recipe, told["data_sha256"]), note, legs(run), evaluate_sets(shipped, SETS, benchmarks))
+    text = card(name, recipe_file, recipe, shipped, told["step"], *parts, hashlib.sha256(weights).hexdigest())
+    write_atomically(WEIGHTS / f"{name}.safetensors", weights)
+    write_atomically(WEIGHTS / f"{name}.md", text.encode())
 
 
 def card(
-    name: str, recipe: Path, network: Network, told: dict[str, str], legs: str, scores: list[SetScore], sha256: str
+    name: str,
+    recipe_file: Path,
+    recipe: DistillRecipe,
+    network: Network,
+    step: str,
+    shown: str,
+    note: str,
+    trained: str,
+    scores: list[SetScore],
+    sha256: str,
 ) -> str:
-    """The model card. ``told`` is the metadata of a run's weights; ``legs`` a sentence on who trained for how long."""
-    settings = {key: json.loads(text) for key, text in json.loads(told["recipe"]).items()}
-    teacher, method, seed = Path(settings["teacher"]).name, settings["method.name"], settings["training.seed"]
-    patch, batch, steps = settings["data.patch"], settings["training.batch"], settings["training.steps"]
-    numbers = cost(network)
+    """The model card; ``shown`` names the training pictures, ``trained`` tells who trained for how long."""
+    training, numbers = recipe.training, cost(network)
     size = ", ".join(f"{key} {value}" for key, value in network.settings.items() if key != "scale")
-    folders = ", ".join(Path(folder).name for folder in settings["data.train"])
     rows = [["", *(score.name for score in scores)], ["---"] * (len(scores) + 1)]
     rows.append(["PSNR-Y", *(f"{score.psnr_y:.2f}" for score in scores)])
     rows.append(["SSIM-Y", *(f"{score.ssim_y:.4f}" for score in scores)])
@@ -62,10 +100,11 @@ def card(
 A x{network.scale} network for photographs: {network.family} ({size}), {numbers.params / 1e3:.1f} K parameters,
 {numbers.macs / 1e9:.2f} G multiply-adds for a 1280x720 output.
 
-- **Recipe**: `{recipe.as_posix()}`: {teacher} distilled by `{method}`. {told["step"]} of {steps} steps of {batch}
-  crops of {patch}x{patch} LR pixels, seed {seed}, averaged weights of the last step.
-- **Legs**: {legs}
-- **Pictures**: {folders}; no benchmark picture, and nothing was chosen by a benchmark.
+- **Recipe**: `{recipe_file.as_posix()}`: {Path(recipe.teacher).name} distilled by `{method_name(recipe.method)}`.
+  {step} of {training.steps} steps of {training.batch} crops of {recipe.data.patch}x{recipe.data.patch} LR pixels, seed
+  {training.seed}, averaged weights of the last step.
+- **Legs**: {trained}
+- **Pictures**: {shown}. None is of the sets below, by which nothing was chosen.{f" {note}" if note else ""}
 - **Scores** (`hkdsr evaluate {name} --root benchmarks`): {scores[0].protocol}
 
 {table}
@@ -75,19 +114,29 @@ A x{network.scale} network for photographs: {network.family} ({size}), {numbers.
 """
 
 
+def pictures(recipe: DistillRecipe, key: str) -> str:
+    """How many pictures of which folders a run was trained on, whose store had ``key``.
+
+    Raises HkdsrError if those that the recipe names are others.
+    """
+    pairs = spread(find_pairs(recipe.data.train, recipe.scale), recipe.data.share)
+    store = build_store(pairs, recipe.scale, recipe.data.cache)
+    if store.key != key:
+        raise HkdsrError("the pictures in data.train are not those of the run: put the run's there")
+    folders = Counter(pair.hr.parent.name for pair in pairs)
+    pixels = sum(height * width for height, width in store.sizes)
+    return f"{', '.join(f'{folder} {count}' for folder, count in folders.items())}: {pixels / 1e6:.1f} megapixels"
+
+
 def legs(run: Path) -> str:
     """One sentence on the legs of the training in the folder ``run``."""
-    found = read_legs(run)
     parts = []
-    for leg in found:
-        threads = f", {leg['threads']} thread{'s' * (leg['threads'] > 1)}" if "threads" in leg else ""
+    for leg in read_legs(run):
         end = f"{leg['to_step']} in {leg['seconds']:.0f} s" if "to_step" in leg else "killed"
-        parts.append(f"{leg['from_step']} to {end} ({leg['device']}{threads})")
+        threads = f", {leg['threads']} thread{'s' * (leg['threads'] > 1)}" if "threads" in leg else ""
+        processes = f", {leg['processes']} processes" if leg["processes"] > 1 else ""
+        parts.append(f"{leg['from_step']} to {end} ({leg['device']}{threads}{processes})")
     return f"steps {'; '.join(parts)}." if parts else "not written down."
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":

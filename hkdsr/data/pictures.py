@@ -17,6 +17,9 @@ from hkdsr.files import write_atomically
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
+# The longest side that a file can have, by the formats' libraries.
+LONGEST = {".webp": 16383, ".jpeg": 65500, ".jpg": 65500}
+
 # What Pillow raises on files that are damaged, too large for their format, or no pictures at all.
 CODEC_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 
@@ -107,13 +110,27 @@ def write_picture(path: str | Path, picture: Picture) -> None:
 
 def check_target(path: Path, picture: Picture) -> None:
     """Raises HkdsrError, as ``write_picture`` would, if a file of this suffix cannot hold what ``picture`` has."""
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise HkdsrError(f"{path} has no suffix of a picture: name it with one of {', '.join(SUFFIXES)}")
+    if lacking := _lacking(path, picture):
+        raise HkdsrError(f"{path} cannot hold {lacking}: name it .png")
+
+
+def holds(path: Path, picture: Picture) -> bool:
+    """Whether a file of the picture suffix of ``path`` can hold ``picture``: its size, depth and transparency."""
+    return not _lacking(path, picture)
+
+
+def _lacking(path: Path, picture: Picture) -> str | None:
+    suffix = path.suffix.lower()
     if picture.colour.dtype == np.uint16 and suffix != ".png":
-        raise HkdsrError(f"{path} cannot hold 16 bits per channel: name it .png")
+        return "16 bits per channel"
     if picture.alpha is not None and suffix in (".bmp", ".jpeg", ".jpg"):
-        raise HkdsrError(f"{path} cannot hold transparency: name it .png")
+        return "transparency"
+    height, width = picture.colour.shape[:2]
+    if max(height, width) > LONGEST.get(suffix, max(height, width)):
+        return f"{width}x{height} pixels"
+    return None
 
 
 def list_pictures(folder: str | Path) -> list[Path]:

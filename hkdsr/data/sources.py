@@ -14,6 +14,8 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
 from pathlib import Path
 
 from hkdsr.data.pictures import SUFFIXES
@@ -62,7 +64,8 @@ def spread(pairs: Sequence[Pair], share: float) -> list[Pair]:
 
     Raises HkdsrError if that leaves none.
     """
-    kept = [pair for index, pair in enumerate(pairs) if int((index + 1) * share) > int(index * share)]
+    exact = Fraction(str(share))  # as it is written: products of the binary number round to either side
+    kept = [pair for index, pair in enumerate(pairs) if floor((index + 1) * exact) > floor(index * exact)]
     if not kept:
         raise HkdsrError(f"data.share is {share}, which leaves none of {len(pairs)} pictures: raise it")
     return kept

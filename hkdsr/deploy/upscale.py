@@ -5,6 +5,7 @@ The result is assembled in host memory as integers, so that the device holds one
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -15,9 +16,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from hkdsr.data import Picture, check_target, imresize, list_pictures, read_picture, write_picture
+from hkdsr.data import Picture, check_target, holds, imresize, list_pictures, read_picture, write_picture
 from hkdsr.deploy.tiles import Tile, cover, reach
 from hkdsr.errors import HkdsrError
+from hkdsr.files import same_file
 from hkdsr.nets.base import Network
 
 SMALLEST_TILE = 16
@@ -52,6 +54,7 @@ def upscale(
     if planes == (4,):
         colour = upscale(network, image[..., :3], tile, progress)
         return np.dstack((colour, imresize(image[..., 3], network.scale)))
+    _check_tile(tile)
     side = 0
     for side in _sides(image, tile, _device(network)):
         upscaled = _upscale_if_it_fits(network, image, side, progress)
@@ -71,48 +74,67 @@ def upscale_file(
     """Upscale a picture file into ``target``, or every picture of a folder into the folder ``target``; returns that.
 
     Without a target, ``photo.jpg`` becomes ``photo_x2.png`` (by the network's scale) and ``photos`` ``photos_x2``,
-    beside the source; what is there already is not replaced. A picture's format is that of the target's suffix. In a
-    folder pictures keep their names; what only PNG can hold (16 bits from TIFF) gets ".png" after its name. Colour
-    profiles are kept. Files appear whole or not at all. What else is in a folder is left out, with a UserWarning.
-    ``tile`` as in ``upscale``. ``progress`` shows a bar of tiles or of pictures, on a terminal only.
+    beside the source; what is there already is not replaced, and a source never. A picture's format is that of the
+    target's suffix; where the target is a folder, pictures keep their names, and what such a file could not hold (16
+    bits, transparency, a side too long) gets ".png" after its name. Colour profiles are kept. Files appear whole or not
+    at all. What else is in a folder is left out, with a UserWarning. ``tile`` as in ``upscale``. ``progress`` shows a
+    bar of tiles or of pictures, on a terminal only.
 
-    Raises HkdsrError if the source cannot be read or the target cannot be written or hold it. In a folder that is
-    raised once, for all such pictures, after the others are written.
+    Raises HkdsrError if the source cannot be read or the target cannot be written or hold it. In a folder, pictures
+    that cannot be read are named in one error after the others are written.
     """
+    _check_tile(tile)
     source = Path(source)
     target = _beside(source, network.scale) if target is None else Path(target)
-    if source.resolve() == target.resolve():
-        raise HkdsrError(f"{target} is also the source: name another target")
-    if not source.is_dir():
-        target = target / source.name if target.is_dir() else target
-        _make_folder(target.parent)
-        picture = read_picture(source)
-        check_target(target, picture)
-        write_picture(target, _upscale_picture(network, picture, tile, progress))
+    if source.is_dir():
+        _upscale_folder(network, source, target, tile, progress)
         return target
+    picture = read_picture(source)
+    if target.is_dir():
+        target = _kept_name(target, source, picture)
+    _check_other(source, target)
+    check_target(target, picture)
+    _make_folder(target.parent)
+    write_picture(target, _upscale_picture(network, picture, tile, progress))
+    return target
+
+
+def _upscale_folder(
+    network: Network, source: Path, target: Path, tile: int | Literal["auto"] | None, progress: bool
+) -> None:
+    _check_other(source, target)
     pictures = list_pictures(source)
     _tell_of_others(source, pictures)
     _make_folder(target)
     failures: list[HkdsrError] = []
     for path in tqdm(pictures, unit="picture", disable=None if progress else True):
         try:
-            picture = read_picture(path)
-            deep = picture.colour.dtype == np.uint16 and path.suffix.lower() != ".png"
-            name = f"{path.name}.png" if deep else path.name
-            write_picture(target / name, _upscale_picture(network, picture, tile, progress=False))
+            upscaled = _upscale_picture(network, read_picture(path), tile, progress=False)
         except HkdsrError as error:
             failures.append(error)
+            continue
+        write_picture(_kept_name(target, path, upscaled), upscaled)
     if failures:
         raise HkdsrError(
             f"{len(failures)} of {len(pictures)} pictures are missing from {target} "
-            f"({'; '.join(map(str, failures))}): mend them and run again"
+            f"({'; '.join(map(str, failures))}): mend them and run again with --output {target}"
         )
-    return target
+
+
+def _kept_name(folder: Path, source: Path, picture: Picture) -> Path:
+    """Where in ``folder`` the picture of file ``source`` goes: PNG if a file of its name could not hold it."""
+    target = folder / source.name
+    return target if holds(target, picture) else target.with_name(f"{target.name}.png")
+
+
+def _check_other(source: Path, target: Path) -> None:
+    if same_file(source, target):
+        raise HkdsrError(f"{target} is also the source: name another target")
 
 
 def _beside(source: Path, scale: int) -> Path:
     """The target of a source for which none was named. PNG, as another JPEG would lose what was gained."""
-    source = source.resolve()
+    source = Path(os.path.abspath(source))  # not resolve(): the result of a link belongs beside the link
     target = source.with_name(f"{source.name if source.is_dir() else source.stem}_x{scale}")
     target = target if source.is_dir() else target.with_name(f"{target.name}.png")
     if target.exists():
@@ -125,7 +147,7 @@ def _tell_of_others(folder: Path, pictures: list[Path]) -> None:
     if others:
         named = ", ".join(path.name for path in others[:NAMED])
         more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
-        warnings.warn(f"left out, as no pictures of a known kind: {named}{more} in {folder}", stacklevel=3)
+        warnings.warn(f"left out, as no pictures of a known kind: {named}{more} in {folder}", stacklevel=4)
 
 
 def _upscale_picture(network: Network, picture: Picture, tile: int | Literal["auto"] | None, progress: bool) -> Picture:
@@ -138,14 +160,17 @@ def _upscale_picture(network: Network, picture: Picture, tile: int | Literal["au
     return replace(picture, colour=colour, alpha=alpha)
 
 
+def _check_tile(tile: int | Literal["auto"] | None) -> None:
+    if isinstance(tile, int) and tile < SMALLEST_TILE:
+        raise HkdsrError(f"tile is {tile}: leave it out or set it to at least {SMALLEST_TILE} pixels")
+
+
 def _sides(image: np.ndarray, tile: int | Literal["auto"] | None, device: torch.device) -> Iterator[int]:
     """The tile sizes to try, largest first."""
     whole = max(image.shape[:2])
     if tile is None:
         yield whole
     elif tile != "auto":
-        if tile < SMALLEST_TILE:
-            raise HkdsrError(f"tile is {tile}: leave it out or set it to at least {SMALLEST_TILE} pixels")
         yield tile
     else:
         side = min(whole, LARGEST_CPU_TILE) if device.type == "cpu" else whole

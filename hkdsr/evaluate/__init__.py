@@ -9,7 +9,15 @@ from __future__ import annotations
 import sys
 from types import ModuleType
 
-from hkdsr.evaluate.benchmark import BICUBIC, ImageScore, SetScore, evaluate_set, evaluate_sets, protocol
+from hkdsr.evaluate.benchmark import (
+    BICUBIC,
+    ImageScore,
+    SetScore,
+    evaluate_set,
+    evaluate_sets,
+    protocol,
+    scored_sets,
+)
 from hkdsr.evaluate.cost import Cost, cost, milliseconds
 from hkdsr.evaluate.metrics import luma, psnr_y, ssim_y
 
@@ -25,6 +33,7 @@ __all__ = [
     "milliseconds",
     "protocol",
     "psnr_y",
+    "scored_sets",
     "ssim_y",
 ]
 

@@ -6,7 +6,7 @@ benchmark archive) or ``GTmod12/`` (with ``LRbicx4/baby.png``, BasicSR). Missing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -159,6 +159,17 @@ def evaluate_sets(
     ``sets`` is one set's name or several. Bicubic needs a ``scale``; networks have their own. Raises HkdsrError as
     ``evaluate_set`` does, and before any picture is scored if one of the sets is missing.
     """
+    return list(scored_sets(network, sets, root, scale, ensemble))
+
+
+def scored_sets(
+    network: Network | str | Path | None,
+    sets: str | Path | Sequence[str | Path],
+    root: str | Path = ".",
+    scale: int | None = None,
+    ensemble: bool = False,
+) -> Iterator[SetScore]:
+    """As ``evaluate_sets``, which checks all at once, but each set's score comes as soon as it is known."""
     if isinstance(network, str | Path):
         network = load(network)
     if scale is None:
@@ -172,7 +183,7 @@ def evaluate_sets(
     folders = [Path(root) / name for name in ([sets] if isinstance(sets, str | Path) else sets)]
     for folder in folders:
         find_benchmark(folder, scale)
-    return [evaluate_set(network, folder, scale, ensemble=ensemble) for folder in folders]
+    return (evaluate_set(network, folder, scale, ensemble=ensemble) for folder in folders)
 
 
 def _called_any_name(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from hkdsr.files import write_atomically
 from hkdsr.nets.checkpoint import TORN
 
 FILE = "last.pt"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,15 @@ class Checkpoint:
     """Everything a run needs to go on as if never interrupted.
 
     ``seconds`` of training so far; ``fingerprint`` names the settings that must not change; ``best`` is the best
-    validation score so far. The data order needs no state: crops depend on seed and step alone.
+    validation score so far and ``validated_on`` names the pictures that it was reached on. The data order needs no
+    state: crops depend on seed and step alone.
     """
 
     step: int
     seconds: float
     fingerprint: dict[str, str]
     best: float
+    validated_on: str
     model: dict[str, Any]
     average: dict[str, Any]
     optimiser: dict[str, Any]

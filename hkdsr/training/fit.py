@@ -57,6 +57,7 @@ def fit(
     fingerprint: dict[str, str],
     teacher: TeacherPass = no_teacher,
     validate: Validation | None = None,
+    validated_on: str = "",
     on_best: OnBest = lambda module, step, score: None,
     before_step: Callable[[int], object] = lambda step: None,
     label: str = "training",
@@ -74,6 +75,7 @@ def fit(
         fingerprint: settings that must be equal on resume, by name.
         teacher: the frozen teacher's pictures for a batch, or None.
         validate: score of the averaged module, higher is better; called every ``validate_every`` steps.
+        validated_on: names the pictures that ``validate`` scores: a best score on others does not count on resume.
         on_best: called with the averaged module when its score is the best so far.
         before_step: called with the number of each step (from 0) before it is taken.
 
@@ -93,11 +95,12 @@ def fit(
         module.load_state_dict(found.model)
         average.module.load_state_dict(found.average)
         optimiser.load_state_dict(found.optimiser)
-        step, seconds, best = found.step, found.seconds, found.best
+        step, seconds = found.step, found.seconds
+        best = found.best if found.validated_on == validated_on else best
 
     def save() -> None:
         state = (module.state_dict(), average.module.state_dict(), optimiser.state_dict())
-        write_checkpoint(folder / FILE, Checkpoint(step, seconds, fingerprint, best, *state))
+        write_checkpoint(folder / FILE, Checkpoint(step, seconds, fingerprint, best, validated_on, *state))
 
     end = float("inf") if settings.minutes is None else time.monotonic() + 60 * settings.minutes
     log = TrainingLog(folder, step, settings.tensorboard) if team.main else None

@@ -28,7 +28,8 @@ class Leg:
     """
 
     def __init__(self, folder: Path, step: int, device: torch.device, processes: int) -> None:
-        self._folder, self._earlier = folder, read_legs(folder)
+        self._folder = folder
+        self._earlier = read_legs(folder) if step else []  # begun afresh: what came before led to none of its weights
         self._line: dict[str, Any] = {
             "began": datetime.now(UTC).isoformat(timespec="seconds"),
             "from_step": step,

@@ -72,12 +72,12 @@ class StudentTraining:
         self._recipe, self._module, self._store, self._say = recipe, module, store, say
         settings = {key: value for key, value in flat_settings(recipe).items() if key not in FREE_ON_RESUME}
         hashes = {key: value for key, value in origin.items() if key.endswith("_sha256")}
-        self._fingerprint = {**lasting_settings(recipe), **hashes, "data": store.key}
+        self._fingerprint = {**lasting_settings(recipe), **hashes, "pictures of data.train": store.key}
         self._metadata = {"recipe": json.dumps(settings), "data_sha256": store.key, **origin}
         data = recipe.data
         self._team = team()
         val = data.val if self._team.main else None
-        self._validate = validation(val, recipe.scale, data.val_pictures) if val else None
+        self._validate, self._validated_on = validation(val, recipe.scale, data.val_pictures) if val else (None, "")
         self._sampler(None)
         pick_device(recipe.training.device)
         found = read_checkpoint(recipe.out / FILE, self._fingerprint)
@@ -117,6 +117,7 @@ class StudentTraining:
                 self._fingerprint,
                 teacher,
                 self._validate,
+                self._validated_on,
                 lambda module, step, score: self._write(module, BEST_FILE, {"step": step, "val_psnr_y": score}),
                 before_step,
                 label=recipe.out.name,

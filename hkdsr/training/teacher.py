@@ -48,6 +48,8 @@ def teacher_outputs(
     """
     taps = feature_taps(teacher.network, depths)
     derived = None if choice == "live" else _opened(teacher, store, cache, choice)
+    if derived is None and choice == "auto":
+        say(f"note: {cache} has no room for the teacher's pictures, so it runs on every batch and sees crops only")
     if derived is None:
         return live(teacher.to(device), taps), None
     missing = derived.missing

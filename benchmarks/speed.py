@@ -41,7 +41,8 @@ def main() -> None:
             times[name].append(milliseconds(network, costs[name].lr, runs=3))
     first = median(times[arguments.networks[0]])
     print(
-        f"output {width}x{height}, {arguments.threads} CPU threads, medians of {arguments.rounds} rounds; real time: {FRAMES} a second"
+        f"output {width}x{height}, {arguments.threads} CPU threads, medians of {arguments.rounds} rounds; "
+        f"real time: {FRAMES} a second"
     )
     for name, network in networks.items():
         found, taken = costs[name], median(times[name])

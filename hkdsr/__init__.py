@@ -1,7 +1,7 @@
 """hkdsr: distil heavy super-resolution networks into small ones, and measure what is left.
 
-The verbs are ``load``, ``train``, ``distill``, ``compare``, ``evaluate`` and ``upscale``; recipes and ``HkdsrError``
-are here too. Everything is imported on first use, so that importing the package costs nothing.
+The verbs are ``load``, ``train``, ``distill``, ``compare``, ``evaluate``, ``upscale`` and ``export``; recipes and
+``HkdsrError`` are here too. Everything is imported on first use, so that importing the package costs nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hkdsr import data, losses, nets
     from hkdsr.compare import CallableModule as ComparePackage
+    from hkdsr.deploy.export import export
     from hkdsr.deploy.upscale import upscale
     from hkdsr.errors import HkdsrError
     from hkdsr.evaluate import CallableModule
@@ -32,6 +33,7 @@ _HOMES = {
     "TrainRecipe": "hkdsr.recipe",
     "Training": "hkdsr.recipe",
     "distill": "hkdsr.training.run",
+    "export": "hkdsr.deploy.export",
     "load": "hkdsr.nets.load",
     "save": "hkdsr.nets.load",
     "train": "hkdsr.training.run",
@@ -50,6 +52,7 @@ __all__ = [
     "data",
     "distill",
     "evaluate",
+    "export",
     "load",
     "losses",
     "nets",

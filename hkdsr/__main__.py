@@ -33,6 +33,7 @@ verbs:
   compare    run a study of methods, or show published tables
   evaluate   score a network by the published protocol
   upscale    enlarge a picture or a folder
+  export     write a network as ONNX, if its pictures stay the same
   strip      put networks side by side in one picture
   info       parameters, multiply-adds and settings of a network
 
@@ -88,6 +89,18 @@ class Upscale:
     most 1024."""
     device: str = "auto"
     """``auto`` takes the first GPU if there is one; or cpu, cuda:1 ..."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a network as an ONNX file, if it draws the same pictures there: they are compared first."""
+
+    network: Positional[str]
+    """A checkpoint or a shipped network's name."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """The file to write; by default the network's name with .onnx."""
+    pictures: tuple[Path, ...] = ()
+    """HR pictures to compare on; by default photographs inside scikit-image."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +224,13 @@ def _upscale(arguments: list[str]) -> None:
                 print(f"hkdsr upscale: note: {note}", file=sys.stderr)
 
 
+def _export(arguments: list[str]) -> None:
+    settings = tyro.cli(Export, prog="hkdsr export", args=arguments)
+    from hkdsr.commands import export
+
+    export(settings.network, settings.output, settings.pictures, _say)
+
+
 def _strip(arguments: list[str]) -> None:
     settings = tyro.cli(Strip, prog="hkdsr strip", args=arguments)
     from hkdsr.commands import strip
@@ -269,6 +289,7 @@ VERBS = {
     "compare": _compare,
     "evaluate": _evaluate,
     "upscale": _upscale,
+    "export": _export,
     "strip": _strip,
     "info": _info,
 }

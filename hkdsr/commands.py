@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from hkdsr.data import Picture, check_target, write_picture
+from hkdsr.deploy.export import export as export_onnx
 from hkdsr.errors import HkdsrError
 from hkdsr.evaluate import BICUBIC, SetScore, cost, scored_sets
 from hkdsr.files import same_file
+from hkdsr.nets.exported import Exported
 from hkdsr.nets.load import build, load
 from hkdsr.report.strip import draw_strip
 from hkdsr.training.fit import pick_device
@@ -48,10 +50,23 @@ def info(network: str, scale: int | None, say: Callable[[str], None]) -> None:
         raise HkdsrError(f"{network} is a x{loaded.scale} network: leave scale out or set it to {loaded.scale}")
     settings = ", ".join(f"{name} {value}" for name, value in loaded.settings.items())
     say(f"{loaded.family}: {settings}")
+    if isinstance(loaded, Exported):
+        return
     say(
         f"{len(loaded.blocks)} blocks of {loaded.channels} channels, input padded to multiples of {loaded.pad_multiple}"
     )
     say(f"{cost(loaded)}, which gives 1280x720")
+
+
+def export(network: str, output: Path | None, pictures: Sequence[Path], say: Callable[[str], None]) -> None:
+    """Write a network as ONNX, beside its file or, if it is a shipped one, here; say how alike its pictures are.
+
+    Raises HkdsrError as ``hkdsr.export`` does, and if there is no such network.
+    """
+    loaded = load(network)
+    output = output or Path(network).with_suffix(".onnx")
+    say(export_onnx(loaded, output, pictures).sentence())
+    say(f"written: {output}")
 
 
 def strip(

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from hkdsr import __main__ as command_line
 from hkdsr.nets.load import build, save
 
-NAMES = ("distill", "train", "compare", "evaluate", "upscale", "strip", "info")
+NAMES = ("distill", "train", "compare", "evaluate", "upscale", "export", "strip", "info")
 
 
 def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -19,6 +19,7 @@ from hkdsr.files import write_atomically
 from hkdsr.nets import FAMILIES
 from hkdsr.nets.base import Network
 from hkdsr.nets.checkpoint import read_checkpoint
+from hkdsr.nets.exported import Exported
 from hkdsr.nets.foreign import Foreign
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
@@ -29,14 +30,16 @@ KINDS = {int: "a whole number", float: "a finite number", str: "a word"}
 def load(path_or_name: str | Path) -> Network:
     """A network in eval mode, with ``.scale``, from a checkpoint or the name of a network shipped with this package.
 
-    Reads our safetensors, published ``.pth`` files of the families here (strictly: every key must match), and
-    whatever else spandrel recognises, wrapped as a frozen network.
+    Reads our safetensors, published ``.pth`` files of the families here (strictly: every key must match), ONNX files,
+    and whatever else spandrel recognises; the latter two wrapped as frozen networks.
 
     Raises:
         HkdsrError: no such file or name, an unreadable or truncated file, a pickle that would run code, or keys that do
             not match (missing and unexpected ones are named).
     """
     path = _find(path_or_name)
+    if path.suffix == ".onnx":
+        return Exported.from_file(path)
     state, told = read_checkpoint(path)
     family, arguments = told or _recognised(state, path)
     if family is None:

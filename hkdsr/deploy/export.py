@@ -1,0 +1,147 @@
+"""Export to ONNX, with a gate: what does not draw the same pictures is not written."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from hkdsr.data import imresize, mod_crop, rgb
+from hkdsr.data.embedded import demo_files
+from hkdsr.errors import HkdsrError
+from hkdsr.evaluate import cost, psnr_y
+from hkdsr.evaluate.inference import super_resolve
+from hkdsr.files import write_atomically
+from hkdsr.nets.base import Network
+from hkdsr.nets.exported import Exported
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OPSET = 18
+EXAMPLE = (2, 3, 48, 64)  # of a batch, for its size to be left open
+LARGEST_STEP, LARGEST_LOSS = 1, 0.01
+ODD = (61, 47)  # a cut of LR rows and columns that no stride, window or pooling divides
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the exported network's pictures are from the network's own, over ``pictures`` of them.
+
+    ``step`` is the largest difference of two values in grey levels of 255, ``share`` the share of values that differ;
+    ``loss`` the largest change of a picture's PSNR-Y in dB, in either direction.
+    """
+
+    pictures: int
+    step: int
+    share: float
+    loss: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether these are the same pictures: no value a grey level off but by rounding, no 0.01 dB lost or gained."""
+        return self.step <= LARGEST_STEP and self.loss <= LARGEST_LOSS
+
+    def sentence(self) -> str:
+        """The same in words."""
+        return (
+            f"{self.pictures} pictures by ONNX Runtime and PyTorch: {100 * self.share:.3f} % of the values differ, by "
+            f"at most {self.step} of 255; PSNR-Y by at most {self.loss:.4f} dB"
+        )
+
+
+def export(network: Network, target: str | Path, pictures: Sequence[str | Path] = ()) -> Parity:
+    """Write ``network`` as the ONNX file ``target`` if it draws the same pictures there.
+
+    Input ``input`` (batch, 3, height, width), RGB in [0, 1], float32; output ``output``, scale times as large,
+    unclamped; all but the 3 are open. ``pictures`` are HR files to compare on, by default scikit-image's photographs;
+    of each the whole picture and a cut of odd sides are reduced and enlarged by both.
+
+    Raises HkdsrError if the packages or the pictures for it are missing, the network cannot be exported, its pictures
+    are others than the network's own (``Parity.kept``), or the file cannot be written.
+    """
+    target = Path(target)
+    if target.suffix != ".onnx":
+        raise HkdsrError(f"{target} would hold ONNX under another name: let it end in .onnx")
+    cuts = [cut for path in pictures or demo_files()[1].values() for cut in _cuts(rgb(path), network.scale)]
+    content = onnx(network)
+    exported = Exported(content, "what was exported")
+    try:
+        parity = compare(network, exported, cuts)
+    except HkdsrError as error:
+        raise HkdsrError(f"{target} is not written, as {error}") from error
+    if not parity.kept:
+        raise HkdsrError(
+            f"{target} is not written, as it would draw other pictures ({parity.sentence()}): "
+            f"{network.family} loses something in ONNX, so choose another network"
+        )
+    write_atomically(target, content)
+    return parity
+
+
+def onnx(network: Network) -> bytes:
+    """``network`` as ONNX, not compared yet. Raises HkdsrError if packages are missing or it cannot be exported."""
+    own = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
+    sizes = {0: "batch", 2: "height", 3: "width"}
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                own,
+                (torch.rand(EXAMPLE, generator=torch.Generator().manual_seed(0)),),
+                dynamo=True,
+                dynamic_shapes=(sizes,),
+                input_names=["input"],
+                output_names=["output"],
+                opset_version=OPSET,
+                verbose=False,
+            )
+    except ImportError as error:
+        raise HkdsrError("export needs ONNX: pip install 'hkdsr[onnx]'") from error
+    except (torch.onnx.OnnxExporterError, RuntimeError) as error:
+        raise HkdsrError(f"PyTorch cannot export a network of the family {network.family}: choose another") from error
+    assert program is not None
+    model = program.model_proto
+    told = {"family": network.family, **network.settings, "cost": str(cost(network))}
+    for key, value in told.items():
+        model.metadata_props.add(key=key, value=str(value))
+    return model.SerializeToString()
+
+
+def compare(network: Network, exported: Network, pictures: Sequence[np.ndarray]) -> Parity:
+    """What both make of HR ``pictures``, uint8 (H, W, 3) with sides that the scale divides, once reduced."""
+    scale, steps, changes = network.scale, [], []
+    for hr in pictures:
+        lr = imresize(hr, 1 / scale)
+        own, other = super_resolve(network, lr), super_resolve(exported, lr)
+        steps.append(np.abs(own.astype(int) - other))
+        changes.append(abs(psnr_y(own, hr, scale) - psnr_y(other, hr, scale)))
+    values = sum(step.size for step in steps)
+    differ = sum(int(np.count_nonzero(step)) for step in steps)
+    return Parity(len(steps), max(int(step.max()) for step in steps), differ / values, max(changes))
+
+
+def _cuts(hr: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """The whole picture and a corner of it."""
+    whole = mod_crop(hr, scale)
+    return whole, whole[: scale * ODD[0], : scale * ODD[1]]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns of what it does inside, at length."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

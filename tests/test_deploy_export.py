@@ -1,0 +1,187 @@
+"""An exported network draws the pictures that the network draws, or there is no file."""
+
+from __future__ import annotations
+
+import builtins
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from torch import Tensor, nn
+
+from hkdsr.data import imresize, rgb
+from hkdsr.deploy import export as module
+from hkdsr.deploy.export import Parity, export, onnx
+from hkdsr.deploy.upscale import upscale
+from hkdsr.errors import HkdsrError
+from hkdsr.evaluate import evaluate_sets
+from hkdsr.methods import HKDSR, FitNet, Logits
+from hkdsr.nets.compact import Compact
+from hkdsr.nets.exported import Exported
+from hkdsr.nets.load import build, digest, load
+from hkdsr.training.run import distill
+
+for needed in ("onnx", "onnxscript", "onnxruntime"):
+    pytest.importorskip(needed, reason="ONNX is an extra: pip install 'hkdsr[onnx]'")
+
+EXPORTED = (
+    "compact:features=8,convs=2",
+    "edsr:features=8,blocks=2",
+    "rcan:features=16,groups=1,blocks=2",
+    "imdn:features=16,blocks=2",
+    "rlfn:features=12,blocks=2",
+    "bsrn:features=16,blocks=2",
+)
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return sorted(tiny.photographs(tmp_path_factory.mktemp("hr") / "Set5", height=150, width=133).iterdir())
+
+
+@pytest.fixture(scope="module")
+def exported(photographs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exported") / "compact.onnx"
+    export(load("compact_x2"), path, photographs)
+    return path
+
+
+@pytest.mark.parametrize("description", EXPORTED, ids=lambda description: description.partition(":")[0])
+@pytest.mark.parametrize("scale", [2, 3])
+def test_numbers_are_the_same_for_any_batch_and_size(description: str, scale: int) -> None:
+    if scale == 3 and not description.startswith("compact"):
+        pytest.skip("scales differ in the last layer alone, which one family shows")
+    torch.manual_seed(0)
+    network = build(description, scale).eval()
+    other = Exported(onnx(network), "exported")
+    assert other.scale == scale
+    for size in ((1, 3, 48, 64), (3, 3, 61, 47), (2, 3, 33, 90)):
+        x = torch.rand(size)
+        with torch.no_grad():
+            torch.testing.assert_close(other(x), network(x), rtol=0, atol=2e-6)
+
+
+def test_a_shipped_network_keeps_its_pictures_scores_and_name(exported: Path, photographs: list[Path]) -> None:
+    network, other = load("compact_x2"), load(exported)
+    assert {"family": "compact", "features": "32", "convs": "8"}.items() <= other.settings.items()
+    (own,), (theirs,) = (evaluate_sets(one, photographs[0].parent) for one in (network, other))
+    assert own.psnr_y == pytest.approx(theirs.psnr_y, abs=1e-3)
+    picture = rgb(photographs[0])
+    for image in (picture, picture[..., 0], np.dstack((picture, picture[..., 1]))):
+        difference = upscale(network, image).astype(int) - upscale(other, image, tile=32)
+        assert abs(difference).max() <= 1
+        assert (difference != 0).mean() < 1e-3
+
+
+def test_what_draws_other_pictures_is_not_written(
+    photographs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, other = load("compact_x2"), load("compact_x2")
+    assert isinstance(other, Compact)
+    last = other.body[-1]
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    nn.init.constant_(last.bias, last.bias.mean().item() + 3 / 255)
+    content = onnx(other)
+    monkeypatch.setattr(module, "onnx", lambda _: content)
+    told = r"out\.onnx is not written, as it would draw other pictures \(6 pictures .* by at most \d+ of 255"
+    with pytest.raises(HkdsrError, match=told):
+        export(network, tmp_path / "out.onnx", photographs)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_public_network_that_onnx_does_not_keep_is_refused(shared: Path, tmp_path: Path) -> None:
+    network = load(shared / "weights" / "SMFANet" / "SMFANet_DF2K_100w_x2SR.pth")
+    with pytest.raises(HkdsrError, match="smfanet loses something in ONNX"):
+        export(network, tmp_path / "out.onnx", [shared / "benchmarks" / "Set5" / "HR" / "woman.png"])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("step", "loss", "kept"), [(0, 0.0, True), (1, 0.01, True), (2, 0.0, False), (1, 0.011, False)]
+)
+def test_the_gate(step: int, loss: float, kept: bool) -> None:
+    assert Parity(6, step, 0.5, loss).kept == kept
+
+
+def test_parity_counts_what_differs() -> None:
+    class Brighter(Exported):
+        def forward(self, x: Tensor) -> Tensor:
+            made = super().forward(x)
+            made[..., :10, :] += 2 / 255
+            return made
+
+    network = tiny.nearest(2)
+    hr = imresize(np.random.default_rng(0).integers(40, 200, (10, 10, 3), dtype=np.uint8), 4)
+    parity = module.compare(network, Brighter(onnx(network), "brighter"), [hr])
+    assert (parity.pictures, parity.step, parity.share) == (1, 2, 10 / 40)
+    assert parity.loss > 0.01
+
+
+def test_it_teaches_by_its_pictures(photographs: list[Path], tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, Logits(), steps=3)
+    export(load(recipe.teacher), tmp_path / "teacher.onnx", photographs)
+    other = dataclasses.replace(recipe, teacher=str(tmp_path / "teacher.onnx"), out=tmp_path / "other")
+    own, theirs = (distill(one).network.state_dict() for one in (recipe, other))
+    # The teacher's pictures are kept in 8 bits, of which one in many is rounded to the other side.
+    for name, value in own.items():
+        torch.testing.assert_close(theirs[name], value, rtol=0, atol=1e-4)
+    for method in (HKDSR(), FitNet()):
+        with pytest.raises(HkdsrError, match=r"runs only as a whole: choose a method"):
+            distill(dataclasses.replace(other, method=method, out=tmp_path / "third"))
+
+
+def test_files_are_told_apart_by_their_bytes(exported: Path, photographs: list[Path], tmp_path: Path) -> None:
+    export(build("compact:features=4,convs=1", 2), tmp_path / "other.onnx", photographs)
+    one, again, other = load(exported), load(exported), load(tmp_path / "other.onnx")
+    assert digest(one.state_dict()) == digest(again.state_dict()) != digest(other.state_dict())
+
+
+class Unscaled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.5 * x
+
+
+def raw(network: nn.Module, shape: tuple[int, ...], sizes: dict[int, str] | None = None) -> bytes:
+    program = torch.onnx.export(
+        network.eval(), (torch.zeros(shape),), dynamo=True, verbose=False, dynamic_shapes=(sizes,) if sizes else None
+    )
+    assert program is not None
+    return program.model_proto.SerializeToString()
+
+
+def test_files_that_are_no_such_network_are_named(tmp_path: Path) -> None:
+    network, sizes = build("compact:features=4,convs=1", 2), {2: "height", 3: "width"}
+    for content, told in (
+        (b"no ONNX", "cannot be run by ONNX Runtime: export it again"),
+        (raw(network, (1, 3, 48, 64)), r"takes pictures of one size alone \(64x48\)"),
+        (raw(Unscaled(), (1, 3, 40, 56), sizes), "does not make a picture x2, x3 or x4"),
+        (raw(Unscaled(), (1, 4, 40, 56), sizes), "fails on an RGB picture of 48x48"),
+    ):
+        (tmp_path / "net.onnx").write_bytes(content)
+        with pytest.raises(HkdsrError, match=rf"net\.onnx {told}"):
+            load(tmp_path / "net.onnx")
+
+
+def test_mistakes_are_named(
+    tmp_path: Path, exported: Path, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(HkdsrError, match=r"out\.pth would hold ONNX under another name"):
+        export(load("compact_x2"), tmp_path / "out.pth")
+    with pytest.raises(HkdsrError, match="there is no picture at"):
+        export(load("compact_x2"), tmp_path / "out.onnx", [tmp_path / "absent.png"])
+    with pytest.raises(HkdsrError, match="cannot be copied, changed or counted"):
+        export(load(exported), tmp_path / "out.onnx", photographs)
+    real = builtins.__import__
+
+    def without(name: str, *rest: object) -> object:
+        if name == "onnxruntime":
+            raise ImportError(name)
+        return real(name, *rest)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(HkdsrError, match=r"ONNX files need ONNX Runtime: pip install 'hkdsr\[onnx\]'"):
+        load(exported)

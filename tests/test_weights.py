@@ -47,3 +47,12 @@ def test_scores_are_those_of_the_card(path: Path, shared: Path) -> None:
     (score,) = evaluate_sets(load(path), "Set5", shared / "benchmarks")
     assert f"{score.psnr_y:.2f}" == cells(card, "PSNR-Y")[at]
     assert f"{score.ssim_y:.4f}" == cells(card, "SSIM-Y")[at]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_readme_tells_the_card_s_scores(path: Path) -> None:
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    readme = (WEIGHTS.parents[1] / "README.md").read_text(encoding="utf-8")
+    (row,) = re.findall(rf"^\|.*`{path.stem}`.*\|$", readme, re.MULTILINE)
+    scores = [" / ".join(both) for both in zip(cells(card, "PSNR-Y"), cells(card, "SSIM-Y"), strict=True)]
+    assert row.endswith(f"| {' | '.join(scores)} |")

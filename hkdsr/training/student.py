@@ -80,10 +80,9 @@ class StudentTraining:
         self._validate, self._validated_on = validation(val, recipe.scale, data.val_pictures) if val else (None, "")
         self._sampler(None)
         pick_device(recipe.training.device)
-        found = read_checkpoint(recipe.out / FILE, self._fingerprint)
-        self._begun = (found.step, found.seconds) if found else (0, 0.0)
-        if found is not None:
-            say(f"goes on from step {found.step} in {recipe.out}")
+        step, _ = self._begun()
+        if step:
+            say(f"goes on from step {step} in {recipe.out}")
         first = recipe.training.ema**recipe.training.steps
         if first > TOO_MUCH:
             say(
@@ -108,7 +107,8 @@ class StudentTraining:
                 self._say(f"step {step} of {recipe.training.steps}")
 
         with claimed(recipe.out) if self._team.main else nullcontext():
-            leg = self._leg()
+            step, seconds = self._begun()  # again, as another process may have gone on before the folder was free
+            leg = self._leg(step)
             fitted = fit(
                 self._module,
                 self._sampler(derived),
@@ -124,15 +124,20 @@ class StudentTraining:
                 team=self._team,
             )
             if leg:
-                leg.ended(fitted.steps, fitted.seconds - self._begun[1])
+                leg.ended(fitted.steps, fitted.seconds - seconds)
             facts = {"step": fitted.steps, "seconds": round(fitted.seconds)}
             weights = self._team.main_first(lambda: self._write(fitted.average, WEIGHTS_FILE, facts))
         assert isinstance(fitted.average, Distiller)
         return TrainingResult(fitted.average.student.cpu().eval(), weights, fitted.steps, fitted.seconds)
 
-    def _leg(self) -> Leg | None:
+    def _begun(self) -> tuple[int, float]:
+        """Steps and seconds of training so far. Raises HkdsrError as ``read_checkpoint`` does."""
+        found = read_checkpoint(self._recipe.out / FILE, self._fingerprint)
+        return (found.step, found.seconds) if found else (0, 0.0)
+
+    def _leg(self, step: int) -> Leg | None:
         """None where nothing is left to do, and in processes that do not write."""
-        training, (step, _) = self._recipe.training, self._begun
+        training = self._recipe.training
         if not self._team.main or step == training.steps:
             return None
         return Leg(self._recipe.out, step, pick_device(training.device), self._team.size)

@@ -174,7 +174,7 @@ def test_other_teacher_or_pictures_are_refused(tmp_path: Path) -> None:
         distill(recipe)
     file.write_bytes(original)
     (tmp_path / "pictures" / "00.png").unlink()
-    with pytest.raises(HkdsrError, match=r"\(data\)"):
+    with pytest.raises(HkdsrError, match=r"\(pictures of data\.train\)"):
         distill(recipe)
 
 

@@ -82,7 +82,7 @@ class Upscale:
     """A picture or a folder of pictures; "-i" may be left out where it comes first."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """The file to write, or the folder for a folder's pictures; by default photo_x2.png, or photos_x2, beside it."""
-    model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "compact_x2"
+    model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "small_x2"
     """A checkpoint or a shipped network's name."""
     tile: int | None = None
     """Side of the tiles in LR pixels; by default the whole picture, or tiles as large as memory allows, on a CPU at

@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import fill
 
 from safetensors import safe_open
 
@@ -31,6 +32,7 @@ from hkdsr.training.legs import read_legs
 from hkdsr.training.student import WEIGHTS_FILE
 
 SETS = ("Set5", "Set14", "B100", "Urban100")
+WIDTH = 120
 LICENCE = "the training pictures are for research, so are these weights."
 
 
@@ -95,23 +97,20 @@ def card(
     rows.append(["PSNR-Y", *(f"{score.psnr_y:.2f}" for score in scores)])
     rows.append(["SSIM-Y", *(f"{score.ssim_y:.4f}" for score in scores)])
     table = "\n".join(f"  | {' | '.join(row)} |" for row in rows)
-    return f"""# {name}
-
-A x{network.scale} network for photographs: {network.family} ({size}), {numbers.params / 1e3:.1f} K parameters,
-{numbers.macs / 1e9:.2f} G multiply-adds for a 1280x720 output.
-
-- **Recipe**: `{recipe_file.as_posix()}`: {Path(recipe.teacher).name} distilled by `{method_name(recipe.method)}`.
-  {step} of {training.steps} steps of {training.batch} crops of {recipe.data.patch}x{recipe.data.patch} LR pixels, seed
-  {training.seed}, averaged weights of the last step.
-- **Legs**: {trained}
-- **Pictures**: {shown}. None is of the sets below, by which nothing was chosen.{f" {note}" if note else ""}
-- **Scores** (`hkdsr evaluate {name} --root benchmarks`): {scores[0].protocol}
-
-{table}
-
-- **Weights**: fp16, sha256 `{sha256}`
-- **Licence**: {LICENCE}
-"""
+    about = (
+        f"A x{network.scale} network for photographs: {network.family} ({size}), {numbers.params / 1e3:.1f} K "
+        f"parameters, {numbers.macs / 1e9:.2f} G multiply-adds for a 1280x720 output."
+    )
+    told = [
+        f"**Recipe**: `{recipe_file.as_posix()}`: {Path(recipe.teacher).name} distilled by "
+        f"`{method_name(recipe.method)}`. {step} of {training.steps} steps of {training.batch} crops of "
+        f"{recipe.data.patch}x{recipe.data.patch} LR pixels, seed {training.seed}, averaged weights of the last step.",
+        f"**Legs**: {trained}",
+        f"**Pictures**: {shown}. None is of the sets below, by which nothing was chosen. {note}".rstrip(),
+        f"**Scores** (`hkdsr evaluate {name} --root benchmarks`): {scores[0].protocol}",
+    ]
+    ending = [f"**Weights**: fp16, sha256 `{sha256}`", f"**Licence**: {LICENCE}"]
+    return f"# {name}\n\n{_wrapped(about)}\n\n{_points(told)}\n\n{table}\n\n{_points(ending)}\n"
 
 
 def pictures(recipe: DistillRecipe, key: str) -> str:
@@ -137,6 +136,14 @@ def legs(run: Path) -> str:
         processes = f", {leg['processes']} processes" if leg["processes"] > 1 else ""
         parts.append(f"{leg['from_step']} to {end} ({leg['device']}{threads}{processes})")
     return f"steps {'; '.join(parts)}." if parts else "not written down."
+
+
+def _points(texts: list[str]) -> str:
+    return "\n".join(_wrapped(f"- {text}", "  ") for text in texts)
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 if __name__ == "__main__":

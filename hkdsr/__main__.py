@@ -100,7 +100,7 @@ class Export:
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """The file to write; by default the network's name with .onnx."""
     pictures: tuple[Path, ...] = ()
-    """HR pictures to compare on; by default photographs inside scikit-image."""
+    """HR pictures to compare on; by default the demo's photographs (of hkdsr[demo])."""
 
 
 @dataclass(frozen=True)

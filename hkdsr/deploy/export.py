@@ -62,7 +62,7 @@ def export(network: Network, target: str | Path, pictures: Sequence[str | Path] 
     """Write ``network`` as the ONNX file ``target`` if it draws the same pictures there.
 
     Input ``input`` (batch, 3, height, width), RGB in [0, 1], float32; output ``output``, scale times as large,
-    unclamped; all but the 3 are open. ``pictures`` are HR files to compare on, by default scikit-image's photographs;
+    unclamped; all but the 3 are open. ``pictures`` are HR files to compare on, by default the demo's photographs;
     of each the whole picture and a cut of odd sides are reduced and enlarged by both.
 
     Raises HkdsrError if the packages or the pictures for it are missing, the network cannot be exported, its pictures

@@ -6,7 +6,7 @@ It is scored, upscales and teaches by its pictures like any other network; nothi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
-from hkdsr.nets.base import Network, Traced
+from hkdsr.nets.base import Traced
+from hkdsr.nets.whole import Whole
 
 PROBE = 48  # LR pixels: what the scale is read off, and more than any layer here needs
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
-class Exported(Network):
+class Exported(Whole):
     """The network in an ONNX file: one input (batch, 3, height, width), RGB in [0, 1], and one output of 2, 3 or 4
     times the size. It runs on the CPU, whatever device its pictures come from, in its own floating-point type.
 
@@ -31,7 +32,6 @@ class Exported(Network):
     output, pictures of one fixed size included.
     """
 
-    family = "foreign"
     sha256: Tensor
 
     def __init__(self, content: bytes, name: str) -> None:
@@ -85,11 +85,6 @@ class Exported(Network):
         told = self._session.get_modelmeta().custom_metadata_map
         return {"scale": self.scale, "architecture": "ONNX", **told}
 
-    @classmethod
-    def recognise(cls, state: Mapping[str, Tensor]) -> None:
-        """None: it is known by its file's suffix."""
-        return None
-
     def forward(self, x: Tensor) -> Tensor:
         put = self._session.get_inputs()[0]
         given = x.detach().cpu().numpy().astype(TYPES[put.type])
@@ -101,27 +96,18 @@ class Exported(Network):
 
     def trace(self, x: Tensor, taps: Sequence[int]) -> Traced:
         if taps:
-            self._refuse()
+            self._refuse_parts()
         return Traced(self.forward(x), x, ())
 
     def tap_index(self, depth: float) -> int:
-        """Raises HkdsrError, as all do that reach inside: ``shallow``, ``run_trunk``, ``reconstruct``."""
-        self._refuse()
+        """Raises HkdsrError, as all do that reach inside."""
+        self._refuse_parts()
 
-    def shallow(self, x: Tensor) -> Tensor:
-        self._refuse()
-
-    def run_trunk(self, shallow: Tensor, keep: Collection[int]) -> tuple[Tensor, dict[int, Tensor]]:
-        self._refuse()
-
-    def reconstruct(self, deep: Tensor, shallow: Tensor, x: Tensor) -> Tensor:
-        self._refuse()
+    def _refuse_parts(self) -> NoReturn:
+        raise HkdsrError(f"{self.name} runs only as a whole: choose a method that compares pictures only")
 
     def __deepcopy__(self, memo: object) -> NoReturn:
         raise HkdsrError(f"{self.name} runs but cannot be copied, changed or counted: use what it was exported from")
-
-    def _refuse(self) -> NoReturn:
-        raise HkdsrError(f"{self.name} runs only as a whole: choose a method that compares pictures only")
 
 
 def _runtime() -> tuple[ModuleType, tuple[type[Exception], ...]]:

@@ -7,13 +7,13 @@ as its trunk is discovered by running it once on a small picture.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
-from hkdsr.nets.base import Network, Traced
+from hkdsr.nets.base import Traced
+from hkdsr.nets.whole import Whole
 
 if TYPE_CHECKING:
     from spandrel import ModelDescriptor, SizeRequirements
@@ -34,7 +35,7 @@ UNREADABLE = (
 """What torch, safetensors and spandrel raise for a file that is torn or holds something else."""
 
 
-class Foreign(Network):
+class Foreign(Whole):
     """A network loaded by spandrel, in evaluation mode for good and without trainable parameters.
 
     Taps are the outputs of its trunk: the longest run of like blocks, nearest to the top of the module tree, that keep
@@ -44,8 +45,6 @@ class Foreign(Network):
     Raises HkdsrError, naming ``name`` (by default the architecture's), if the network does not map one RGB picture to
     one of 2, 3 or 4 times the size.
     """
-
-    family = "foreign"
 
     def __init__(self, descriptor: ModelDescriptor, name: str | None = None) -> None:
         architecture = descriptor.architecture.name
@@ -93,11 +92,6 @@ class Foreign(Network):
         """What it is; unlike other families' settings they do not rebuild the network, which takes its file."""
         return {"scale": self.scale, "architecture": self.architecture}
 
-    @classmethod
-    def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, int | float | str] | None:
-        """None: spandrel recognises these files, in ``from_file``."""
-        return None
-
     def train(self, mode: bool = True) -> Foreign:
         super().train(False)
         return self
@@ -123,19 +117,6 @@ class Foreign(Network):
         if not self._anatomy.trunk:
             raise HkdsrError(f"{self.name} has no trunk to tap: choose a method that compares pictures only")
         return super().tap_index(depth)
-
-    def shallow(self, x: Tensor) -> Tensor:
-        """Raises HkdsrError, as ``run_trunk`` and ``reconstruct`` do: use ``trace``."""
-        self._refuse_parts()
-
-    def run_trunk(self, shallow: Tensor, keep: Collection[int]) -> tuple[Tensor, dict[int, Tensor]]:
-        self._refuse_parts()
-
-    def reconstruct(self, deep: Tensor, shallow: Tensor, x: Tensor) -> Tensor:
-        self._refuse_parts()
-
-    def _refuse_parts(self) -> NoReturn:
-        raise HkdsrError(f"{self.name} runs only as a whole: choose a method that needs only taps of its teacher")
 
     def _explore(self) -> Anatomy:
         """Find what ``Anatomy`` names by running the network once on a small picture."""

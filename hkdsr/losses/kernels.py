@@ -12,7 +12,7 @@ from numba import njit
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 ROWS = 64  # vectors d treated together: four registers each for d and for its sum
 PIXELS = 512  # of one colour: all the arrays of a tile stay in the first cache
-MARGIN = 1 - 1e-5  # keeps a rounded ratio from settling a sign that it should not
+MARGIN, NOISE = 1 - 1e-5, 1e-6  # keep a rounded ratio, and one that rounding alone made, from settling a sign
 
 
 @njit(nogil=True, fastmath=FAST, cache=True, error_model="numpy")
@@ -40,7 +40,7 @@ def signed_sums(vectors, truth, spread, running, axis, out):
         across = np.sqrt(c0 * c0 + c1 * c1 + c2 * c2)
         known = count
         if across > zero:
-            known = np.searchsorted(spread, np.abs(along) / across * real(MARGIN))
+            known = np.searchsorted(spread, np.abs(along) / across * real(MARGIN) - real(NOISE))
         settled[p] = known
         places[known + 1] += 1
     for known in range(count + 1):

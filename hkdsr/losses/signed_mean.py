@@ -20,7 +20,7 @@ from hkdsr.losses.compiled import each, kernels
 COLOURS = 3
 BLOCK_ENTRIES = 1 << 19  # pairs multiplied out at once: 2 MB of float32, about a core's own cache
 BLOCK_ROWS = 384
-MARGIN = 1 - 1e-5  # keeps a rounded ratio from settling a sign that it should not
+MARGIN, NOISE = 1 - 1e-5, 1e-6  # keep a rounded ratio, and one that rounding alone made, from settling a sign
 
 
 def signed_mean(vectors: Tensor, truth: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def _by_blocks(vectors: Tensor, truth: Tensor) -> Tensor:
     rows = max(1, min(BLOCK_ROWS, BLOCK_ENTRIES // count))
     starts = range(0, positions, rows)
     weakest = reach[:, [min(start + rows, positions) - 1 for start in starts]]
-    settled = torch.searchsorted(spread, weakest * MARGIN)
+    settled = torch.searchsorted(spread, weakest * MARGIN - NOISE)
     running = F.pad((truth * along_g.gather(1, by_spread).sign().unsqueeze(1)).cumsum(-1), (1, 0))
     result = _reorder(running, settled).repeat_interleave(rows, dim=-1)[..., :positions]
     result = result * along_d.gather(1, by_reach).sign().unsqueeze(1)

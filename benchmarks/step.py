@@ -1,8 +1,7 @@
 """What a distillation step costs beside a plain one: ``python -m benchmarks.step``.
 
 Plain training with the same student exits is 1; HKDSR gets its teacher's pictures from memory, as from the cache.
-Variants take turns on photographs, and the ratio is that of their medians, so that a busy machine slows all
-alike.
+Variants take turns on photographs, and the ratio is that of their medians, so that a busy machine slows all alike.
 """
 
 from __future__ import annotations

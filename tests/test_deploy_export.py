@@ -97,6 +97,12 @@ def test_a_public_network_that_onnx_does_not_keep_is_refused(shared: Path, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+def test_a_family_that_keeps_the_size_of_its_export_is_refused(photographs: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(HkdsrError, match="swinir does not leave their size open in ONNX, so choose another"):
+        export(build("swinir:features=12,groups=1,blocks=2,heads=2", 2), tmp_path / "out.onnx", photographs)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("step", "loss", "kept"), [(0, 0.0, True), (1, 0.01, True), (2, 0.0, False), (1, 0.011, False)]
 )

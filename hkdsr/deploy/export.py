@@ -77,7 +77,10 @@ def export(network: Network, target: str | Path, pictures: Sequence[str | Path] 
     try:
         parity = compare(network, exported, cuts)
     except HkdsrError as error:
-        raise HkdsrError(f"{target} is not written, as {error}") from error
+        raise HkdsrError(
+            f"{target} is not written, as ONNX Runtime fails on pictures that PyTorch enlarges: {network.family} does "
+            "not leave their size open in ONNX, so choose another network"
+        ) from error
     if not parity.kept:
         raise HkdsrError(
             f"{target} is not written, as it would draw other pictures ({parity.sentence()}): "

@@ -160,6 +160,7 @@ def test_files_that_are_no_such_network_are_named(tmp_path: Path) -> None:
     network, sizes = build("compact:features=4,convs=1", 2), {2: "height", 3: "width"}
     for content, told in (
         (b"no ONNX", "cannot be run by ONNX Runtime: export it again"),
+        (raw(Unscaled(), (3, 40, 56)), "does not take pictures"),
         (raw(network, (1, 3, 48, 64)), r"takes pictures of one size alone \(64x48\)"),
         (raw(Unscaled(), (1, 3, 40, 56), sizes), "does not make a picture x2, x3 or x4"),
         (raw(Unscaled(), (1, 4, 40, 56), sizes), "fails on an RGB picture of 48x48"),

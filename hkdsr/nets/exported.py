@@ -43,20 +43,21 @@ class Exported(Whole):
             session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except errors as error:
             raise HkdsrError(f"{name} cannot be run by ONNX Runtime: export it again") from error
-        if len(session.get_inputs()) != 1 or session.get_inputs()[0].type not in TYPES:
-            raise HkdsrError(f"{name} does not take one picture of floating-point numbers: give another ONNX file")
-        shape = session.get_inputs()[0].shape
-        if any(isinstance(side, int) for side in shape[2:]):
-            raise HkdsrError(f"{name} takes pictures of one size alone ({shape[3]}x{shape[2]}): export it for any size")
-        given = np.zeros((1, 3, PROBE, PROBE), TYPES[session.get_inputs()[0].type])
+        put = session.get_inputs()[0]
+        if len(session.get_inputs()) != 1 or put.type not in TYPES or len(put.shape) != 4:
+            raise HkdsrError(f"{name} does not take pictures (batch, 3, height, width) alone: give another ONNX file")
+        if any(isinstance(side, int) for side in put.shape[2:]):
+            size = f"{put.shape[3]}x{put.shape[2]}"
+            raise HkdsrError(f"{name} takes pictures of one size alone ({size}): export it for any size")
+        given = np.zeros((1, 3, PROBE, PROBE), TYPES[put.type])
         try:
-            scale, rest = divmod(session.run(None, {session.get_inputs()[0].name: given})[0].shape[-1], PROBE)
+            scale, rest = divmod(session.run(None, {put.name: given})[0].shape[-1], PROBE)
         except errors as error:
             raise HkdsrError(f"{name} fails on an RGB picture of {PROBE}x{PROBE}: give another ONNX file") from error
         if rest or scale not in (2, 3, 4):
             raise HkdsrError(f"{name} does not make a picture x2, x3 or x4: give another ONNX file")
         super().__init__(scale)
-        self.name, self._session, self._errors = name, session, errors
+        self.name, self._session, self._put, self._errors = name, session, put, errors
         # Without weights of its own, it is known by its bytes and lies where this parameter does.
         self.register_buffer("sha256", torch.tensor(list(hashlib.sha256(content).digest()), dtype=torch.uint8))
         self.place = nn.Parameter(torch.empty(0), requires_grad=False)
@@ -86,10 +87,9 @@ class Exported(Whole):
         return {"scale": self.scale, "architecture": "ONNX", **told}
 
     def forward(self, x: Tensor) -> Tensor:
-        put = self._session.get_inputs()[0]
-        given = x.detach().cpu().numpy().astype(TYPES[put.type])
+        given = x.detach().cpu().numpy().astype(TYPES[self._put.type])
         try:
-            (made, *_) = self._session.run(None, {put.name: given})
+            (made, *_) = self._session.run(None, {self._put.name: given})
         except self._errors as error:
             raise HkdsrError(f"{self.name} fails on pictures of {x.shape[3]}x{x.shape[2]}: use larger ones") from error
         return torch.from_numpy(made).to(x)

@@ -214,7 +214,7 @@ def _upscale(arguments: list[str]) -> None:
     from hkdsr.nets.load import load
     from hkdsr.training.fit import pick_device
 
-    network = load(settings.model).to(pick_device(settings.device))
+    network = load(settings.model).to(pick_device(settings.device, "--device"))
     tile = "auto" if settings.tile is None else settings.tile
     with warnings.catch_warnings(record=True) as notes:
         try:

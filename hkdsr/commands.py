@@ -32,7 +32,7 @@ def evaluate(
 
     Raises HkdsrError for a missing network, set or device, and for a scale that is not the network's.
     """
-    loaded = None if network == BICUBIC else load(network).to(pick_device(device))
+    loaded = None if network == BICUBIC else load(network).to(pick_device(device, "--device"))
     if loaded is not None and scale not in (None, loaded.scale):
         raise HkdsrError(f"{network} is a x{loaded.scale} network: leave scale out or set it to {loaded.scale}")
     for index, score in enumerate(scored_sets(loaded, sets, root, scale, ensemble)):

@@ -210,7 +210,17 @@ def test_evaluate_names_what_is_there(tmp_path: Path, photo: np.ndarray) -> None
     Image.fromarray(photo).save(tmp_path / "Set9" / "a.png")
     done = run("evaluate", "bicubic", "--scale", "2", "--root", tmp_path, "--sets", "Set9", "Set5")
     assert (done.returncode, done.stdout) == (2, "")  # all sets are looked for before one is scored
-    refused("evaluate", "compact_x2", "--device", "cuda:99", "--root", tmp_path, "--sets", "Set9", naming="cuda:99")
+    refused(
+        "evaluate",
+        "compact_x2",
+        "--device",
+        "cuda:99",
+        "--root",
+        tmp_path,
+        "--sets",
+        "Set9",
+        naming="--device is 'cuda:99', which",
+    )
 
 
 def test_an_interruption_promises_no_checkpoint_where_there_is_none(

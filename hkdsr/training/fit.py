@@ -151,10 +151,10 @@ def learning_rate(settings: Training, step: int) -> float:
     return settings.lr * settings.gamma**passed
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str, setting: str = "training.device") -> torch.device:
     """``auto``: the first GPU, or this process's, if there is one, else the CPU.
 
-    Raises HkdsrError for a device that is not there.
+    Raises HkdsrError, naming the ``setting`` it came from, for a device that is not there.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -162,7 +162,7 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise HkdsrError(f"training.device is '{name}', which is not here: set it to auto or cpu") from error
+        raise HkdsrError(f"{setting} is '{name}', which is not here: set it to auto or cpu") from error
     check_device(name, device)
     return device
 

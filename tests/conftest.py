@@ -1,4 +1,4 @@
-"""What the tests share: the folder of real pictures and public weights, and one thread so that runs are alike."""
+"""What the tests share: the folder of real images and public weights, and one thread so that runs are alike."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def shared() -> Path:
     """The folder with benchmarks/, train/, val/ and weights/; set HKDSR_SHARED to name another one."""
     folder = Path(os.environ.get("HKDSR_SHARED", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip(f"real pictures and public weights are not at {folder}; set HKDSR_SHARED to their folder")
+        pytest.skip(f"real images and public weights are not at {folder}; set HKDSR_SHARED to their folder")
     return folder
 
 

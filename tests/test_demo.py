@@ -1,4 +1,4 @@
-"""The demo, on a tenth of its budget: every row and picture is there, and nothing is trained on what is scored."""
+"""The demo, on a tenth of its budget: every row and image is there, and nothing is trained on what is scored."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hkdsr.demo import TEACHER, demo, demo_recipe
-from hkdsr.evaluate import evaluate_set
-from hkdsr.nets.load import load
+from hkdsr.nets.files.load import load
+from hkdsr.scoring import evaluate_set
 
 
 def test_the_teacher_is_worth_learning_from(shared: Path) -> None:

@@ -15,11 +15,11 @@ import tiny
 import torch
 from torch import Tensor
 
-from hkdsr.data.store import PictureStore
+from hkdsr.data.store import ImageStore
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import METHODS, Method
 from hkdsr.nets.exits import Exits
-from hkdsr.nets.load import build, load
+from hkdsr.nets.files.load import build, load
 from hkdsr.training.distiller import Distiller, feature_taps, traced_outputs
 from hkdsr.training.run import distill
 
@@ -72,7 +72,7 @@ class Watcher:
     def __init__(self, out: Path, copied: Path) -> None:
         self.out, self.copied = out, copied
 
-    def begin(self, module: Distiller, cached: PictureStore | None) -> None:
+    def begin(self, module: Distiller, cached: ImageStore | None) -> None:
         self.distiller = module
         self.before = copy.deepcopy(module.state_dict())
         self.teachers = [copy.deepcopy(teacher.state_dict()) for teacher in module.teachers]

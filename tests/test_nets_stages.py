@@ -1,4 +1,4 @@
-"""A network run in pieces gives the picture that it gives as a whole."""
+"""A network run in pieces gives the image that it gives as a whole."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def test_which_networks_join_the_outputs_of_all_blocks(family: str) -> None:
 
 @pytest.mark.parametrize("family", ["bsrn", "edsr"])
 @pytest.mark.parametrize("start", [1, 4])
-def test_given_features_reach_the_picture(family: str, start: int) -> None:
+def test_given_features_reach_the_image(family: str, start: int) -> None:
     """And nothing of them stays behind in the network."""
     network = scattered(SMALL[family])
     lr = torch.rand(1, 3, 8, 8, dtype=torch.float64)
     features = torch.randn(1, network.channels, 8, 8, dtype=torch.float64, requires_grad=True)
     before = network(lr)
-    picture = finish(network, features, start, lr)
-    assert not torch.allclose(picture, before)
-    (grad,) = torch.autograd.grad(picture.sum(), features)
+    image = finish(network, features, start, lr)
+    assert not torch.allclose(image, before)
+    (grad,) = torch.autograd.grad(image.sum(), features)
     assert grad.any()
     assert torch.equal(network(lr), before)
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from hkdsr.data.crops import CropSampler
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR
-from hkdsr.methods.lesson import Lesson
+from hkdsr.methods.inputs import LossInputs
 from hkdsr.nets.exits import Exits, Outputs
-from hkdsr.nets.load import build
-from hkdsr.recipe import Training
+from hkdsr.nets.files.load import build
+from hkdsr.settings.recipe import Training
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.fit import fit, learning_rate
 from hkdsr.training.log import read_log
@@ -95,12 +95,12 @@ def test_the_best_average_is_handed_over(tmp_path: Path, sampler: CropSampler) -
 
 
 @pytest.mark.parametrize(("then", "expected"), [("these", []), ("others", [(4, 1.0), (5, 2.0)])])
-def test_a_best_score_holds_for_its_own_pictures(
+def test_a_best_score_holds_for_its_own_images(
     then: str, expected: list[tuple[int, float]], tmp_path: Path, sampler: CropSampler
 ) -> None:
     best: list[tuple[int, float]] = []
 
-    def go_on(minutes: float | None, pictures: str, scores: list[float]) -> None:
+    def go_on(minutes: float | None, images: str, scores: list[float]) -> None:
         fit(
             tiny.Toy(),
             sampler,
@@ -108,7 +108,7 @@ def test_a_best_score_holds_for_its_own_pictures(
             tmp_path,
             {},
             validate=lambda average: scores.pop(0),
-            validated_on=pictures,
+            validated_on=images,
             on_best=lambda average, step, score: best.append((step, score)),
         )
 
@@ -179,8 +179,8 @@ def test_losses_are_in_full_precision_though_the_student_is_in_bf16() -> None:
     teacher = Outputs(torch.rand(2, 3, 24, 24), (torch.rand(2, 3, 24, 24),))
     with torch.autocast("cpu", torch.bfloat16):
         terms = distiller(lr, hr, teacher)
-        pictures = distiller.outputs(lr)
-    full = Outputs(pictures.final.float(), tuple(picture.float() for picture in pictures.exits))
-    expected = distiller.method.losses(distiller.heads, Lesson(hr, hr, full, teacher))
+        images = distiller.outputs(lr)
+    full = Outputs(images.final.float(), tuple(image.float() for image in images.exits))
+    expected = distiller.method.losses(distiller.heads, LossInputs(hr, hr, full, teacher))
     for name, value in expected.items():
         assert torch.equal(terms[name], value), name

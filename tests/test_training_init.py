@@ -11,9 +11,9 @@ from safetensors import safe_open
 
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, Logits, Plain
-from hkdsr.nets.initialise import initialise
-from hkdsr.nets.load import build, digest, load, save
-from hkdsr.recipe import DistillRecipe, TrainRecipe
+from hkdsr.nets.files.load import build, digest, load, save
+from hkdsr.nets.start.initialise import initialise
+from hkdsr.settings.recipe import DistillRecipe, TrainRecipe
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.run import distill, train
 
@@ -46,7 +46,7 @@ def test_what_is_said_of_the_start(tmp_path: Path) -> None:
     distill(recipe, said.append)
     count = sum(p.numel() for p in build(SLICED, 2).parameters())
     told = f"the student starts from slices of the teacher: {count:,} of its {count:,} weights"
-    assert said[:2] == [told, "3 training pictures, 0.0 megapixels"]
+    assert said[:2] == [told, "3 training images, 0.0 megapixels"]
     distill(recipe, said.append)
     assert said.count(told) == 1
 

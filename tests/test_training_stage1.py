@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 
 from hkdsr.data.sources import Pair
-from hkdsr.data.store import PictureStore, build_store
+from hkdsr.data.store import ImageStore, build_store
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, NetworkWithExits, enlarge
-from hkdsr.nets.load import digest, load
-from hkdsr.recipe import ExitSettings, Training
+from hkdsr.nets.files.load import digest, load
+from hkdsr.settings.recipe import ExitSettings, Training
 from hkdsr.training.log import TrainingLog, read_log
 from hkdsr.training.run import distill
 from hkdsr.training.stage1 import ExitScores, check_exits, score_exits, teacher_with_exits
@@ -31,7 +31,7 @@ PATCH = 12
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> PictureStore:
+def store(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
     return tiny.store(tmp_path_factory.mktemp("data"))
 
 
@@ -44,20 +44,20 @@ def heads(cache: Path) -> list[Path]:
     return sorted(cache.glob("exits-*/heads.safetensors"))
 
 
-def pixel_errors(together: NetworkWithExits, store: PictureStore) -> list[float]:
-    """Mean L1 over whole pictures: of bicubic, of each exit and, last, of the final output."""
+def pixel_errors(together: NetworkWithExits, store: ImageStore) -> list[float]:
+    """Mean L1 over whole images: of bicubic, of each exit and, last, of the final output."""
     rows = []
     for index in range(len(store)):
         lr, hr = (
             torch.from_numpy(plane.copy()).permute(2, 0, 1)[None] / 255 for plane in (store.lr(index), store.hr(index))
         )
         with torch.no_grad():
-            pictures = together(lr)
-            rows.append([(p - hr).abs().mean().item() for p in (enlarge(lr, 2), *pictures.exits, pictures.final)])
+            images = together(lr)
+            rows.append([(p - hr).abs().mean().item() for p in (enlarge(lr, 2), *images.exits, images.final)])
     return np.mean(rows, axis=0).tolist()
 
 
-def test_exits_learn_on_a_frozen_trunk(store: PictureStore, tmp_path: Path) -> None:
+def test_exits_learn_on_a_frozen_trunk(store: ImageStore, tmp_path: Path) -> None:
     teacher = load("compact_x2")
     trunk = digest(teacher.state_dict())
     final = pixel_errors(NetworkWithExits(teacher, Exits(teacher, ())), store)[-1]
@@ -75,7 +75,7 @@ def test_exits_learn_on_a_frozen_trunk(store: PictureStore, tmp_path: Path) -> N
     assert scores.bicubic + 0.4 < scores.exits[0] < scores.exits[1] < scores.final
 
 
-def test_a_plain_start_learns(teacher: Network, store: PictureStore, tmp_path: Path) -> None:
+def test_a_plain_start_learns(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
     def exits(steps: int) -> list[float]:
         settings = dataclasses.replace(SETTINGS, start="plain", stage1_steps=steps)
         together = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path)
@@ -87,7 +87,7 @@ def test_a_plain_start_learns(teacher: Network, store: PictureStore, tmp_path: P
 
 
 def test_the_second_call_trains_nothing(
-    teacher: Network, store: PictureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: Network, store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = teacher_with_exits(teacher, store, SETTINGS, TRAINING, PATCH, tmp_path)
     assert not list(tmp_path.glob("exits-*/last.pt"))
@@ -103,7 +103,7 @@ def test_the_second_call_trains_nothing(
 
 
 def test_heads_do_not_depend_on_the_students_settings_or_on_chance(
-    teacher: Network, store: PictureStore, tmp_path: Path
+    teacher: Network, store: ImageStore, tmp_path: Path
 ) -> None:
     other = dataclasses.replace(TRAINING, steps=7, lr=0.5, ema=0.2, batch=9, accumulate=2, milestones=(), seed=4)
     settings = dataclasses.replace(SETTINGS, stage1_steps=30)
@@ -135,7 +135,7 @@ def test_heads_do_not_depend_on_the_students_settings_or_on_chance(
     ids=lambda changed: next(iter(changed)),
 )
 def test_other_heads_have_another_key(
-    changed: dict[str, Any], teacher: Network, store: PictureStore, tmp_path: Path
+    changed: dict[str, Any], teacher: Network, store: ImageStore, tmp_path: Path
 ) -> None:
     teacher_with_exits(teacher, store, SETTINGS, TRAINING, PATCH, tmp_path)
     mine = {key: value for key, value in changed.items() if hasattr(SETTINGS, key)}
@@ -147,14 +147,14 @@ def test_other_heads_have_another_key(
     assert len(heads(tmp_path)) == 2
 
 
-def test_other_pictures_have_another_key(teacher: Network, store: PictureStore, tmp_path: Path) -> None:
+def test_other_images_have_another_key(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
     teacher_with_exits(teacher, store, SETTINGS, TRAINING, PATCH, tmp_path)
     teacher_with_exits(teacher, tiny.store(tmp_path, count=2), SETTINGS, TRAINING, PATCH, tmp_path)
     assert len(heads(tmp_path)) == 2
 
 
 def test_a_killed_stage_1_goes_on(
-    teacher: Network, store: PictureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: Network, store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = dataclasses.replace(SETTINGS, stage1_steps=120)
     whole = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path / "whole")
@@ -179,7 +179,7 @@ def test_a_killed_stage_1_goes_on(
 
 @pytest.mark.parametrize("kind", ["separate", "shared"])
 def test_training_all_of_the_teacher_leaves_its_file_alone(
-    kind: Any, teacher: Network, store: PictureStore, tmp_path: Path
+    kind: Any, teacher: Network, store: ImageStore, tmp_path: Path
 ) -> None:
     file = tmp_path / "teacher.safetensors"
     before, content = digest(teacher.state_dict()), file.read_bytes()
@@ -195,7 +195,7 @@ def test_training_all_of_the_teacher_leaves_its_file_alone(
     assert len(heads(tmp_path)) == 1
 
 
-def test_training_all_keeps_the_colour_shift(teacher: Network, store: PictureStore, tmp_path: Path) -> None:
+def test_training_all_keeps_the_colour_shift(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
     """B7 of the specification: the released code trains the fixed mean colour too."""
     shift = {name: value.clone() for name, value in teacher.state_dict().items() if "_mean" in name}
     assert shift
@@ -204,9 +204,7 @@ def test_training_all_keeps_the_colour_shift(teacher: Network, store: PictureSto
     assert all(torch.equal(tuned[name], value) for name, value in shift.items())
 
 
-def test_a_shared_tail_learns_only_with_the_whole_teacher(
-    teacher: Network, store: PictureStore, tmp_path: Path
-) -> None:
+def test_a_shared_tail_learns_only_with_the_whole_teacher(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
     frozen = dataclasses.replace(SETTINGS, kind="shared")
     before = pixel_errors(teacher_with_exits(teacher, store, frozen, TRAINING, PATCH, tmp_path), store)
     assert not heads(tmp_path)
@@ -217,7 +215,7 @@ def test_a_shared_tail_learns_only_with_the_whole_teacher(
     assert all(new < 0.7 * old for old, new in zip(before[1:], after[1:], strict=True))
 
 
-def test_the_final_exit_is_a_term_only_where_asked_for(teacher: Network, store: PictureStore, tmp_path: Path) -> None:
+def test_the_final_exit_is_a_term_only_where_asked_for(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
     for include in (False, True):
         settings = dataclasses.replace(SETTINGS, stage1_include_final=include, stage1_trainable="all")
         teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path / str(include))
@@ -227,7 +225,7 @@ def test_the_final_exit_is_a_term_only_where_asked_for(teacher: Network, store: 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_scores_compare_the_same_place(scale: int, tmp_path: Path) -> None:
-    """HR pictures that repeat the pixels of LR: only an aligned cut is reproduced without an error."""
+    """HR images that repeat the pixels of LR: only an aligned cut is reproduced without an error."""
     random = np.random.default_rng(0)
     pairs = []
     # Odd LR sizes, some of them above the side that is looked at.
@@ -248,9 +246,9 @@ def test_scores_compare_the_same_place(scale: int, tmp_path: Path) -> None:
 
 
 def test_scores_are_spread_over_the_set(tmp_path: Path) -> None:
-    pictures = [Image.new("RGB", (40, 40), (index, 0, 0)) for index in range(30)]
-    for index, picture in enumerate(pictures):
-        picture.save(tmp_path / f"{index:02}.png")
+    images = [Image.new("RGB", (40, 40), (index, 0, 0)) for index in range(30)]
+    for index, image in enumerate(images):
+        image.save(tmp_path / f"{index:02}.png")
     store = build_store([Pair(f"{i}", tmp_path / f"{i:02}.png") for i in range(30)], 2, tmp_path / "c", workers=1)
     seen: list[int] = []
     network = tiny.nearest(2)
@@ -266,7 +264,7 @@ def test_scores_are_spread_over_the_set(tmp_path: Path) -> None:
 def test_a_weak_exit_is_refused() -> None:
     scores = ExitScores(bicubic=30.0, exits=(29.9, 30.5, 30.0), final=33.0)
     sentence = (
-        r"^the teacher's exit 1, 3 is no better than bicubic \(teacher's PSNR-Y on training pictures: bicubic 30\.00, "
+        r"^the teacher's exit 1, 3 is no better than bicubic \(teacher's PSNR-Y on training images: bicubic 30\.00, "
         r"exit 1 29\.90, exit 2 30\.50, exit 3 30\.00, final 33\.00 dB\): raise exits\.stage1_steps, choose deeper "
         r"exits\.teacher, or set exits\.allow_weak$"
     )
@@ -282,19 +280,19 @@ def test_a_run_with_a_weak_exit_stops_before_the_student_is_trained(tmp_path: Pa
     said: list[str] = []
     with pytest.raises(HkdsrError, match="exit 1, 2 is no better than bicubic"):
         distill(dataclasses.replace(recipe, exits=weak), said.append)
-    assert any(text.startswith("teacher's PSNR-Y on training pictures: bicubic ") for text in said)
+    assert any(text.startswith("teacher's PSNR-Y on training images: bicubic ") for text in said)
     assert not recipe.out.exists()
     distill(dataclasses.replace(recipe, exits=dataclasses.replace(weak, allow_weak=True)))
     assert (recipe.out / "student.safetensors").exists()
 
 
-def test_no_steps_at_all(teacher: Network, store: PictureStore, tmp_path: Path) -> None:
+def test_no_steps_at_all(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, stage1_steps=0)
     together = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path)
     bicubic, *exits, _ = pixel_errors(together, store)
     assert exits == pytest.approx([bicubic] * 2, rel=1e-6)
 
 
-def test_a_patch_larger_than_every_picture(teacher: Network, store: PictureStore, tmp_path: Path) -> None:
+def test_a_patch_larger_than_every_image(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
     with pytest.raises(HkdsrError, match=r"data\.patch is 48 LR pixels.*at most 28"):
         teacher_with_exits(teacher, store, SETTINGS, TRAINING, 48, tmp_path)

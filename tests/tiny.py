@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from hkdsr.data import rgb
 from hkdsr.data.embedded import demo_files
 from hkdsr.data.sources import find_pairs
-from hkdsr.data.store import PictureStore, build_store
+from hkdsr.data.store import ImageStore, build_store
 from hkdsr.methods import Method, Plain
-from hkdsr.nets.compact import Compact
 from hkdsr.nets.exits import Outputs
-from hkdsr.nets.load import build, save
-from hkdsr.recipe import Data, DistillRecipe, ExitSettings, Training
+from hkdsr.nets.families.compact import Compact
+from hkdsr.nets.files.load import build, save
+from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training
 from hkdsr.training.log import read_log
 
 STUDENT = "compact:features=4,convs=4"
@@ -41,10 +41,10 @@ def photographs(folder: Path, count: int = 3, height: int = 56, width: int = 66)
     return folder
 
 
-def store(folder: Path, scale: int = 2, count: int = 3, height: int = 56, width: int = 66) -> PictureStore:
+def store(folder: Path, scale: int = 2, count: int = 3, height: int = 56, width: int = 66) -> ImageStore:
     """A store of such photographs."""
-    pictures = photographs(folder / "pictures", count, height, width)
-    return build_store(find_pairs(pictures, scale), scale, folder / "cache", workers=1)
+    images = photographs(folder / "images", count, height, width)
+    return build_store(find_pairs(images, scale), scale, folder / "cache", workers=1)
 
 
 def teacher(path: Path, description: str = TEACHER, scale: int = 2) -> Path:
@@ -65,8 +65,8 @@ def nearest(scale: int) -> Compact:
 
 def recipe(folder: Path, method: Method | None = None, **training: Any) -> DistillRecipe:
     """A recipe of 12 steps over files in ``folder``, which are made if they are not there."""
-    if not (folder / "pictures").exists():
-        photographs(folder / "pictures")
+    if not (folder / "images").exists():
+        photographs(folder / "images")
     if not (folder / "teacher.safetensors").exists():
         teacher(folder / "teacher.safetensors")
     settings = Training(steps=12, batch=3, lr=1e-3, ema=0.9, log_every=1, save_every=5, device="cpu", seed=3)
@@ -74,7 +74,7 @@ def recipe(folder: Path, method: Method | None = None, **training: Any) -> Disti
         teacher=str(folder / "teacher.safetensors"),
         student=STUDENT,
         out=folder / "out",
-        data=Data(train=(folder / "pictures",), patch=12, cache=folder / "cache"),
+        data=Data(train=(folder / "images",), patch=12, cache=folder / "cache"),
         training=dataclasses.replace(settings, **training),
         exits=ExitSettings(stage1_steps=12, stage1_batch=3, allow_weak=True),
         method=method or Plain(),
@@ -130,7 +130,7 @@ def exits(recipe: DistillRecipe, **changed: Any) -> DistillRecipe:
 
 
 def data(recipe: DistillRecipe, **changed: Any) -> DistillRecipe:
-    """The recipe with other settings of its pictures."""
+    """The recipe with other settings of its images."""
     return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, **changed))
 
 

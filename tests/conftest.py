@@ -1,7 +1,8 @@
-"""What the tests share: the folder of real images and public weights, and one thread so that runs are alike."""
+"""What the tests share: the folder of real images and public weights, and the state that every test starts from."""
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -22,5 +23,9 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def same_start() -> None:
-    """Every test starts from the same random state."""
+    """Every test starts from the same random state, and with messages that ``caplog`` sees."""
     torch.manual_seed(0)
+    logger = logging.getLogger("hkdsr")
+    logger.setLevel(logging.INFO)
+    logger.propagate = True
+    logger.handlers = []

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from hkdsr import __main__ as command_line
+from hkdsr.cli import main as command_line
 from hkdsr.nets.files.load import build, save
 
 NAMES = ("distill", "train", "compare", "evaluate", "upscale", "export", "strip", "info")
@@ -80,8 +81,8 @@ def test_help_of_the_whole() -> None:
     assert all(f"  {name} " in done.stdout for name in NAMES)
 
 
-def test_unknown_verb() -> None:
-    refused("shrink", naming="'shrink' is no verb: choose one of")
+def test_unknown_command() -> None:
+    refused("shrink", naming="unknown command 'shrink': choose one of")
 
 
 def test_unreadable_images_are_named_and_nothing_is_written(tmp_path: Path, network: Path, photo: np.ndarray) -> None:
@@ -120,7 +121,7 @@ def test_one_pixel(tmp_path: Path, network: Path) -> None:
         assert large.size == (2, 2)
 
 
-def test_a_image_alone_is_enough(tmp_path: Path, photo: np.ndarray) -> None:
+def test_an_image_alone_is_enough(tmp_path: Path, photo: np.ndarray) -> None:
     (tmp_path / "photos").mkdir()
     Image.fromarray(photo).save(tmp_path / "photo.jpg", quality=95)
     Image.fromarray(photo).save(tmp_path / "photos" / "one.png")
@@ -193,7 +194,7 @@ def test_training_mistakes(tmp_path: Path, photo: np.ndarray) -> None:
 def test_a_recipe_with_a_mistake_names_the_setting(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     for text, naming in (
-        ("steps = 3", "'steps', which is no setting"),
+        ("steps = 3", "'steps', which is not a setting"),
         ("[training]\nsteps = 'many'", "training.steps is 'many'"),
         ("[training\n", "is not valid TOML"),
         ("[method]\nname = 'magic'", "method.name is 'magic'"),
@@ -229,12 +230,12 @@ def test_an_interruption_promises_no_checkpoint_where_there_is_none(
     def interrupted(arguments: list[str]) -> None:
         raise KeyboardInterrupt
 
-    for verb, told in (
-        ("distill", "hkdsr distill: interrupted; the same command goes on where it was\n"),
+    for name, told in (
+        ("distill", "hkdsr distill: interrupted; run the same command again to continue\n"),
         ("upscale", "hkdsr upscale: interrupted\n"),
     ):
-        monkeypatch.setitem(command_line.VERBS, verb, interrupted)
-        monkeypatch.setattr(sys, "argv", ["hkdsr", verb])
+        monkeypatch.setattr(import_module(f"hkdsr.cli.{name}"), "run", interrupted)
+        monkeypatch.setattr(sys, "argv", ["hkdsr", name])
         with pytest.raises(SystemExit) as ended:
             command_line.main()
         assert ended.value.code == 130

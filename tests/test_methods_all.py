@@ -72,7 +72,7 @@ class Watcher:
     def __init__(self, out: Path, copied: Path) -> None:
         self.out, self.copied = out, copied
 
-    def begin(self, module: Distiller, cached: ImageStore | None) -> None:
+    def begin(self, module: Distiller, stored: ImageStore | None) -> None:
         self.distiller = module
         self.before = copy.deepcopy(module.state_dict())
         self.teachers = [copy.deepcopy(teacher.state_dict()) for teacher in module.teachers]
@@ -88,7 +88,7 @@ def ran(request: pytest.FixtureRequest, folder: Path) -> Ran:
     recipe = tiny.recipe(folder, made(request.param, folder), steps=4, save_every=2)
     recipe = dataclasses.replace(recipe, student=STUDENT, out=out)
     watcher = Watcher(out, copied)
-    distill(recipe, watch=watcher)
+    distill(recipe, observer=watcher)
     distill(dataclasses.replace(recipe, out=copied))
     return Ran(watcher.distiller, watcher.before, watcher.teachers, tiny.state(out), tiny.state(copied))
 

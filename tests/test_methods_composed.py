@@ -12,7 +12,7 @@ import tiny
 import torch
 from torch import Tensor, nn
 
-from hkdsr.__main__ import _recipe
+from hkdsr.cli.recipes import parse_recipe, with_method
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, Logits, Method, Plain, compose, method_class
 from hkdsr.methods.composed import composed_class
@@ -21,7 +21,8 @@ from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Outputs
 from hkdsr.nets.families.compact import Compact
 from hkdsr.settings.recipe import DistillRecipe
-from hkdsr.settings.toml import flat_settings, read_recipe, with_method
+from hkdsr.settings.resume import flat_settings
+from hkdsr.settings.toml import read_recipe
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.log import read_log
 from hkdsr.training.run import distill
@@ -238,7 +239,7 @@ def test_a_recipe_names_several(tmp_path: Path) -> None:
 
 def test_flags_of_several() -> None:
     flags = ["--method.name", "hkdsr,logits", "--method.hkdsr.sim-w", "0.7", "--method.logits.teacher-weight=3"]
-    assert _recipe(DistillRecipe, "distill", flags).method == compose(HKDSR(sim_w=0.7), Logits(teacher_weight=3.0))
+    assert parse_recipe(DistillRecipe, "distill", flags).method == compose(HKDSR(sim_w=0.7), Logits(teacher_weight=3.0))
     changed = DistillRecipe(method=compose(HKDSR(sim_w=3.0), Logits()))
     assert with_method(changed, ["--method.name=hkdsr,logits"])[0] == changed
 

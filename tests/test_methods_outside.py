@@ -12,12 +12,13 @@ import tiny
 import torch
 from small import refusal
 
-from hkdsr.__main__ import _recipe
+from hkdsr.cli.recipes import parse_recipe, with_method
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, Logits, compose
 from hkdsr.methods.outside import outside_class
 from hkdsr.settings.recipe import DistillRecipe
-from hkdsr.settings.toml import flat_settings, lasting_settings, read_recipe, with_method
+from hkdsr.settings.resume import flat_settings, lasting_settings
+from hkdsr.settings.toml import read_recipe
 from hkdsr.training.log import read_log
 from hkdsr.training.run import distill
 
@@ -104,7 +105,7 @@ def test_a_flag_names_the_file_relative_to_the_current_folder(file: Path, monkey
     monkeypatch.chdir(file.parent)
     kind = outside_class("hint.py:Hint", file.parent)
     flags = ["--method.use", "hint.py:Hint", "--method.weight", "3", "--scale", "3"]
-    recipe = _recipe(DistillRecipe, "distill", flags)
+    recipe = parse_recipe(DistillRecipe, "distill", flags)
     assert recipe == DistillRecipe(scale=3, method=kind(weight=3.0))  # pyright: ignore[reportCallIssue]
     # A recipe that asks for it already keeps its settings.
     assert with_method(recipe, ["--method.use=hint.py:Hint"]) == (recipe, [])

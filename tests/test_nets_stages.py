@@ -7,7 +7,7 @@ import torch
 from small import SMALL, scattered, small
 
 from hkdsr.nets.base import pad_to_multiple
-from hkdsr.nets.stages import JOINING, finish, run_blocks, tapped
+from hkdsr.nets.stages import finish, run_blocks, tapped
 
 
 @pytest.mark.parametrize("family", SMALL)
@@ -34,7 +34,7 @@ def test_which_networks_join_the_outputs_of_all_blocks(family: str) -> None:
     deep, kept = network.run_trunk(
         network.shallow(pad_to_multiple(torch.rand(1, 3, 16, 16), network.pad_multiple)), {last}
     )
-    assert isinstance(network, JOINING) == (deep is not kept[last])
+    assert network.joins_blocks == (deep is not kept[last])
 
 
 @pytest.mark.parametrize("family", ["bsrn", "edsr"])

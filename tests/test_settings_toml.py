@@ -11,11 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hkdsr.cli.recipes import with_method
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, METHODS, Logits, Plain, compose
 from hkdsr.methods.mtkd import MTKD
 from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training, TrainRecipe
-from hkdsr.settings.toml import flat_settings, lasting_settings, read_recipe, with_method
+from hkdsr.settings.resume import flat_settings, lasting_settings
+from hkdsr.settings.toml import read_recipe
 
 RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.toml"))
 CHOICES = f"choose one of {', '.join(METHODS)}"
@@ -254,7 +256,7 @@ def test_lasting_settings_leave_out_files_and_exits_that_nobody_uses() -> None:
     assert not {"teacher", "data.train", "init_from", "out", "data.cache"} & with_exits.keys()
     for method in (HKDSR(kd_on_intermediate=False), Logits()):
         without = lasting_settings(DistillRecipe(method=method))
-        assert [name for name in without if name.startswith("exits.")] == ["exits.images"]
+        assert [name for name in without if name.startswith("exits.")] == ["exits.teacher_images"]
     assert not [name for name in lasting_settings(DistillRecipe(method=Plain())) if name.startswith("exits.")]
     assert lasting_settings(DistillRecipe(method=Plain(exit_weight=1.0)))["exits.kind"] == '"separate"'
     assert lasting_settings(TrainRecipe())["init"] == '"scratch"'

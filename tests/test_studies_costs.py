@@ -39,7 +39,7 @@ class Moody(Method):
 
 def counted(recipe: DistillRecipe) -> tuple[PassCounter, tuple[float, float]]:
     counter = PassCounter(recipe, CPU)
-    trained = distill(recipe, watch=counter)
+    trained = distill(recipe, observer=counter)
     return counter, counter.averages(trained.steps)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from hkdsr.__main__ import main
 from hkdsr.errors import HkdsrError
-from hkdsr.studies.published import find, markdown, show, tables
+from hkdsr.studies.published import described, find, markdown, tables
 
 
 def cell(words: list[str], title: str, row: str, column: str) -> str:
@@ -59,10 +59,9 @@ def test_the_page_tells_protocol_source_and_memory() -> None:
 
 
 def test_every_table_is_listed_and_found_by_its_words() -> None:
-    said: list[str] = []
-    show([], said.append)
-    assert len(said) == len(tables())
-    assert sum("not verified" in line for line in said) == 2
+    lines = described([]).splitlines()
+    assert len(lines) == len(tables())
+    assert sum("not verified" in line for line in lines) == 2
     for table in tables():
         assert table in find([*table.networks, f"x{table.scale}"])
 
@@ -82,7 +81,7 @@ def test_the_command_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     assert "26.74/0.8054" in said("--published", "rcan", "x4")
     assert len(said("--published").splitlines()) == len(tables())
     for arguments, naming in (
-        ((), "name a study to run or --published tables to show"),
+        ((), "name a study to run or --published tables to described"),
         (("study.toml", "--published", "rcan"), "name a study to run or --published"),
         (("--published", "vdsr"), "no published table is about 'vdsr': choose from"),
         (("absent.toml",), r"cannot read the recipe absent.toml"),

@@ -62,7 +62,7 @@ def scores(out: Path) -> dict[str, Any]:
 def do(study: Study, tasks: Iterable[Task]) -> None:
     """Do tasks in this process."""
     for task in tasks:
-        perform(study, task, lock(study, PREPARING), lambda text: None)
+        perform(study, task, lock(study, PREPARING))
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
@@ -73,7 +73,9 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.005)
 
 
-def test_killed_and_shared_it_ends_as_if_nothing_had_happened(tmp_path: Path, start: Start) -> None:
+def test_killed_and_shared_it_ends_as_if_nothing_had_happened(
+    tmp_path: Path, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
     """SIGKILL in the middle of a training; then two processes at once, which share what is left."""
     whole = read_study(tiny_study.trainable(tmp_path, "whole", 60, VID, "longer_steps = 61"))
     do(whole, references())
@@ -101,9 +103,8 @@ def test_killed_and_shared_it_ends_as_if_nothing_had_happened(tmp_path: Path, st
 
     # Everything is there, also for a study of fewer sets.
     cut.write_text(cut.read_text().replace('["SetA", "SetB"]', '["SetB"]'))
-    said: list[str] = []
-    assert hkdsr.compare(cut, said.append) == folder / "leaderboard.md"
-    assert said == [f"leaderboard: {folder / 'leaderboard.md'}"]
+    assert hkdsr.compare(cut) == folder / "leaderboard.md"
+    assert caplog.messages == [f"leaderboard: {folder / 'leaderboard.md'}"]
 
 
 def test_a_row_that_fails_keeps_no_other_from_its_place(tmp_path: Path) -> None:
@@ -125,12 +126,11 @@ def test_a_row_that_fails_keeps_no_other_from_its_place(tmp_path: Path) -> None:
     assert "| plain, longer | none | scratch |" in page
 
 
-def test_what_keeps_every_run_from_its_scores_stops_the_study(tmp_path: Path) -> None:
+def test_what_keeps_every_run_from_its_scores_stops_the_study(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tiny_study.trainable(tmp_path, steps=2)
     path.write_text(path.read_text().replace('"SetB"', '"Set99"'))
-    said: list[str] = []
     with pytest.raises(HkdsrError, match=r"there is no benchmark set .*Set99: name one of SetA, SetB"):
-        hkdsr.compare(path, said.append)
+        hkdsr.compare(path)
     assert not (tmp_path / "out" / "none-3").exists()
 
 

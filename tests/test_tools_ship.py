@@ -14,7 +14,7 @@ from hkdsr.errors import HkdsrError
 from hkdsr.methods import Logits
 from hkdsr.nets.files.load import load
 from hkdsr.settings.recipe import DistillRecipe
-from hkdsr.settings.toml import flat_settings
+from hkdsr.settings.resume import flat_settings
 from hkdsr.training.run import distill
 from tools import ship
 

@@ -77,11 +77,10 @@ def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     refused(tiny.recipe(tmp_path, HKDSR(), device="cuda:77"), r"training\.device is 'cuda:77', which is not here")
 
 
-def test_a_share_of_the_images_is_another_training(tmp_path: Path) -> None:
+def test_a_share_of_the_images_is_another_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recipe = tiny.recipe(tmp_path)
-    said: list[str] = []
-    distill(tiny.data(recipe, share=0.7), said.append)
-    assert said[0].startswith("2 training images")
+    distill(tiny.data(recipe, share=0.7))
+    assert caplog.messages[0].startswith("2 training images")
     with pytest.raises(HkdsrError, match=r"begun with other settings \(images of data\.train\)"):
         distill(recipe)
     with pytest.raises(HkdsrError, match=r"data\.share is 0\.2, which leaves none of 3 images: raise it"):

@@ -184,7 +184,7 @@ def test_exits_count_only_where_they_are_used(tmp_path: Path) -> None:
     distill(recipe)
     assert distill(dataclasses.replace(recipe, exits=exits)).steps == 2
     with pytest.raises(HkdsrError, match=r"\(exits\.images\)"):
-        distill(dataclasses.replace(recipe, exits=dataclasses.replace(recipe.exits, images="live")))
+        distill(dataclasses.replace(recipe, exits=dataclasses.replace(recipe.exits, teacher_images="live")))
 
 
 def test_free_settings_may_change_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

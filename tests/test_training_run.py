@@ -19,7 +19,7 @@ from hkdsr.methods import HKDSR, Logits, Method, Plain
 from hkdsr.nets.files.load import digest, load
 from hkdsr.scoring.inference import super_resolve
 from hkdsr.settings.recipe import DistillRecipe, ExitSettings, TrainRecipe
-from hkdsr.settings.toml import FREE_ON_RESUME, flat_settings
+from hkdsr.settings.resume import settings_by_kind
 from hkdsr.training.log import read_log
 from hkdsr.training.run import distill, train
 
@@ -39,15 +39,16 @@ METHODS: list[Method] = [
 
 
 @pytest.mark.parametrize("method", METHODS, ids=[f"{index}-{type(m).__name__}" for index, m in enumerate(METHODS)])
-def test_the_written_student_is_the_returned_one(method: Method, tmp_path: Path) -> None:
-    said: list[str] = []
-    result = distill(tiny.recipe(tmp_path, method), said.append)
-    assert said[0] == "3 training images, 0.0 megapixels"
-    assert said[1] == (
+def test_the_written_student_is_the_returned_one(
+    method: Method, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = distill(tiny.recipe(tmp_path, method))
+    assert caplog.messages[0] == "3 training images, 0.0 megapixels"
+    assert caplog.messages[1] == (
         "note: after 12 steps the averaged weights are still 28 % of the first ones: "
         "a training.ema below 0.9 suits so few"
     )
-    assert len(said) == 2 + method.uses_teacher + (method.uses_teacher and method.uses_exits)
+    assert len(caplog.messages) == 2 + method.uses_teacher + (method.uses_teacher and method.uses_exits)
     assert result.weights == tmp_path / "out" / "student.safetensors"
     assert result.steps == 12
     assert result.seconds > 0
@@ -72,12 +73,11 @@ def test_a_folder_is_one_process_s_at_a_time(tmp_path: Path) -> None:
     assert distill(recipe).steps == 12
 
 
-def test_a_resumed_run_says_so(tmp_path: Path) -> None:
+def test_a_resumed_run_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recipe = tiny.recipe(tmp_path)
     distill(recipe)
-    said: list[str] = []
-    distill(recipe, said.append)
-    assert f"goes on from step 12 in {recipe.out}" in said
+    distill(recipe)
+    assert f"continuing at step 12 in {recipe.out}" in caplog.messages
 
 
 def test_a_log_that_is_none_is_told(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_what_the_file_tells(tmp_path: Path) -> None:
     (store,) = (tmp_path / "cache").glob("images-*")
     assert store.name == f"images-{told['data_sha256'][:20]}"
     settings = json.loads(told["recipe"])
-    assert settings == {key: value for key, value in flat_settings(recipe).items() if key not in FREE_ON_RESUME}
+    assert settings == settings_by_kind(recipe, "same", "content")
     assert settings["method.name"] == '"hkdsr"'
     assert settings["method.sim_w"] == "0.3"
 

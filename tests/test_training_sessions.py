@@ -16,23 +16,22 @@ from hkdsr.training.run import distill
 from hkdsr.training.sessions import FILE, read_sessions
 
 
-def test_legs_end_where_one_training_ends(tmp_path: Path) -> None:
+def test_legs_end_where_one_training_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recipe = tiny.recipe(tmp_path, HKDSR(), steps=5)
     whole = distill(recipe)
     cut = dataclasses.replace(tiny.recipe(tmp_path, HKDSR(), steps=5, minutes=0.0), out=tmp_path / "cut")
-    said: list[str] = []
-    sessions = [distill(cut, said.append) for _ in range(2)]
+    sessions = [distill(cut) for _ in range(2)]
     assert [session.steps for session in sessions] == [1, 2]
     assert sessions[1].weights.exists()
-    sessions.append(distill(dataclasses.replace(recipe, out=tmp_path / "cut"), said.append))
+    sessions.append(distill(dataclasses.replace(recipe, out=tmp_path / "cut")))
     assert sessions[2].steps == 5
     assert tiny.equal(sessions[2].network.state_dict(), whole.network.state_dict())
     assert not tiny.equal(sessions[1].network.state_dict(), whole.network.state_dict())
     lines = read_sessions(tmp_path / "cut")
     assert [(line["from_step"], line["to_step"]) for line in lines] == [(0, 1), (1, 2), (2, 5)]
     assert sum(line["seconds"] for line in lines) == pytest.approx(sessions[2].seconds, abs=0.2)
-    assert [line for line in said if line.startswith("goes on")] == [
-        f"goes on from step {step} in {tmp_path / 'cut'}" for step in (1, 2)
+    assert [line for line in caplog.messages if line.startswith("continuing")] == [
+        f"continuing at step {step} in {tmp_path / 'cut'}" for step in (1, 2)
     ]
 
 
@@ -55,7 +54,7 @@ def test_a_leg_logs_and_validates_where_the_whole_training_does(tmp_path: Path) 
 
 def test_a_killed_leg_stays_without_an_end_and_a_finished_run_begins_none(tmp_path: Path) -> None:
     class Kill:
-        def begin(self, module: object, cached: object) -> None:
+        def begin(self, module: object, stored: object) -> None:
             pass
 
         def before_step(self, step: int) -> None:
@@ -64,7 +63,7 @@ def test_a_killed_leg_stays_without_an_end_and_a_finished_run_begins_none(tmp_pa
 
     recipe = tiny.recipe(tmp_path, save_every=2, steps=4)
     with pytest.raises(tiny.Killed):
-        distill(recipe, watch=Kill())
+        distill(recipe, observer=Kill())
     assert "to_step" not in read_sessions(recipe.out)[0]
     distill(recipe)
     distill(recipe)

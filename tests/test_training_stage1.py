@@ -20,14 +20,22 @@ from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, NetworkWithExits, enlarge
 from hkdsr.nets.files.load import digest, load
 from hkdsr.settings.recipe import ExitSettings, Training
+from hkdsr.training.context import opened
 from hkdsr.training.log import TrainingLog, read_log
 from hkdsr.training.run import distill
-from hkdsr.training.stage1 import ExitScores, check_exits, score_exits, teacher_with_exits
+from hkdsr.training.stage1 import ExitScores, check_exits, score_exits, trained_exits
 
 CPU = torch.device("cpu")
 TRAINING = Training(device="cpu", log_every=10, seed=3)
 SETTINGS = ExitSettings(stage1_steps=4, stage1_batch=2)
 PATCH = 12
+
+
+def exits_of(
+    teacher: Network, store: ImageStore, settings: ExitSettings, training: Training, patch: int, cache: Path
+) -> NetworkWithExits:
+    with opened(cache / "run", training, {}, "training") as context:
+        return trained_exits(teacher, store, settings, patch, cache, context)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +70,7 @@ def test_exits_learn_on_a_frozen_trunk(store: ImageStore, tmp_path: Path) -> Non
     trunk = digest(teacher.state_dict())
     final = pixel_errors(NetworkWithExits(teacher, Exits(teacher, ())), store)[-1]
     settings = dataclasses.replace(SETTINGS, stage1_steps=80, stage1_batch=4, stage1_lr=4e-3)
-    together = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path)
+    together = exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path)
     bicubic, *exits, after = pixel_errors(together, store)
     assert len(exits) == 2
     assert bicubic > exits[0] / 0.97 > exits[1] / 0.97 > final / 0.97
@@ -78,7 +86,7 @@ def test_exits_learn_on_a_frozen_trunk(store: ImageStore, tmp_path: Path) -> Non
 def test_a_plain_start_learns(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
     def exits(steps: int) -> list[float]:
         settings = dataclasses.replace(SETTINGS, start="plain", stage1_steps=steps)
-        together = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path)
+        together = exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path)
         assert all(head.start == "plain" for head in together.exits.heads)
         return pixel_errors(together, store)[1:-1]
 
@@ -89,14 +97,14 @@ def test_a_plain_start_learns(teacher: Network, store: ImageStore, tmp_path: Pat
 def test_the_second_call_trains_nothing(
     teacher: Network, store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = teacher_with_exits(teacher, store, SETTINGS, TRAINING, PATCH, tmp_path)
+    first = exits_of(teacher, store, SETTINGS, TRAINING, PATCH, tmp_path)
     assert not list(tmp_path.glob("exits-*/last.pt"))
     monkeypatch.setattr("hkdsr.training.stage1.fit", None)
     torch.manual_seed(99)
     # Nothing of the student's own training shapes the heads.
     student = dataclasses.replace(TRAINING, steps=7, lr=0.5, gamma=0.1, ema=0.2, batch=9, milestones=(), seed=4)
     for training in (TRAINING, student):
-        again = teacher_with_exits(load(tmp_path / "teacher.safetensors"), store, SETTINGS, training, PATCH, tmp_path)
+        again = exits_of(load(tmp_path / "teacher.safetensors"), store, SETTINGS, training, PATCH, tmp_path)
         assert tiny.equal(again.state_dict(), first.state_dict())
         layouts = [p.is_contiguous() for p in again.parameters()]
         assert layouts == [p.is_contiguous() for p in first.parameters()]
@@ -110,7 +118,7 @@ def test_heads_do_not_depend_on_the_students_settings_or_on_chance(
     files = []
     for index, training in enumerate((TRAINING, other)):
         torch.manual_seed(index)
-        teacher_with_exits(teacher, store, settings, training, PATCH, tmp_path / str(index))
+        exits_of(teacher, store, settings, training, PATCH, tmp_path / str(index))
         files += heads(tmp_path / str(index))
     assert files[0].read_bytes() == files[1].read_bytes()
     assert files[0].parent.name == files[1].parent.name
@@ -137,19 +145,19 @@ def test_heads_do_not_depend_on_the_students_settings_or_on_chance(
 def test_other_heads_have_another_key(
     changed: dict[str, Any], teacher: Network, store: ImageStore, tmp_path: Path
 ) -> None:
-    teacher_with_exits(teacher, store, SETTINGS, TRAINING, PATCH, tmp_path)
+    exits_of(teacher, store, SETTINGS, TRAINING, PATCH, tmp_path)
     mine = {key: value for key, value in changed.items() if hasattr(SETTINGS, key)}
     theirs = {key: value for key, value in changed.items() if hasattr(TRAINING, key)}
     if "weights" in changed:
         next(teacher.parameters()).data.view(-1)[0] += 1e-6
     settings, training = dataclasses.replace(SETTINGS, **mine), dataclasses.replace(TRAINING, **theirs)
-    teacher_with_exits(teacher, store, settings, training, changed.get("patch", PATCH), tmp_path)
+    exits_of(teacher, store, settings, training, changed.get("patch", PATCH), tmp_path)
     assert len(heads(tmp_path)) == 2
 
 
 def test_other_images_have_another_key(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
-    teacher_with_exits(teacher, store, SETTINGS, TRAINING, PATCH, tmp_path)
-    teacher_with_exits(teacher, tiny.store(tmp_path, count=2), SETTINGS, TRAINING, PATCH, tmp_path)
+    exits_of(teacher, store, SETTINGS, TRAINING, PATCH, tmp_path)
+    exits_of(teacher, tiny.store(tmp_path, count=2), SETTINGS, TRAINING, PATCH, tmp_path)
     assert len(heads(tmp_path)) == 2
 
 
@@ -157,7 +165,7 @@ def test_a_killed_stage_1_goes_on(
     teacher: Network, store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = dataclasses.replace(SETTINGS, stage1_steps=120)
-    whole = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path / "whole")
+    whole = exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path / "whole")
     steps: list[int] = []
 
     def terms(self: TrainingLog, step: int, *rest: Any) -> None:
@@ -168,11 +176,11 @@ def test_a_killed_stage_1_goes_on(
     monkeypatch.setattr(TrainingLog, "terms", terms)
     fresh = load(tmp_path / "teacher.safetensors")
     with pytest.raises(tiny.Killed):
-        teacher_with_exits(fresh, store, settings, TRAINING, PATCH, tmp_path / "cut")
+        exits_of(fresh, store, settings, TRAINING, PATCH, tmp_path / "cut")
     assert not heads(tmp_path / "cut")
     monkeypatch.setattr(TrainingLog, "terms", lambda self, step, *rest: steps.append(step))
     fresh = load(tmp_path / "teacher.safetensors")
-    cut = teacher_with_exits(fresh, store, settings, TRAINING, PATCH, tmp_path / "cut")
+    cut = exits_of(fresh, store, settings, TRAINING, PATCH, tmp_path / "cut")
     assert steps == [*range(10, 120, 10), 110, 120]
     assert tiny.equal(whole.state_dict(), cut.state_dict())
 
@@ -184,12 +192,12 @@ def test_training_all_of_the_teacher_leaves_its_file_alone(
     file = tmp_path / "teacher.safetensors"
     before, content = digest(teacher.state_dict()), file.read_bytes()
     settings = dataclasses.replace(SETTINGS, kind=kind, stage1_trainable="all", stage1_include_final=True)
-    tuned = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path)
+    tuned = exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path)
     assert file.read_bytes() == content
     assert digest(tuned.network.state_dict()) != before
     assert not tuned.training
     assert not any(parameter.requires_grad for parameter in tuned.parameters())
-    found = teacher_with_exits(load(file), store, settings, TRAINING, PATCH, tmp_path)
+    found = exits_of(load(file), store, settings, TRAINING, PATCH, tmp_path)
     assert tiny.equal(found.state_dict(), tuned.state_dict())
     assert digest(load(file).state_dict()) == before
     assert len(heads(tmp_path)) == 1
@@ -200,25 +208,25 @@ def test_training_all_keeps_the_colour_shift(teacher: Network, store: ImageStore
     shift = {name: value.clone() for name, value in teacher.state_dict().items() if "_mean" in name}
     assert shift
     settings = dataclasses.replace(SETTINGS, stage1_trainable="all", stage1_include_final=True)
-    tuned = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path).network.state_dict()
+    tuned = exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path).network.state_dict()
     assert all(torch.equal(tuned[name], value) for name, value in shift.items())
 
 
 def test_a_shared_tail_learns_only_with_the_whole_teacher(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
     frozen = dataclasses.replace(SETTINGS, kind="shared")
-    before = pixel_errors(teacher_with_exits(teacher, store, frozen, TRAINING, PATCH, tmp_path), store)
+    before = pixel_errors(exits_of(teacher, store, frozen, TRAINING, PATCH, tmp_path), store)
     assert not heads(tmp_path)
     settings = dataclasses.replace(
         frozen, stage1_trainable="all", stage1_include_final=True, stage1_steps=40, stage1_lr=3e-3
     )
-    after = pixel_errors(teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path), store)
+    after = pixel_errors(exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path), store)
     assert all(new < 0.7 * old for old, new in zip(before[1:], after[1:], strict=True))
 
 
 def test_the_final_exit_is_a_term_only_where_asked_for(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
     for include in (False, True):
         settings = dataclasses.replace(SETTINGS, stage1_include_final=include, stage1_trainable="all")
-        teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path / str(include))
+        exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path / str(include))
         (folder,) = (tmp_path / str(include)).glob("exits-*")
         assert list(read_log(folder)[-1]["losses"]) == ["exit1", "exit2", "final"][: 2 + include]
 
@@ -274,13 +282,14 @@ def test_a_weak_exit_is_refused() -> None:
     check_exits(ExitScores(30.0, (30.1,), 29.0), allow_weak=False)
 
 
-def test_a_run_with_a_weak_exit_stops_before_the_student_is_trained(tmp_path: Path) -> None:
+def test_a_run_with_a_weak_exit_stops_before_the_student_is_trained(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     recipe = tiny.recipe(tmp_path, HKDSR(), steps=1)
     weak = dataclasses.replace(recipe.exits, stage1_steps=0, allow_weak=False)
-    said: list[str] = []
     with pytest.raises(HkdsrError, match="exit 1, 2 is no better than bicubic"):
-        distill(dataclasses.replace(recipe, exits=weak), said.append)
-    assert any(text.startswith("teacher's PSNR-Y on training images: bicubic ") for text in said)
+        distill(dataclasses.replace(recipe, exits=weak))
+    assert any(text.startswith("teacher's PSNR-Y on training images: bicubic ") for text in caplog.messages)
     assert not recipe.out.exists()
     distill(dataclasses.replace(recipe, exits=dataclasses.replace(weak, allow_weak=True)))
     assert (recipe.out / "student.safetensors").exists()
@@ -288,11 +297,11 @@ def test_a_run_with_a_weak_exit_stops_before_the_student_is_trained(tmp_path: Pa
 
 def test_no_steps_at_all(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, stage1_steps=0)
-    together = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path)
+    together = exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path)
     bicubic, *exits, _ = pixel_errors(together, store)
     assert exits == pytest.approx([bicubic] * 2, rel=1e-6)
 
 
 def test_a_patch_larger_than_every_image(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
     with pytest.raises(HkdsrError, match=r"data\.patch is 48 LR pixels.*at most 28"):
-        teacher_with_exits(teacher, store, SETTINGS, TRAINING, 48, tmp_path)
+        exits_of(teacher, store, SETTINGS, TRAINING, 48, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from hkdsr.data import rgb
+from hkdsr.data.crops import CropSampler
 from hkdsr.data.embedded import demo_files
 from hkdsr.data.sources import find_pairs
 from hkdsr.data.store import ImageStore, build_store
@@ -20,6 +22,9 @@ from hkdsr.nets.exits import Outputs
 from hkdsr.nets.families.compact import Compact
 from hkdsr.nets.files.load import build, save
 from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training
+from hkdsr.training.context import opened
+from hkdsr.training.fit import Fitted
+from hkdsr.training.fit import fit as fit_in_context
 from hkdsr.training.log import read_log
 
 STUDENT = "compact:features=4,convs=4"
@@ -100,6 +105,25 @@ def equal(a: Any, b: Any) -> bool:
 def losses(out: Path) -> list[tuple[Any, ...]]:
     """All of the log but the seconds."""
     return [(line["step"], line.get("lr"), line.get("losses"), line.get("val_psnr_y")) for line in read_log(out)]
+
+
+def fit(
+    module: nn.Module, sampler: CropSampler, training: Training, folder: Path, origin: str = "", **more: Any
+) -> Fitted:
+    """Train a module in ``folder``, with one fact that must stay when it is continued."""
+    with opened(folder, training, {"origin": origin}, "training") as context:
+        return fit_in_context(module, sampler, context, **more)
+
+
+@dataclasses.dataclass
+class Scores:
+    """A validation that asks a function."""
+
+    of: Callable[[nn.Module], float]
+    key: str = ""
+
+    def score(self, module: nn.Module) -> float:
+        return self.of(module)
 
 
 class Toy(nn.Module):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+import hkdsr
 from hkdsr.data import imresize, rgb
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
@@ -103,12 +104,12 @@ def test_self_ensemble_helps_a_real_network(shared: Path, tmp_path: Path) -> Non
     assert ensemble.protocol.endswith("self-ensemble x8")
 
 
-def test_the_package_is_the_verb(tmp_path: Path) -> None:
+def test_one_set_or_several_by_name_are_scored(tmp_path: Path) -> None:
     put(image(40, 40), tmp_path / "Set5/HR/a.png")
-    evaluate: Any = importlib.import_module("hkdsr.scoring")
-    (score,) = evaluate(Nearest(), "Set5", tmp_path)
-    assert score == evaluate.evaluate_set(Nearest(), tmp_path / "Set5", 2)
-    assert [s.name for s in evaluate(None, ["Set5", "Set5"], tmp_path, scale=3)] == ["Set5", "Set5"]
+    (score,) = hkdsr.evaluate(Nearest(), "Set5", tmp_path)
+    assert score == evaluate_set(Nearest(), tmp_path / "Set5", 2)
+    assert [s.name for s in hkdsr.evaluate(None, ["Set5", "Set5"], tmp_path, scale=3)] == ["Set5", "Set5"]
+    assert list(inspect.signature(hkdsr.evaluate).parameters) == ["network", "sets", "root", "scale", "ensemble"]
 
 
 def test_scores_are_those_of_the_metrics_and_their_means(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-EXTRAS = ("demo", "foreign", "onnx")
+EXTRAS = ("demo", "spandrel", "onnx")
 SMOKE = "--smoke"
 
 

@@ -20,7 +20,7 @@ check: $(VENV)/installed
 
 # Strict: a link without a target, or a name that is not in the package, fails. Open site/index.html.
 docs: $(VENV)/installed
-	$(RUN) -m mkdocs build --strict --quiet
+	$(RUN) -m mkdocs build --strict
 
 bench: $(VENV)/installed
 	$(RUN) -m benchmarks.step

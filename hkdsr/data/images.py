@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -131,10 +131,10 @@ def _read_tiff(path: Path, limit: int) -> ImageData:
     if found is None:
         return _read_by_pillow(path, limit, is_jpeg=False)
     _report_frames(path, found.images)
-    notes = Notes()
+    notes = Notes(xmp=found.xmp)
     try:
         with opened(path, path, limit) as image:
-            notes = pillow_notes(image.info, read_exif(image)[1])
+            notes = replace(pillow_notes(image.info, read_exif(image)[1]), xmp=found.xmp)
     except CODEC_ERRORS:
         logger.debug("%s: Pillow does not know its layout, so its EXIF is left out", path)
     return _image(found.pixels, found.has_alpha, found.orientation, found.profile, notes)

@@ -88,12 +88,12 @@ def pillow_notes(info: dict[Any, Any], exif: bytes | None) -> Notes:
 
 
 def resolution(dpi: object) -> tuple[float, float] | None:
-    """(x, y) if these are two finite numbers above zero."""
+    """(x, y) if these are two finite numbers; 1 stands for none, as TIFF files without a unit have it."""
     try:
         x, y = (float(value) for value in dpi)  # pyright: ignore[reportGeneralTypeIssues]
     except (TypeError, ValueError, ArithmeticError):
         return None
-    return (x, y) if 0 < x < float("inf") and 0 < y < float("inf") else None
+    return (x, y) if 1 < x < float("inf") and 1 < y < float("inf") else None
 
 
 def pixel_limit(setting: str | None) -> int:

@@ -18,7 +18,7 @@ from tifffile import PHOTOMETRIC, TiffPage
 from hkdsr.data.decode import require_pixels
 from hkdsr.errors import HkdsrError
 
-ORIENTATION, PROFILE = 274, 34675
+ORIENTATION, XMP, PROFILE = 274, 700, 34675
 ASSOCIATED, UNASSOCIATED = 1, 2
 READ_ERRORS = (
     *(OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, AttributeError, AssertionError),
@@ -40,6 +40,7 @@ class Tiff:
     has_alpha: bool
     orientation: int
     profile: bytes | None
+    xmp: bytes | None
     images: int
 
 
@@ -60,7 +61,7 @@ def read_tiff(path: Path, limit: int) -> Tiff | None:
             _require_supported(path, page)
             _require_whole(page, path.stat().st_size)
             images = sum(not (one.subfiletype & REDUCED) for one in file.pages if isinstance(one, TiffPage)) or 1
-            return Tiff(*_pixels(page), _orientation(page), _profile(page), images)
+            return Tiff(*_pixels(page), _orientation(page), _content(page, PROFILE), _content(page, XMP), images)
     except HkdsrError:
         raise
     except READ_ERRORS as error:
@@ -129,6 +130,6 @@ def _orientation(page: TiffPage) -> int:
     return int(found.value) if found is not None and found.value in range(1, 9) else 1
 
 
-def _profile(page: TiffPage) -> bytes | None:
-    found = page.tags.get(PROFILE)
+def _content(page: TiffPage, tag: int) -> bytes | None:
+    found = page.tags.get(tag)
     return bytes(found.value) if found is not None and isinstance(found.value, bytes) else None

@@ -255,4 +255,4 @@ def test_protocol_names_what_makes_numbers_comparable() -> None:
         "x4: HR cut to a multiple of 4, LR by MATLAB's 8-bit bicubic; SR rounded to 8 bits; PSNR and SSIM on unrounded "
         "BT.601 Y (16..235), 4 pixels cropped a side, mean over images; no self-ensemble"
     )
-    assert len({protocol(s, e, lr) for s in (2, 3, 4) for e in (False, True) for lr in (False, True)}) == 12
+    assert len({protocol(s, e, lr) for s in (2, 3, 4) for e in (False, True) for lr in (None, "LR")}) == 12

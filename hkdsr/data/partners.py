@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hkdsr.data.images import SUFFIXES
+from hkdsr.data.images import image_files
 from hkdsr.errors import HkdsrError
 from hkdsr.files import entries
 
@@ -35,15 +35,6 @@ class ImageSet:
 
     hr: tuple[Path, ...]
     lr: tuple[Path, ...] | None = None
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The image files directly in ``folder`` by name, hidden ones left out; there may be none."""
-    return sorted(
-        path
-        for path in entries(folder)
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
 
 
 def hr_folders(root: Path) -> Iterator[Path]:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,11 +23,11 @@ from typing import TypeVar
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image
 from tqdm import tqdm
 
 from hkdsr.data import flat
-from hkdsr.data.images import CODEC_ERRORS, rgb
+from hkdsr.data.decode import CODEC_ERRORS, opened
+from hkdsr.data.images import rgb
 from hkdsr.data.partners import matching
 from hkdsr.data.resize import bicubic_pair
 from hkdsr.data.sources import Pair
@@ -236,9 +237,9 @@ def _digest(path: Path) -> str:
 def _header_pixels(pair: Pair) -> int:
     """Pixels as the header tells; 0 if it cannot be read, for decoding says better what is wrong with the file."""
     try:
-        with Image.open(pair.hr) as image:
+        with opened(pair.hr, pair.hr, sys.maxsize) as image:
             return image.width * image.height
-    except (*CODEC_ERRORS, Image.DecompressionBombError):
+    except CODEC_ERRORS:
         return 0
 
 

@@ -10,8 +10,8 @@ from statistics import fmean
 import numpy as np
 from tqdm import tqdm
 
-from hkdsr.data.images import SUFFIXES, rgb
-from hkdsr.data.partners import HR_NAME, hr_folders, image_files, matching, paired
+from hkdsr.data.images import SUFFIXES, image_files, rgb
+from hkdsr.data.partners import HR_NAME, hr_folders, matching, paired
 from hkdsr.data.resize import bicubic_pair, imresize
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network

@@ -92,7 +92,7 @@ def test_a_recipe_names_the_file_relative_to_itself(
     for text, told in (
         ("weight = 'much'", "method.weight is 'much': give a number"),
         ("kind = 'l3'", "method.kind is 'l3': choose one of l1, l2"),
-        ("other = 1", "sets 'method.other', which is no setting: choose from kind, weight"),
+        ("other = 1", "sets 'method.other', which is not a setting: choose from kind, weight"),
     ):
         recipe.write_text(f'[method]\nuse = "elsewhere/hint.py:Hint"\n{text}')
         assert told in refusal(lambda: read_recipe(recipe, DistillRecipe))

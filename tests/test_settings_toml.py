@@ -119,7 +119,7 @@ def test_the_start_arrives(tmp_path: Path) -> None:
         ("[training]\nmilestones = ['late']", "training.milestones is 'late': give a number"),
         ("[training]\nprecision = 'fp8'", "training.precision is 'fp8': choose one of auto, fp32, bf16"),
         ("training = 3", "training is 3: give a table"),
-        ("[data]\ntrain = 'folder'", "data.train is 'folder': give a list"),
+        ("[data]\ntrain = 3", "data.train is 3: give a list"),
         ("[data]\nval = 1", "data.val is 1: give text"),
         ("[exits]\nkind = ['shared']", "exits.kind is ['shared']: choose one of separate, shared, teacher_tail"),
         ("method = 'hkdsr'", "method is 'hkdsr': give a table"),
@@ -132,7 +132,7 @@ def test_the_start_arrives(tmp_path: Path) -> None:
         ("[method]\nname = ['none', 'none']", "method.name has 'none' twice: name each method once"),
         (
             "[method]\nname = ['none']\nexit_weight = 1",
-            "sets 'method.exit_weight', which is no setting: choose from none",
+            "sets 'method.exit_weight', which is not a setting: choose from none",
         ),
         ("[method]\nname = ['none']\nnone = 1", "method.none is 1: give a table"),
         ("[method]\nname = ['none']\n[method.none]\nexit_weigth = 1", "sets 'method.none.exit_weigth', which is no"),
@@ -145,17 +145,20 @@ def test_the_start_arrives(tmp_path: Path) -> None:
             "init_from = 'x2.pth'",
             "init_from is set but init is 'scratch': set init to 'student', or leave init_from out",
         ),
-        ("[method]\nname = 'none'\nsim_w = 1.0", "sets 'method.sim_w', which is no setting: choose from exit_weight"),
+        (
+            "[method]\nname = 'none'\nsim_w = 1.0",
+            "sets 'method.sim_w', which is not a setting: choose from exit_weight",
+        ),
         ("[method]\nname = 'hkdsr'\nfsm_levels = [2.5]", "method.fsm_levels is 2.5: give a whole number"),
         ("[method]\nname = 'hkdsr'\nfsm_crop = 0", "method.fsm_crop is 0: set it to 1 or more"),
         (
             "stepz = 3",
-            "sets 'stepz', which is no setting: choose from data, exits, init, init_from, method, out, scale",
+            "sets 'stepz', which is not a setting: choose from data, exits, init, init_from, method, out, scale",
         ),
-        ('"a\\nb" = 3', "which is no setting"),
+        ('"a\\nb" = 3', "which is not a setting"),
         (
             "[data]\nfolder = 'x'",
-            "sets 'data.folder', which is no setting: choose from cache, patch, share, train, val, val_images",
+            "sets 'data.folder', which is not a setting: choose from cache, lr, patch, share, train, val, val_images",
         ),
         ("scale = ", "is not valid TOML"),
     ],
@@ -165,13 +168,17 @@ def test_a_wrong_setting_is_named_with_its_remedy(tmp_path: Path, text: str, tol
 
 
 def test_a_training_recipe_has_no_method(tmp_path: Path) -> None:
-    with pytest.raises(HkdsrError, match="sets 'method', which is no setting"):
+    with pytest.raises(HkdsrError, match="sets 'method', which is not a setting"):
         read(tmp_path, "[method]\nname = 'none'", TrainRecipe)
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b"teacher = '\xe9'")
-    for name, remedy in (("none.toml", "check the path"), (".", "check the path"), ("latin.toml", "mend that line")):
+    for name, remedy in (
+        ("none.toml", "check the path"),
+        (".", "check the path"),
+        ("latin.toml", "save it with the encoding UTF-8"),
+    ):
         with pytest.raises(HkdsrError, match=remedy) as caught:
             read_recipe(tmp_path / name, DistillRecipe)
         assert str(tmp_path / name) in str(caught.value)

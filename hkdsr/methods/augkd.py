@@ -22,5 +22,8 @@ class AugKD(DUKD):
     """Settings of AugKD: those of DUKD with other defaults, all chosen here."""
 
     pixel_weight: float = 1.0
+    """Weight of the L1 to the ground truth."""
     zoom_out_pixel_weight: float = 0.0
+    """Weight of the L1 between the student's image of the reduced LR and LR itself."""
     change_zoom_out: bool = True
+    """Change the reduced LR too (inverted colours, flips, transposition)."""

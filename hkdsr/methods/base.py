@@ -7,8 +7,11 @@ to stay quick.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
+
+from hkdsr.paths import is_file, user_path
+from hkdsr.settings.fields import resume_kind
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,8 +49,14 @@ class Method(ABC):
 
     @property
     def more_files(self) -> tuple[str, ...]:
-        """Files other than teachers whose content decides what is learnt; a run is resumed only with the same."""
-        return ()
+        """Files other than teachers whose content decides what is learnt; a run is continued only with the same.
+
+        They are those that settings declared with ``CONTENT`` (``hkdsr.settings.fields``) name, where there are such
+        files.
+        """
+        values = [getattr(self, own.name) for own in fields(self) if resume_kind(own) == "content"]
+        named = [str(path) for value in values for path in (value if isinstance(value, tuple) else (value,)) if path]
+        return tuple(path for path in named if path not in self.more_teachers and is_file(user_path(path)))
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -40,11 +40,6 @@ class ContrastiveMethod(FeatureMethod):
         return ()
 
     @property
-    def more_files(self) -> tuple[str, ...]:
-        """That of VGG19, if images are compared by it."""
-        return () if self.features == TEACHER else (self.features,)
-
-    @property
     def remarks(self) -> tuple[str, ...]:
         """The network that images are compared by."""
         return (f"features of {'the teacher' if self.features == TEACHER else 'VGG19'}",)

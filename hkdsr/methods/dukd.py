@@ -40,9 +40,11 @@ class DUKD(Method):
     """
 
     pixel_weight: float = 5.0
+    """Weight of the L1 to the ground truth."""
     teacher_weight: float = 1.0
     """Weight of the L1 to the teacher's image of the batch."""
     zoom_in_weight: float = 1.0
+    """Weight of the L1 to the teacher's image of a tile of HR."""
     zoom_out_pixel_weight: float = 5.0
     """Weight of the L1 to the LR image, which is the ground truth of its own reduction."""
     zoom_out_weight: float = 1.0

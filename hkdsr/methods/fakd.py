@@ -31,9 +31,11 @@ class FAKD(FeatureMethod):
     """Where both networks are tapped; the authors' groups 3 and 7 of 10 and, for their convolution after the
     trunk with the skip around it, the last block."""
     pixel_weight: float = 0.5
+    """Weight of the L1 to the ground truth."""
     teacher_weight: float = 0.5
     """Weight of the L1 to the teacher's image."""
     spatial_weight: float = 10 / 255
+    """Weight of the distance between the affinities of positions."""
     channel_weight: float = 0.0
     """Above 0, channels are compared too: by a 1x1 convolution to the teacher's width where the widths differ."""
 

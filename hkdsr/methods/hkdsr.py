@@ -44,28 +44,45 @@ class HKDSR(Method):
     teacher_blend: float = 0.4
     """Share of the teacher's final image mixed into each of its exits (released code: 0.4; 0 for none)."""
     kd_on_intermediate: bool = True
+    """Teach the intermediate exits; without it the student has none."""
     kd_on_final: bool = True
+    """Compare the final outputs by FSM and ACF."""
     legacy_cumulative: bool = False
     """Weight the exits' terms K, K-1, ..., 1 as the released code does by mistake; for replication only."""
 
     fsm_mode: FsmMode = "gt_similarity"
+    """``gt_similarity``: similarity to the ground truth in the high bands (the paper). ``low``: in the lowest band.
+    ``direct``: self-similarity of the images, without wavelets. ``wave``: L1 of the high bands."""
     fsm_domain: FsmDomain = "wavelet"
+    """``wavelet``: both images and the ground truth are transformed. ``pixel``: the images stay in RGB and face the
+    bands of the ground truth."""
     fsm_levels: tuple[int, ...] = (2,)
     """Haar levels: one for all exits, or one for each (the final output last)."""
     fsm_low_weight: float = 0.0
+    """Weight of the lowest band in ``gt_similarity`` (a variant of the paper: 0.02)."""
     fsm_norm: FsmNorm = "none"
+    """``cosine``: divide every colour vector by its length before products are taken; ``none``: leave them."""
     fsm_crop: int | None = None
     """Compare one random window of this side (HR pixels, the same in S, T and G) instead of the whole patch."""
     fsm_samples: int | None = None
     """Compare with this many random positions of G per band instead of all: unbiased, and cheaper still."""
 
     acf_inputs: AcfInputs = "gt_t"
+    """What a gate mixes: ``gt_t`` ground truth and teacher (the paper), ``s_t`` student and teacher, ``gt_s_t`` all
+    three; ``gt`` is plain L1 to the ground truth, without a gate."""
     acf_split: AcfSplit = "per_channel"
+    """``per_channel``: one gate for each colour. ``joint``: one for all."""
     acf_pool: AcfPool = "none"
+    """Where a gate averages over the image: ``none`` (a weight per pixel), ``global`` before it, ``late`` between its
+    layers."""
     acf_hidden: int = 32
+    """Width of a gate's middle layer."""
     acf_bound: AcfBound = "sigmoid"
+    """``sigmoid`` before the softmax keeps weights between 0.27 and 0.73; ``none`` leaves them free."""
     acf_average_gt: bool = False
+    """Average the mixed image with the ground truth."""
     acf_gate_training: AcfGateTraining = "joint"
+    """``joint``: gates are trained with the student. ``frozen``: all images are mixed equally."""
 
     def __post_init__(self) -> None:
         for name in ("sim_w", "sim_wt", "ada_w", "ada_wt", "fsm_low_weight"):

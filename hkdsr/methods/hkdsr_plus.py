@@ -45,8 +45,11 @@ class HKDSRPlus(Method):
     fsm_share: float = 0.5
     """Size of the FSM term relative to the pixel term; so the other shares."""
     acf_share: float = 0.5
+    """Size of the ACF term relative to the pixel term."""
     zoom_in_share: float = 0.0
+    """Size of the zoom-in term relative to the pixel term; above 0 it costs a pass of both networks a step."""
     affinity_share: float = 1.0
+    """Size of the affinity term relative to the pixel term; above 0 the teacher runs at every step."""
     depths: tuple[float, ...] = (0.3, 0.7, 1.0)
     """Where both networks are tapped for the affinity: after these shares of their blocks."""
     probability: float = 0.3
@@ -56,6 +59,7 @@ class HKDSRPlus(Method):
     exits: bool = True
     """Teach intermediate outputs as well; without it FSM and ACF compare the final images alone."""
     fsm_norm: FsmNorm = "none"
+    """As in HKDSR."""
     balance: bool = True
     """Without it shares are plain factors of the terms with HKDSR's own weights."""
 

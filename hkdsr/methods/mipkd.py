@@ -48,8 +48,11 @@ class MiPKD(MeasuredFeatureMethod):
     teacher_weight: float = 1.0
     """Weight of the L1 to the teacher's image."""
     feature_weight: float = 0.1
+    """Weight of the mixed features' distance to the teacher's."""
     autoencoder_weight: float = 0.1
+    """Weight of the mixers' own error."""
     block_weight: float = 1.0
+    """Weight of the images of mixed networks."""
     target: MipkdTarget = "truth"
     """What the image of the mixed network is compared with: the ground truth or the teacher's image."""
     student_entries: float = 0.5

@@ -38,7 +38,9 @@ class MTKD(Method):
     """``mean``: of all teachers' images. ``nearest``: at every pixel that of the teacher whose colour is nearest to
     the ground truth, a choice that only training can make."""
     wavelet_weight: float = 1.0
+    """Weight of the L1 between wavelet bands."""
     pixel_weight: float = 0.1
+    """Weight of the L1 to the ground truth."""
 
     uses_networks: ClassVar[bool] = True
 

@@ -48,7 +48,9 @@ class Logits(Method):
     """
 
     pixel_weight: float = 1.0
+    """Weight of the L1 to the ground truth."""
     teacher_weight: float = 1.0
+    """Weight of the L1 to the teacher's image."""
 
     def __post_init__(self) -> None:
         require_weights(self)

@@ -32,6 +32,7 @@ class RKD(FeatureMethod):
     depths: tuple[float, ...] = (1.0,)
     """Where both networks are tapped; the paper takes the last features alone. Without effect on outputs."""
     distance_weight: float = 1.0
+    """Weight of the distances between pairs of images."""
     angle_weight: float = 2.0
     """Both as in the authors' example; their gradients begin at the size of the pixels'."""
     on: RkdOn = "features"

@@ -31,6 +31,7 @@ class SRKD(MeasuredFeatureMethod):
     weight: float = 0.1
     """Chosen here, for the mean: its gradient soon is of the size of the pixels'."""
     statistic: SrkdStatistic = "mean"
+    """What is taken over the channels: ``mean``, ``power_mean``, ``max`` or ``min``."""
     power: float = 2.0
     """p of ``power_mean``, the mean over the channels of |F|^p."""
 

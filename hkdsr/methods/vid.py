@@ -31,6 +31,8 @@ class VID(MeasuredFeatureMethod):
     weight: float = 0.1
     """Chosen here: the likelihood's gradient is then of the size of the pixels'."""
     pdf: VidPdf = "gaussian"
+    """Distribution of the teacher's features given the student's: ``gaussian`` with one variance per channel, or
+    ``laplace`` with a scale for each place and channel."""
 
     def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.ModuleList:
         from torch import nn

@@ -7,11 +7,14 @@ A recipe is a TOML file with these names (``[training] steps = 20000``); each is
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
 from hkdsr.methods.hkdsr import HKDSR
+from hkdsr.paths import user_path
 from hkdsr.settings.choices import (
     HeadKind,
     HeadStart,
@@ -23,6 +26,13 @@ from hkdsr.settings.choices import (
     TrainInit,
 )
 from hkdsr.settings.fields import CONTENT, FREE
+
+if TYPE_CHECKING:
+    from hkdsr.nets.base import Network
+
+    TeacherName = str | Path | Network
+else:
+    TeacherName = str  # on the command line, and for whoever reads the types without torch
 
 
 @dataclass(frozen=True)
@@ -59,15 +69,20 @@ class Training:
     """The optimisation, by default that of the paper with a budget for one machine."""
 
     steps: int = 20_000
+    """Steps of the optimiser. A finished run with more steps set continues from its end."""
     batch: int = 16
+    """Crops per step, over all processes together."""
     accumulate: int = 1
     """Split every batch into this many parts whose gradients are summed: less memory, and the same result for methods
     that look at one image at a time."""
     lr: float = 1e-4
+    """Learning rate of Adam at the first step."""
     betas: tuple[float, float] = (0.9, 0.99)
+    """Decay of Adam's averages of the gradient and of its square, each in [0, 1)."""
     milestones: tuple[float, ...] = (2 / 3,)
     """Shares of ``steps`` after which the learning rate is multiplied by ``gamma`` (the paper: 200k of 300k)."""
     gamma: float = 0.5
+    """Factor of the learning rate at every milestone."""
     ema: float = 0.999
     """Decay of the averaged weights, which are validated, saved and reported."""
     precision: Precision = "auto"
@@ -77,12 +92,17 @@ class Training:
     threads: int | None = field(default=None, metadata=FREE)
     """CPU threads; by default all. A resumed run is bit-identical only with the same number."""
     seed: int = 10
+    """Seed of the crops, the random weights and all that methods draw."""
     minutes: float | None = field(default=None, metadata=FREE)
     """End this session of the training after so many minutes of steps; the same command goes on with the next."""
     log_every: int = field(default=50, metadata=FREE)
+    """Steps between two lines of loss terms in ``log.jsonl``."""
     validate_every: int = field(default=2000, metadata=FREE)
+    """Steps between two scores on the images of ``data.val``."""
     save_every: int = field(default=500, metadata=FREE)
+    """Steps between two checkpoints (``last.pt``); a run that is killed repeats the steps since the last one."""
     tensorboard: bool = field(default=False, metadata=FREE)
+    """Write the log for TensorBoard too (``pip install 'hkdsr[tensorboard]'``)."""
 
     def __post_init__(self) -> None:
         for name in ("batch", "accumulate", "threads", "log_every", "validate_every", "save_every"):
@@ -106,12 +126,23 @@ class ExitSettings:
     teacher: tuple[float, ...] = (0.3, 0.7)
     """Relative depths of the teacher's exits, matched to the student's by position."""
     kind: HeadKind = "separate"
+    """``separate``: every exit has a head of its own. ``shared``: exits use the network's own tail. ``teacher_tail``:
+    the student's exits use the frozen tail of the teacher, which must have the student's width."""
     tail: HeadTail = "auto"
+    """How separate heads enlarge: ``upsampler`` by convolutions with pixel shuffles and a convolution to RGB at full
+    size (the paper), ``shuffle`` by one convolution and a pixel shuffle, far cheaper. ``auto``: as the network itself
+    does."""
     start: HeadStart = "auto"
+    """``bicubic``: separate heads add to the bicubically enlarged image and start from it. ``plain``: nothing is added
+    (the paper). ``auto``: bicubic."""
     stage1_steps: int = 1000
+    """Steps of stage 1, which trains the teacher's heads."""
     stage1_lr: float = 1e-3
+    """Learning rate of stage 1."""
     stage1_batch: int = 8
+    """Crops per step of stage 1."""
     stage1_trainable: Stage1Trainable = "heads"
+    """``heads``: the teacher stays as it is. ``all``: its trunk is trained with the heads."""
     stage1_seed: int = 10
     """Apart from the student's, so that runs with other seeds have the same teacher."""
     stage1_include_final: bool = False
@@ -134,6 +165,7 @@ class TrainRecipe:
     """Train a network without a teacher."""
 
     scale: int = 2
+    """Factor between LR and HR sides: 2, 3 or 4."""
     student: str = "compact:features=32,convs=8"
     """``family:setting=value,...``, or a checkpoint to start from."""
     init: TrainInit = "scratch"
@@ -143,7 +175,9 @@ class TrainRecipe:
     out: Path = field(default=Path("runs/train"), metadata=FREE)
     """Folder for checkpoints, log and weights; the same command goes on where a killed run stopped."""
     data: Data = field(default_factory=Data)
+    """Table of the training and validation images."""
     training: Training = field(default_factory=Training)
+    """Table of the optimisation."""
 
     def __post_init__(self) -> None:
         _to_paths(self, "out", "init_from")
@@ -154,9 +188,10 @@ class TrainRecipe:
 class DistillRecipe:
     """Distil a teacher into a student."""
 
-    teacher: str = field(default="", metadata=CONTENT)
+    teacher: TeacherName = field(default="", metadata=CONTENT)
     """A checkpoint (ours, a public one, or any that spandrel knows), or the name of a shipped network."""
     scale: int = 2
+    """Factor between LR and HR sides: 2, 3 or 4, the teacher's."""
     student: str = "compact:features=32,convs=8"
     """``family:setting=value,...``, or a checkpoint to start from."""
     init: Init = "scratch"
@@ -167,8 +202,11 @@ class DistillRecipe:
     out: Path = field(default=Path("runs/distill"), metadata=FREE)
     """Folder for checkpoints, log and weights; the same command goes on where a killed run stopped."""
     data: Data = field(default_factory=Data)
+    """Table of the training and validation images."""
     training: Training = field(default_factory=Training)
+    """Table of the optimisation."""
     exits: ExitSettings = field(default_factory=ExitSettings)
+    """Table of the intermediate outputs."""
     method: Method = field(default_factory=HKDSR)
     """In TOML, ``[method] name = "hkdsr"`` and the method's own settings; ``name = ["hkdsr", "logits"]`` sums methods,
     whose settings are in ``[method.hkdsr]`` and so on; ``use = "my_method.py:MyKD"`` takes one from a file."""
@@ -183,14 +221,14 @@ def _to_paths(settings: object, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
         if name in ("train", "lr"):
-            value = tuple(map(Path, (value,) if isinstance(value, str | Path) else value))
-        elif isinstance(value, str):
-            value = Path(value)
+            value = tuple(map(user_path, (value,) if isinstance(value, str | Path) else value))
+        elif isinstance(value, str | Path):
+            value = user_path(value)
         object.__setattr__(settings, name, value)
 
 
 def _require(name: str, value: float | None, least: float, most: float = float("inf")) -> None:
-    if value is not None and not least <= value <= most:
+    if value is not None and not (least <= value <= most and isfinite(value)):
         limits = f"{least} or more" if most == float("inf") else f"a value from {least} to {most}"
         raise HkdsrError(f"{name} is {value}: set it to {limits}")
 

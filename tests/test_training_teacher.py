@@ -21,7 +21,7 @@ from hkdsr.methods import HKDSR
 from hkdsr.nets.exits import Exits, NetworkWithExits, Outputs
 from hkdsr.nets.files.load import build, digest, load
 from hkdsr.training import teacher as module
-from hkdsr.training.distributed import ALONE
+from hkdsr.training.process_group import ALONE
 from hkdsr.training.run import distill
 from hkdsr.training.teacher import prepared
 

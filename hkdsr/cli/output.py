@@ -1,6 +1,6 @@
-"""What the command line shows: results on standard output, messages and mistakes on standard error.
+"""The output of the command line: results on standard output, messages and mistakes on standard error.
 
-Messages are those that the package logs. ``--quiet`` leaves warnings, ``--verbose`` adds details.
+Messages are what the package logs. ``--quiet`` shows only warnings, ``--verbose`` also details.
 """
 
 from __future__ import annotations
@@ -22,18 +22,23 @@ def configure(arguments: Sequence[str]) -> list[str]:
     return [word for word in arguments if word not in LEVELS]
 
 
+def silence() -> None:
+    """Write no messages from now on: another process writes them for all. Mistakes are still shown."""
+    logging.getLogger("hkdsr").setLevel(logging.CRITICAL)
+
+
 def show(text: str) -> None:
     """Print a result."""
     print(text, flush=True)
 
 
 def complain(text: str) -> None:
-    """Print the sentence that ends a command."""
+    """Print the sentence on a mistake that ends a command."""
     print(text, file=sys.stderr, flush=True)
 
 
 class _Messages(logging.Handler):
-    """Writes through a progress bar, if there is one, so that neither breaks the other's line."""
+    """Writes above a progress bar, if there is one, so that the two do not mix."""
 
     def emit(self, record: logging.LogRecord) -> None:
         text = self.format(record)

@@ -56,6 +56,7 @@ class Training:
     """The optimisation, by default that of the paper with a budget for one machine."""
 
     steps: int = 20_000
+    """A run that has ended is continued by raising them."""
     batch: int = 16
     accumulate: int = 1
     """Split every batch into this many parts whose gradients are summed: less memory, and the same result for methods
@@ -63,7 +64,8 @@ class Training:
     lr: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.99)
     milestones: tuple[float, ...] = (2 / 3,)
-    """Shares of ``steps`` after which the learning rate is multiplied by ``gamma`` (the paper: 200k of 300k)."""
+    """Shares of ``steps`` after which the learning rate is multiplied by ``gamma`` (the paper: 200k of 300k).
+    ``steps`` and ``milestones`` may change when a run is continued: the steps still to do follow the new values."""
     gamma: float = 0.5
     ema: float = 0.999
     """Decay of the averaged weights, which are validated, saved and reported."""

@@ -113,19 +113,18 @@ def test_shares_make_up_the_batch(count: int, tmp_path: Path) -> None:
 
 def test_each_process_needs_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    cuda = torch.device("cuda")
-    check_device("cuda:1", torch.device("cuda:1"))
-    monkeypatch.setattr(distributed, "_group", ProcessGroup(1, 3))
+    cuda, cuda_1, second = torch.device("cuda"), torch.device("cuda:1"), ProcessGroup(1, 3)
+    check_device("cuda:1", cuda_1, ALONE)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    check_device("auto", cuda)
-    check_device("cpu", torch.device("cpu"))
+    check_device("auto", cuda, second)
+    check_device("cpu", torch.device("cpu"), second)
     with pytest.raises(HkdsrError, match=r"^training.device is 'cuda:1', but each process needs its own GPU: set it"):
-        check_device("cuda:1", torch.device("cuda:1"))
+        check_device("cuda:1", cuda_1, second)
     with pytest.raises(HkdsrError, match=r"^training.device is 'mps', which only one process can use: set it to cuda"):
-        check_device("mps", torch.device("mps"))
+        check_device("mps", torch.device("mps"), second)
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(HkdsrError, match=r"^there are fewer GPUs \(2\) than processes on this machine: start as many"):
-        check_device("auto", cuda)
+        check_device("auto", cuda, second)
 
 
 def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:

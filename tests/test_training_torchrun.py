@@ -123,7 +123,7 @@ def assert_same_training(one: Path, other: Path) -> None:
     assert tiny.losses(one) == tiny.losses(other)
 
 
-def test_a_killed_run_of_two_goes_on_exactly(folder: Path, tmp_path: Path) -> None:
+def test_a_killed_run_of_two_continues_exactly(folder: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     codes, messages = ended(start(*[arguments(folder, whole)] * 2))
     assert codes == [0, 0], messages

@@ -71,7 +71,7 @@ def opened(
     that is missing or does not suit the processes.
     """
     device = pick_device(settings.device)
-    check_device(settings.device, device)
+    check_device(settings.device, device, processes)
     with claimed(folder, wait=wait) if processes.main else nullcontext():
         processes.wait()
         found = read_checkpoint(folder / FILE, fingerprint, SETTINGS if extend else ())

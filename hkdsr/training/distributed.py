@@ -91,9 +91,9 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", os.environ.get("RANK", "0")))
 
 
-def check_device(setting: str, device: torch.device) -> None:
-    """Raises HkdsrError if several processes cannot train together on ``device``, one GPU each."""
-    if _group.size == 1 or device.type == "cpu":
+def check_device(setting: str, device: torch.device, processes: ProcessGroup) -> None:
+    """Raises HkdsrError if ``processes`` cannot train together on ``device``, one GPU each."""
+    if processes.size == 1 or device.type == "cpu":
         return
     if device.type != "cuda":
         raise HkdsrError(f"training.device is '{setting}', which only one process can use: set it to cuda or cpu")

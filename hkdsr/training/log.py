@@ -22,7 +22,7 @@ class TrainingLog:
         write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         # Unbuffered: a line that did not fit on the disk must not be written again when the file is closed.
         self._file = path.open("ab", buffering=0)
-        self._board: Any = _board(folder, step) if tensorboard else None
+        self._board: Any = summary_writer()(str(folder), purge_step=step) if tensorboard else None
 
     def terms(self, step: int, seconds: float, rate: float, values: dict[str, float]) -> None:
         """Log the loss terms of one step, and the ratio of each to the pixel term, which shows how they balance."""
@@ -70,11 +70,12 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
         raise HkdsrError(f"{path} is damaged or not a log of a training: move it away") from error
 
 
-def _board(folder: Path, step: int) -> Any:
+def summary_writer() -> Any:
+    """TensorBoard's class for writing. Raises HkdsrError if it is not installed."""
     try:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError as error:
         raise HkdsrError(
             "training.tensorboard is set but tensorboard is missing: pip install 'hkdsr[tensorboard]'"
         ) from error
-    return SummaryWriter(str(folder), purge_step=step)
+    return SummaryWriter

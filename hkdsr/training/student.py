@@ -22,6 +22,7 @@ from hkdsr.training.context import Context
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import process_group
 from hkdsr.training.fit import fit
+from hkdsr.training.log import summary_writer
 from hkdsr.training.sessions import Session
 from hkdsr.training.teacher import Teacher
 from hkdsr.training.validate import Validation
@@ -62,7 +63,7 @@ class StudentTraining:
     ``origin`` is metadata of the weights' file on where they come from; hashes in it (``..._sha256``) must stay the
     same when the run is continued.
 
-    Raises HkdsrError for images that do not suit the patch or the scale.
+    Raises HkdsrError for images that do not suit the patch or the scale, and if TensorBoard is set but missing.
     """
 
     def __init__(
@@ -78,6 +79,8 @@ class StudentTraining:
         main = process_group().main
         self._validation = Validation(data.val, recipe.scale, data.val_images) if data.val and main else None
         self._sampler(None)
+        if recipe.training.tensorboard:
+            summary_writer()
         share = recipe.training.ema**recipe.training.steps
         if share > INITIAL_SHARE:
             logger.warning(

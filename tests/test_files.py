@@ -52,7 +52,7 @@ def test_long_names(name: str, tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_too_long(tmp_path: Path) -> None:
-    with pytest.raises(HkdsrError, match=r"^cannot write \S*xxx \(File name too long\): "):
+    with pytest.raises(HkdsrError, match=r"^cannot write .*xxx \(File name too long\): "):
         write_atomically(tmp_path / ("x" * 256), b"content")
     assert names(tmp_path) == set()
 

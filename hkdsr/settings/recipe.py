@@ -27,8 +27,10 @@ from hkdsr.settings.choices import (
 )
 from hkdsr.settings.fields import CONTENT, FREE
 
-# In Python a network too; the command line and TOML know names and files.
-TeacherName = Any if TYPE_CHECKING else str
+if TYPE_CHECKING:
+    TeacherName = Any  # in Python a network too
+else:
+    TeacherName = str
 
 
 @dataclass(frozen=True)

@@ -232,8 +232,10 @@ def _correlation(layer: Any, stream: Side, wires: Wiring) -> None:
 def _upsampled(tail: nn.Module, x: Side, wires: Wiring) -> None:
     upsampler, last = tail.children()
     assert isinstance(upsampler, Upsampler)
-    for convolution, shuffle in zip(upsampler[::2], upsampler[1::2], strict=True):
-        x = wires.upsampling(_conv(convolution), x, shuffle.upscale_factor)  # pyright: ignore[reportArgumentType]
+    steps = list(upsampler)
+    for convolution, shuffle in zip(steps[::2], steps[1::2], strict=True):
+        assert isinstance(shuffle, nn.PixelShuffle)
+        x = wires.upsampling(_conv(convolution), x, shuffle.upscale_factor)
     wires.layer(last, x)
 
 

@@ -1,16 +1,16 @@
-"""Pictures in and out, and the LR/HR pairs made from them."""
+"""Images in and out, and the LR/HR pairs made from them."""
 
-from hkdsr.data.pictures import Picture, check_target, holds, list_pictures, read_picture, rgb, write_picture
+from hkdsr.data.images import ImageData, check_target, holds, list_images, read_image, rgb, write_image
 from hkdsr.data.resize import imresize, mod_crop
 
 __all__ = [
-    "Picture",
+    "ImageData",
     "check_target",
     "holds",
     "imresize",
-    "list_pictures",
+    "list_images",
     "mod_crop",
-    "read_picture",
+    "read_image",
     "rgb",
-    "write_picture",
+    "write_image",
 ]

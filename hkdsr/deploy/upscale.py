@@ -1,6 +1,6 @@
-"""Upscale pictures of any size and kind: in tiles if need be, one on the device at a time, joined without seams.
+"""Upscale images of any size and kind: in tiles if need be, one on the device at a time, joined without seams.
 
-The result is assembled in host memory as integers, so that the device holds one tile and nothing of the picture.
+The result is assembled in host memory as integers, so that the device holds one tile and nothing of the image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from hkdsr.data import Picture, check_target, holds, imresize, list_pictures, read_picture, write_picture
+from hkdsr.data import ImageData, check_target, holds, imresize, list_images, read_image, write_image
 from hkdsr.deploy.tiles import Tile, cover, reach
 from hkdsr.errors import HkdsrError
 from hkdsr.files import same_file
@@ -31,19 +31,19 @@ NAMED = 3
 def upscale(
     network: Network, image: np.ndarray, tile: int | Literal["auto"] | None = None, progress: bool = False
 ) -> np.ndarray:
-    """Upscale a picture by ``network.scale``, on the network's device, in the mode (training or not) that it is in.
+    """Upscale an image by ``network.scale``, on the network's device, in the mode (training or not) that it is in.
 
     ``image`` is uint8 or uint16, grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4); the result is of the same type and kind,
     and 16 bits are kept. Grey is run as three equal channels and averaged. Alpha is resized bicubically; colours
     are upscaled as stored, also where they are invisible, so an arbitrary colour under transparent pixels reaches into
     the edge of what is visible.
 
-    ``tile`` is the side of the squares to work in, in LR pixels without their surroundings; None runs the whole picture
+    ``tile`` is the side of the squares to work in, in LR pixels without their surroundings; None runs the whole image
     at once, "auto" too if it fits into the device's memory and else in tiles, halved until they fit. Tiles match the
-    whole picture within 1/255, except for networks that see all of it (channel attention, say): these give a
+    whole image within 1/255, except for networks that see all of it (channel attention, say): these give a
     UserWarning. ``progress`` shows a bar of tiles.
 
-    Raises HkdsrError for a picture of another type or shape, for a tile of under 16 pixels and for a lack of memory.
+    Raises HkdsrError for an image of another type or shape, for a tile of under 16 pixels and for a lack of memory.
     """
     planes = image.shape[2:] if image.ndim > 1 and image.size else None
     if image.dtype not in (np.uint8, np.uint16) or planes not in ((), (3,), (4,)):
@@ -71,16 +71,16 @@ def upscale_file(
     tile: int | Literal["auto"] | None = "auto",
     progress: bool = True,
 ) -> Path:
-    """Upscale a picture file into ``target``, or every picture of a folder into the folder ``target``; returns that.
+    """Upscale an image file into ``target``, or every image of a folder into the folder ``target``; returns that.
 
     Without a target, ``photo.jpg`` becomes ``photo_x2.png`` (by the network's scale) and ``photos`` ``photos_x2``,
-    beside the source; what is there already is not replaced, and a source never. A picture's format is that of the
-    target's suffix; where the target is a folder, pictures keep their names, and what such a file could not hold (16
+    beside the source; what is there already is not replaced, and a source never. An image's format is that of the
+    target's suffix; where the target is a folder, images keep their names, and what such a file could not hold (16
     bits, transparency, a side too long) gets ".png" after its name. Colour profiles are kept. Files appear whole or not
     at all. What else is in a folder is left out, with a UserWarning. ``tile`` as in ``upscale``. ``progress`` shows a
-    bar of tiles or of pictures, on a terminal only.
+    bar of tiles or of images, on a terminal only.
 
-    Raises HkdsrError if the source cannot be read or the target cannot be written or hold it. In a folder, pictures
+    Raises HkdsrError if the source cannot be read or the target cannot be written or hold it. In a folder, images
     that cannot be read are named in one error after the others are written.
     """
     _check_tile(tile)
@@ -89,13 +89,13 @@ def upscale_file(
     if source.is_dir():
         _upscale_folder(network, source, target, tile, progress)
         return target
-    picture = read_picture(source)
+    image = read_image(source)
     if target.is_dir():
-        target = _kept_name(target, source, picture)
+        target = _kept_name(target, source, image)
     _check_other(source, target)
-    check_target(target, picture)
+    check_target(target, image)
     _make_folder(target.parent)
-    write_picture(target, _upscale_picture(network, picture, tile, progress))
+    write_image(target, _upscale_image(network, image, tile, progress))
     return target
 
 
@@ -103,28 +103,28 @@ def _upscale_folder(
     network: Network, source: Path, target: Path, tile: int | Literal["auto"] | None, progress: bool
 ) -> None:
     _check_other(source, target)
-    pictures = list_pictures(source)
-    _tell_of_others(source, pictures)
+    images = list_images(source)
+    _tell_of_others(source, images)
     _make_folder(target)
     failures: list[HkdsrError] = []
-    for path in tqdm(pictures, unit="picture", disable=None if progress else True):
+    for path in tqdm(images, unit="image", disable=None if progress else True):
         try:
-            upscaled = _upscale_picture(network, read_picture(path), tile, progress=False)
+            upscaled = _upscale_image(network, read_image(path), tile, progress=False)
         except HkdsrError as error:
             failures.append(error)
             continue
-        write_picture(_kept_name(target, path, upscaled), upscaled)
+        write_image(_kept_name(target, path, upscaled), upscaled)
     if failures:
         raise HkdsrError(
-            f"{len(failures)} of {len(pictures)} pictures are missing from {target} "
+            f"{len(failures)} of {len(images)} images are missing from {target} "
             f"({'; '.join(map(str, failures))}): mend them and run again with --output {target}"
         )
 
 
-def _kept_name(folder: Path, source: Path, picture: Picture) -> Path:
-    """Where in ``folder`` the picture of file ``source`` goes: PNG if a file of its name could not hold it."""
+def _kept_name(folder: Path, source: Path, image: ImageData) -> Path:
+    """Where in ``folder`` the image of file ``source`` goes: PNG if a file of its name could not hold it."""
     target = folder / source.name
-    return target if holds(target, picture) else target.with_name(f"{target.name}.png")
+    return target if holds(target, image) else target.with_name(f"{target.name}.png")
 
 
 def _check_other(source: Path, target: Path) -> None:
@@ -142,22 +142,22 @@ def _beside(source: Path, scale: int) -> Path:
     return target
 
 
-def _tell_of_others(folder: Path, pictures: list[Path]) -> None:
-    others = sorted({path for path in folder.iterdir() if not path.name.startswith(".")} - set(pictures))
+def _tell_of_others(folder: Path, images: list[Path]) -> None:
+    others = sorted({path for path in folder.iterdir() if not path.name.startswith(".")} - set(images))
     if others:
         named = ", ".join(path.name for path in others[:NAMED])
         more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
-        warnings.warn(f"left out, as no pictures of a known kind: {named}{more} in {folder}", stacklevel=4)
+        warnings.warn(f"left out, as no images of a known kind: {named}{more} in {folder}", stacklevel=4)
 
 
-def _upscale_picture(network: Network, picture: Picture, tile: int | Literal["auto"] | None, progress: bool) -> Picture:
-    if picture.grey:
-        grey = upscale(network, picture.colour[..., 0], tile, progress)
+def _upscale_image(network: Network, image: ImageData, tile: int | Literal["auto"] | None, progress: bool) -> ImageData:
+    if image.grey:
+        grey = upscale(network, image.colour[..., 0], tile, progress)
         colour = np.broadcast_to(grey[..., None], (*grey.shape, 3))
     else:
-        colour = upscale(network, picture.colour, tile, progress)
-    alpha = None if picture.alpha is None else imresize(picture.alpha, network.scale)
-    return replace(picture, colour=colour, alpha=alpha)
+        colour = upscale(network, image.colour, tile, progress)
+    alpha = None if image.alpha is None else imresize(image.alpha, network.scale)
+    return replace(image, colour=colour, alpha=alpha)
 
 
 def _check_tile(tile: int | Literal["auto"] | None) -> None:
@@ -181,7 +181,7 @@ def _sides(image: np.ndarray, tile: int | Literal["auto"] | None, device: torch.
 
 
 def _upscale_if_it_fits(network: Network, image: np.ndarray, side: int, progress: bool) -> np.ndarray | None:
-    """The upscaled picture, or None if memory ran out."""
+    """The upscaled image, or None if memory ran out."""
     try:
         tiles = list(_tiles(network, image, side))
         return _join(network, image, tqdm(tiles, unit="tile", disable=None if progress and len(tiles) > 1 else True))
@@ -201,7 +201,7 @@ def _tiles(network: Network, image: np.ndarray, side: int) -> Iterable[Tile]:
     needed = reach(network)
     if needed.sees_all:
         warnings.warn(
-            f"{type(network).__name__} sees the whole picture at once, so tiles of {side} pixels differ slightly from "
+            f"{type(network).__name__} sees the whole image at once, so tiles of {side} pixels differ slightly from "
             "it: use larger ones, or none, to come closer",
             stacklevel=5,
         )

@@ -8,7 +8,7 @@ from small import SMALL, scattered
 from torch import Tensor
 
 from hkdsr.nets import FAMILIES
-from hkdsr.nets.load import build
+from hkdsr.nets.files.load import build
 from hkdsr.nets.start.prune.cut import fill
 from hkdsr.nets.start.prune.families import WIRINGS, wiring
 from hkdsr.nets.start.prune.wiring import Group, Wiring

@@ -17,11 +17,13 @@ from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, exit_taps
 from hkdsr.nets.files.load import build, digest, load
 from hkdsr.nets.start.initialise import initialise
+from hkdsr.nets.start.prune.prune import check_prunable
 from hkdsr.settings.recipe import DistillRecipe, ExitSettings, TrainRecipe
 from hkdsr.training.checkpoint import FILE
 from hkdsr.training.context import Context, opened
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import process_group
+from hkdsr.training.pruned import start_pruned
 from hkdsr.training.stage1 import teacher_with_exits
 from hkdsr.training.student import Observer, StudentTraining, TrainingResult
 from hkdsr.training.teacher import Teacher, prepared
@@ -75,15 +77,19 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None) -> Training
     training = StudentTraining(recipe, module, store, origin)
     with opened(recipe.out, recipe.training, training.fingerprint, recipe.out.name, process_group()) as context:
         _report_start(context)
-        teacher = _teacher(recipe, network, method, store, context) if method.uses_teacher else None
+        cache = recipe.data.cache or default_cache()
+        if recipe.init == "prune" and context.found is None:
+            start_pruned(student, network, store, cache, context.processes)
+        teacher = _teacher(recipe, network, method, store, cache, context) if method.uses_teacher else None
         if method.uses_networks:
             for one in networks:
                 one.to(context.device)
         return training.run(context, teacher, observer)
 
 
-def _teacher(recipe: DistillRecipe, network: Network, method: Method, store: ImageStore, context: Context) -> Teacher:
-    cache = recipe.data.cache or default_cache()
+def _teacher(
+    recipe: DistillRecipe, network: Network, method: Method, store: ImageStore, cache: Path, context: Context
+) -> Teacher:
     with_exits = teacher_with_exits(
         network, store, recipe.exits if method.uses_exits else None, recipe.data.patch, cache, context
     )
@@ -127,6 +133,10 @@ def _student(recipe: TrainRecipe | DistillRecipe) -> Network:
 
 def _started(recipe: TrainRecipe | DistillRecipe, student: Network, teacher: Network | None) -> dict[str, str]:
     """Fill the student; returns what the run's origin says of the file that its weights came from."""
+    if recipe.init == "prune":
+        assert teacher is not None
+        check_prunable(student, teacher)  # the start itself needs the training images
+        return {}
     start = initialise(student, recipe.init, teacher, recipe.init_from)
     # When a run is continued, the checkpoint's weights take their place.
     if recipe.init != "scratch" and not (recipe.out / FILE).exists():

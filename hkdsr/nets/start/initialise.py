@@ -59,6 +59,7 @@ def initialise(
       ``hkdsr.nets.layout``), and where the student has fewer blocks those at evenly spaced relative depths, the last
       one included; the same within blocks that repeat a layer. Nothing is rescaled.
     - ``drop`` is ``slice`` between equal widths.
+    - ``prune`` is refused here, as it needs training crops: see ``hkdsr.nets.start.prune``.
     - ``student`` takes the checkpoint ``init_from`` of the same student at another scale, without the layers whose
       shape or number depends on the scale.
 
@@ -72,7 +73,9 @@ def initialise(
         return _from_student(student, init_from)
     if teacher is None:
         raise HkdsrError(f"init is '{init}' but there is no teacher: set init to 'scratch' or 'student'")
-    _require_alike(student, teacher, init)
+    if init == "prune":
+        raise HkdsrError("init is 'prune' but there are no training crops: call prune, or set init to 'slice'")
+    require_alike(student, teacher, init)
     cut = _Cut(student, teacher, init)
     filled = {parameter for pair in cut.pairs() for parameter in cut.fill(*pair)}
     if unfilled := [name for name, parameter in student.named_parameters() if parameter not in filled]:
@@ -191,7 +194,8 @@ def _runs(children: Iterable[nn.Module]) -> list[list[nn.Module]]:
     return [list(run) for _, run in groupby(children, built)]
 
 
-def _require_alike(student: Network, teacher: Network, init: Init) -> None:
+def require_alike(student: Network, teacher: Network, init: Init) -> None:
+    """Raises HkdsrError if the networks are not of one family, or differ in more than their numbers of weights."""
     if type(student) is not type(teacher):
         raise HkdsrError(
             f"init is '{init}' but the teacher is of family {teacher.family} and the student of {student.family}: "

@@ -13,19 +13,19 @@ from torch import nn
 
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
-from hkdsr.nets.bsrn import BSRN, BlueprintAttention, BlueprintConv
-from hkdsr.nets.compact import Compact
-from hkdsr.nets.edsr import EDSR
-from hkdsr.nets.hitsrf import HierarchicalLayer, HiTSRF
-from hkdsr.nets.hpinet import HPINet
-from hkdsr.nets.hpinet_attention import TransformerLayer
-from hkdsr.nets.imdn import IMDN
-from hkdsr.nets.layers import ContrastAttention, SpatialAttention, Upsampler
-from hkdsr.nets.rcan import RCAN
-from hkdsr.nets.rlfn import RLFN
-from hkdsr.nets.smfanet import FeatureModulationBlock, SMFANet
+from hkdsr.nets.families.bsrn import BSRN, BlueprintAttention, BlueprintConv
+from hkdsr.nets.families.compact import Compact
+from hkdsr.nets.families.edsr import EDSR
+from hkdsr.nets.families.hitsrf import HierarchicalLayer, HiTSRF
+from hkdsr.nets.families.hpinet import HPINet
+from hkdsr.nets.families.hpinet_attention import TransformerLayer
+from hkdsr.nets.families.imdn import IMDN
+from hkdsr.nets.families.layers import ContrastAttention, SpatialAttention, Upsampler
+from hkdsr.nets.families.rcan import RCAN
+from hkdsr.nets.families.rlfn import RLFN
+from hkdsr.nets.families.smfanet import FeatureModulationBlock, SMFANet
+from hkdsr.nets.families.swinir import SwinIR, SwinLayer
 from hkdsr.nets.start.prune.wiring import Side, Wiring
-from hkdsr.nets.swinir import SwinIR, SwinLayer
 
 COLOURS = 3
 
@@ -33,7 +33,7 @@ COLOURS = 3
 def wiring(network: Network) -> Wiring:
     """Which layers of ``network`` share channels. Raises HkdsrError for a family whose wiring is not known."""
     if type(network) not in WIRINGS:
-        raise HkdsrError(f"init is 'prune' but a {network.family} network cannot be pruned: set init to 'slice'")
+        raise HkdsrError(f"init is 'prune' but family {network.family} cannot be pruned: set init to 'slice'")
     wires = Wiring()
     WIRINGS[type(network)](network, wires)
     return wires
@@ -122,7 +122,7 @@ def _bsrn(network: BSRN, wires: Wiring) -> None:
 
 
 def _smfanet(network: SMFANet, wires: Wiring) -> None:
-    stream = wires.layer(network.to_feat, wires.new(COLOURS), wires.new(network.dim, rotates=True))
+    stream = wires.layer(network.to_feat, wires.new(COLOURS), wires.new(network.dim, rotates=True, normalised=True))
     for block in network.feats:
         assert isinstance(block, FeatureModulationBlock)
         smfa, pcfn = block.smfa, block.pcfn
@@ -207,6 +207,7 @@ def _hitsrf(network: HiTSRF, wires: Wiring) -> None:
             wires.depthwise(_conv(layer.mlp.dwconv.depthwise_conv[0]), hidden)
             wires.layer(layer.mlp.fc2, hidden, stream)
             wires.per_channel(layer.norm2, stream)
+            wires.residual(layer, layer.norm1, layer.norm2)
         wires.layer(group.conv, stream, stream)
         wires.residual(group, group.conv)
     wires.per_channel(network.norm, stream)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hkdsr.nets.start.prune.wiring import Weighted
+from hkdsr.nets.start.prune.wiring import Solvable
 
 CHUNK = 16
 """Crops whose patches are held at the same time."""
@@ -24,8 +24,10 @@ SMALLEST = 1e-12
 """Keeps a layer whose inputs are all zero solvable."""
 
 
-def patches(module: Weighted, x: Tensor, step: int = 1, phase: int = 0) -> Tensor:
+def patches(module: Solvable, x: Tensor, step: int = 1, phase: int = 0) -> Tensor:
     """What ``module`` sees of its input, and a 1: (positions, k * k * inputs + 1), (C, positions, k * k + 1) depth-wise.
+
+    A layer norm counts as a depth-wise map of its normalised input.
 
     Of the output positions only every ``step``-th in both directions is taken, from ``phase`` (y * step + x) on; for a
     linear map every ``step`` ** 2-th.
@@ -33,6 +35,9 @@ def patches(module: Weighted, x: Tensor, step: int = 1, phase: int = 0) -> Tenso
     if isinstance(module, nn.Linear):
         rows = x.reshape(-1, x.shape[-1])[phase :: step**2]
         return torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
+    if isinstance(module, nn.LayerNorm):
+        normal = F.layer_norm(x, (x.shape[-1],), eps=module.eps).reshape(-1, x.shape[-1])[phase :: step**2].T
+        return torch.stack([normal, torch.ones_like(normal)], dim=2)
     assert isinstance(module.padding, tuple)
     top, left = divmod(phase, step)
     vertical, horizontal = module.padding
@@ -46,27 +51,27 @@ def patches(module: Weighted, x: Tensor, step: int = 1, phase: int = 0) -> Tenso
     return torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
 
 
-def positions(module: Weighted, y: Tensor, step: int = 1, phase: int = 0) -> Tensor:
+def positions(module: Solvable, y: Tensor, step: int = 1, phase: int = 0) -> Tensor:
     """Outputs of ``module`` in the order of ``patches``: (positions, outputs)."""
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear | nn.LayerNorm):
         return y.reshape(-1, y.shape[-1])[phase :: step**2]
     top, left = divmod(phase, step)
     return y[..., top::step, left::step].permute(0, 2, 3, 1).flatten(0, 2)
 
 
-def unknowns(module: Weighted) -> int:
+def unknowns(module: Solvable) -> int:
     """Weights of one output, its bias included."""
     return module.weight[0].numel() + 1
 
 
-def output_count(module: Weighted, x: Tensor) -> int:
+def output_count(module: Solvable, x: Tensor) -> int:
     """Positions at which ``module`` is applied to ``x``."""
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear | nn.LayerNorm):
         return x.numel() // x.shape[-1]
     return len(x) * x.shape[-2] * x.shape[-1] // (module.stride[0] * module.stride[1])
 
 
-def thinning(module: Weighted, count: int) -> int:
+def thinning(module: Solvable, count: int) -> int:
     """The step between positions that leaves ``ENOUGH`` of ``count`` for each unknown."""
     return max(min(int((count / (ENOUGH * unknowns(module))) ** 0.5), LARGEST_STEP), 1)
 
@@ -82,7 +87,7 @@ def chunks(count: int) -> Iterator[slice]:
 
 
 @torch.no_grad()
-def refit(module: Weighted, x: Tensor, y: Tensor, ridge: float, thin: bool = True) -> None:
+def refit(module: Solvable, x: Tensor, y: Tensor, ridge: float, thin: bool = True) -> None:
     """Set weights and bias of ``module`` so that it maps ``x`` to ``y`` with the least squared error.
 
     ``ridge``, in units of the mean square of the patches, draws the weights towards those that the module has, which
@@ -103,7 +108,7 @@ def refit(module: Weighted, x: Tensor, y: Tensor, ridge: float, thin: bool = Tru
     solve(module, G, H, ridge)
 
 
-def solve(module: Weighted, G: Tensor, H: Tensor, ridge: float) -> None:
+def solve(module: Solvable, G: Tensor, H: Tensor, ridge: float) -> None:
     """The same from the sums (n, n) and (n, outputs); for a depth-wise ``module`` one of each for every channel."""
     batch = G.shape[:-2]
     before = module.weight.double().reshape(*batch, -1, G.shape[-1] - 1).mT

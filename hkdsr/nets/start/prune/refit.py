@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 from hkdsr.nets.base import Network
 from hkdsr.nets.start.prune.cut import Bases
 from hkdsr.nets.start.prune.least_squares import chunks, output_count, refit, unknowns
-from hkdsr.nets.start.prune.wiring import Residual, Weighted, Wiring, side_basis
+from hkdsr.nets.start.prune.wiring import Residual, Solvable, Wiring, side_basis
 
 RIDGE = 1e-4
 FEW = 10
@@ -52,9 +52,13 @@ class Refit:
         own, short = wirings
         layers = list(zip(own.layers, short.layers, strict=True))
         self._last = own.layers[-1].module
-        self._layers = [layer.module for layer in own.layers[:-1]]
-        self._kept = {layer.module: side_basis(other.outputs, bases).float() for layer, other in layers}
+        norms = list(zip(own.norms, short.norms, strict=True))
+        self._layers: list[Solvable] = [layer.module for layer in own.layers[:-1]] + [norm for norm, _ in own.norms]
+        self._kept: dict[nn.Module, Tensor] = {
+            layer.module: side_basis(other.outputs, bases) for layer, other in layers
+        } | {norm: side_basis(side, bases) for (norm, _), (_, side) in norms}
         self._teachers = {layer.module: originals[other.module] for layer, other in layers}
+        self._teachers |= {norm: originals[other] for (norm, _), (other, _) in norms}
         self._residuals = own.residuals
         for residual, other in zip(own.residuals, short.residuals, strict=True):
             self._teachers[residual.module] = originals[other.module]
@@ -135,7 +139,7 @@ class Refit:
     def _add(self, residual: Residual, _: nn.Module, __: object, result: Tensor) -> None:
         self._streams[id(residual)] = self._streams[id(residual)] + residual.scale * result
 
-    def _solve(self, module: Weighted, given: tuple[Tensor, ...]) -> None:
+    def _solve(self, module: Solvable, given: tuple[Tensor, ...]) -> None:
         x = given[0]
         target = self._target(module)
         self._tick()
@@ -145,7 +149,7 @@ class Refit:
             return
         refit(module, x, target, RIDGE)
 
-    def _target(self, module: Weighted) -> Tensor:
+    def _target(self, module: Solvable) -> Tensor:
         residual = self._adds_to.get(module)
         if residual is None:
             return torch.cat(self._targets.pop(module))
@@ -168,7 +172,7 @@ def _removed(handle: RemovableHandle) -> Iterator[None]:
 
 
 def _axis(module: nn.Module) -> int:
-    return -1 if isinstance(module, nn.Linear) else 1
+    return -1 if isinstance(module, nn.Linear | nn.LayerNorm) else 1
 
 
 def _mixed(x: Tensor, basis: Tensor, axis: int) -> Tensor:

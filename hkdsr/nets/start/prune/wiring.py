@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 Weighted = nn.Conv2d | nn.Linear
+Solvable = Weighted | nn.LayerNorm
 
 
 @dataclass(eq=False)
@@ -23,10 +24,13 @@ class Group:
 
     ``rotates``: all that happens to them is linear and the same for every channel (sums, dense layers, a division by
     their length), so that a rotation of the channels can be absorbed by the layers around.
+
+    ``normalised``: their readers see them divided by their length over the channels.
     """
 
     size: int
     rotates: bool = False
+    normalised: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Residual:
 
     module: nn.Module
     start: nn.Module
-    writers: tuple[Weighted, ...]
+    writers: tuple[Solvable, ...]
     scale: float = 1.0
 
 
@@ -71,17 +75,19 @@ class Residual:
 class Wiring:
     """Groups, layers and residuals in the order of the forward pass.
 
-    ``each``: parameters with one value for every channel (of layer norms, PReLU, gains), and the axis of the channels.
+    ``each``: parameters with one value for every channel (of layer norms, PReLU, gains), and the axis of the channels;
+    ``norms``: the layer norms among the modules that they belong to.
     """
 
     groups: list[Group] = field(default_factory=list)
     layers: list[Layer] = field(default_factory=list)
     residuals: list[Residual] = field(default_factory=list)
     each: list[tuple[Tensor, int, Side]] = field(default_factory=list)
+    norms: list[tuple[nn.LayerNorm, Side]] = field(default_factory=list)
 
-    def new(self, *sizes: int, rotates: bool = False) -> Side:
+    def new(self, *sizes: int, rotates: bool = False, normalised: bool = False) -> Side:
         """Channels of their own, one group for each of ``sizes``."""
-        groups = [Group(size, rotates) for size in sizes]
+        groups = [Group(size, rotates, normalised) for size in sizes]
         self.groups += groups
         return tuple(Part(group) for group in groups)
 
@@ -106,10 +112,11 @@ class Wiring:
     def per_channel(self, module: nn.Module, side: Side) -> None:
         """All parameters of ``module`` (a layer norm, a PReLU) hold one value for every channel."""
         self.each += [(parameter, 0, side) for parameter in module.parameters()]
+        self.norms += [(norm, side) for norm in module.modules() if isinstance(norm, nn.LayerNorm)]
 
     def residual(self, module: nn.Module, *writers: nn.Module, start: nn.Module | None = None) -> None:
         """See ``Residual``."""
-        layers = tuple(writer for writer in writers if isinstance(writer, nn.Conv2d | nn.Linear))
+        layers = tuple(writer for writer in writers if isinstance(writer, nn.Conv2d | nn.Linear | nn.LayerNorm))
         self.residuals.append(Residual(module, start or module, layers, getattr(module, "res_scale", 1.0)))
 
     def readers(self, group: Group) -> list[Layer]:

@@ -1,4 +1,4 @@
-"""The wiring of every family: mixing the channels of its groups, and undoing it in the layers around, changes nothing."""
+"""The wiring of every family: mixing the channels of its groups, undone in the layers around, changes no image."""
 
 from __future__ import annotations
 

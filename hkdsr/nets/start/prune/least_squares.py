@@ -25,9 +25,9 @@ SMALLEST = 1e-12
 
 
 def patches(module: Solvable, x: Tensor, step: int = 1, phase: int = 0) -> Tensor:
-    """What ``module`` sees of its input, and a 1: (positions, k * k * inputs + 1), (C, positions, k * k + 1) depth-wise.
+    """What ``module`` sees of its input, and a 1 for its bias: (positions, k * k * inputs + 1).
 
-    A layer norm counts as a depth-wise map of its normalised input.
+    Depth-wise it is (channels, positions, k * k + 1); a layer norm counts as a depth-wise map of its normalised input.
 
     Of the output positions only every ``step``-th in both directions is taken, from ``phase`` (y * step + x) on; for a
     linear map every ``step`` ** 2-th.
@@ -71,9 +71,11 @@ def output_count(module: Solvable, x: Tensor) -> int:
     return len(x) * x.shape[-2] * x.shape[-1] // (module.stride[0] * module.stride[1])
 
 
-def thinning(module: Solvable, count: int) -> int:
-    """The step between positions that leaves ``ENOUGH`` of ``count`` for each unknown."""
-    return max(min(int((count / (ENOUGH * unknowns(module))) ** 0.5), LARGEST_STEP), 1)
+def thinning(module: Solvable, x: Tensor, chunks_alike: int = 1) -> int:
+    """The step between positions that leaves ``ENOUGH`` of those in ``chunks_alike`` inputs ``x`` for each unknown."""
+    most = min(LARGEST_STEP, *x.shape[-2:]) if isinstance(module, nn.Conv2d) else LARGEST_STEP
+    step = int((output_count(module, x) * chunks_alike / (ENOUGH * unknowns(module))) ** 0.5)
+    return max(min(step, most), 1)
 
 
 def gram(rows: Tensor, other: Tensor | None = None) -> Tensor:
@@ -93,7 +95,7 @@ def refit(module: Solvable, x: Tensor, y: Tensor, ridge: float, thin: bool = Tru
     ``ridge``, in units of the mean square of the patches, draws the weights towards those that the module has, which
     decide wherever the inputs do not.
     """
-    step = thinning(module, output_count(module, x)) if thin else 1
+    step = thinning(module, x) if thin else 1
     G: Tensor | float = 0.0
     H: Tensor | float = 0.0
     for index, part in enumerate(chunks(len(x))):

@@ -71,13 +71,12 @@ def check_prunable(student: Network, teacher: Network) -> None:
             f"init is 'prune' but heads is {student.settings.get('heads')} in the student and "
             f"{teacher.settings.get('heads')} in the teacher: make them equal, or set init to 'slice'"
         )
-    if wider := next(
-        ((mine.size, theirs.size) for mine, theirs in zip(own, others, strict=True) if mine.size > theirs.size), None
-    ):
-        raise HkdsrError(
-            f"init is 'prune' but a layer of the student has {wider[0]} channels and the teacher's {wider[1]}: "
-            "make the student no wider, or set init to 'scratch'"
-        )
+    for mine, theirs in zip(own, others, strict=True):
+        if mine.size > theirs.size:
+            raise HkdsrError(
+                f"init is 'prune' but a layer of the student has {mine.size} channels and the teacher's {theirs.size}: "
+                "make the student no wider, or set init to 'scratch'"
+            )
 
 
 def shortened(teacher: Network, student: Network) -> Network:

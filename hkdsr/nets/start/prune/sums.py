@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hkdsr.nets.base import Network
-from hkdsr.nets.start.prune.least_squares import chunks, gram, output_count, patches, thinning
+from hkdsr.nets.start.prune.least_squares import CHUNK, chunks, gram, patches, thinning
 
 
 class Sums:
@@ -22,12 +22,12 @@ class Sums:
         self.G: dict[nn.Module, Tensor] = {}
         self.positions: dict[nn.Module, int] = {}
         self.energy: dict[nn.Module, Tensor] = {}
-        self._crops = self._chunk = 0
+        self._chunk, self._chunks = 0, 1
 
     @torch.no_grad()
     def gather(self, network: Network, modules: Iterable[nn.Module], lr: Tensor, tick: Callable[[], object]) -> None:
         """Run ``network`` on crops ``lr`` (B, 3, h, w) and add what its ``modules`` see; ``tick`` counts chunks."""
-        self._crops = len(lr)
+        self._chunks = -(-len(lr) // CHUNK)
         hooks = [
             module.register_forward_pre_hook(self._norm if isinstance(module, nn.LayerNorm) else self._layer)
             for module in modules
@@ -42,8 +42,7 @@ class Sums:
 
     def _layer(self, module: nn.Module, given: tuple[Tensor, ...]) -> None:
         assert isinstance(module, nn.Conv2d | nn.Linear)
-        count = output_count(module, given[0])
-        step = thinning(module, count * self._crops)
+        step = thinning(module, given[0], self._chunks)
         rows = patches(module, given[0], step, self._chunk % step**2)
         self.G[module] = self.G.get(module, 0.0) + gram(rows)
         self.positions[module] = self.positions.get(module, 0) + len(rows)

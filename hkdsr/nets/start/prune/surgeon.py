@@ -1,7 +1,7 @@
 """The optimal brain surgeon (Hassibi and Stork, NIPS 1992) for groups of inputs of a linear layer.
 
-A layer gives B^T [phi; 1] for the patches phi of its input. With G the sum of [phi; 1] [phi; 1]^T and P = G^-1, removing
-the inputs g while all other weights adapt costs tr(B_g^T P_gg^-1 B_g) in squared error, exactly; what is left is
+A layer gives B^T [phi; 1] for the patches phi of its input. With G the sum of [phi; 1] [phi; 1]^T and P = G^-1, the
+squared error of removing the inputs g while all other weights adapt is exactly tr(B_g^T P_gg^-1 B_g); what is left is
 B - P_:g P_gg^-1 B_g and P - P_:g P_gg^-1 P_g:.
 """
 

@@ -195,7 +195,9 @@ class DistillRecipe:
     """``family:setting=value,...``, or a checkpoint to start from."""
     init: Init = "scratch"
     """``scratch``: as ``student`` says. ``slice``: the leading channels of the teacher's layers, and evenly spaced ones
-    of its blocks where it is deeper. ``drop``: the same between equal widths. ``student``: from ``init_from``."""
+    of its blocks where it is deeper. ``drop``: the same between equal widths. ``prune``: the channels
+    and blocks that training crops show to matter, and every layer solved by least squares to make up for the others.
+    ``student``: from ``init_from``."""
     init_from: Path | None = field(default=None, metadata=CONTENT)
     """A checkpoint of the same student at another scale, which gives all weights that do not depend on the scale."""
     out: Path = field(default=Path("runs/distill"), metadata=FREE)

@@ -21,6 +21,7 @@ from hkdsr.nets.exits import Exits, exit_taps
 from hkdsr.nets.files.load import build, digest, load
 from hkdsr.nets.sanity import name_of
 from hkdsr.nets.start.initialise import initialise
+from hkdsr.nets.start.prune.prune import check_prunable
 from hkdsr.paths import require_writable
 from hkdsr.settings.recipe import DistillRecipe, ExitSettings, TrainRecipe
 from hkdsr.training import schedule
@@ -28,6 +29,7 @@ from hkdsr.training.checkpoint import FILE
 from hkdsr.training.context import Context, opened
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import process_group
+from hkdsr.training.pruned import start_pruned
 from hkdsr.training.stage1 import teacher_with_exits
 from hkdsr.training.student import Observer, StudentTraining, TrainingResult
 from hkdsr.training.teacher import Teacher, prepared
@@ -88,7 +90,10 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
     }
     training = StudentTraining(recipe, module, store, origin)
     with _opened(recipe, training, extend=extend) as context:
-        teacher = _teacher(recipe, network, method, store, context) if method.uses_teacher else None
+        cache = recipe.data.cache or default_cache()
+        if recipe.init == "prune" and context.found is None:
+            start_pruned(student, network, store, cache, context.processes)
+        teacher = _teacher(recipe, network, method, store, cache, context) if method.uses_teacher else None
         if method.uses_networks:
             for one in networks:
                 one.to(context.device)
@@ -113,8 +118,9 @@ def _loaded_teacher(given: object) -> Network:
     return load(given).requires_grad_(False)
 
 
-def _teacher(recipe: DistillRecipe, network: Network, method: Method, store: ImageStore, context: Context) -> Teacher:
-    cache = recipe.data.cache or default_cache()
+def _teacher(
+    recipe: DistillRecipe, network: Network, method: Method, store: ImageStore, cache: Path, context: Context
+) -> Teacher:
     with_exits = teacher_with_exits(
         network, store, recipe.exits if method.uses_exits else None, recipe.data.patch, cache, context
     )
@@ -165,6 +171,10 @@ def _student(recipe: TrainRecipe | DistillRecipe) -> Network:
 
 def _started(recipe: TrainRecipe | DistillRecipe, student: Network, teacher: Network | None) -> dict[str, str]:
     """Set the student's first weights; returns metadata on the file that they come from."""
+    if recipe.init == "prune":
+        assert teacher is not None
+        check_prunable(student, teacher)  # the start itself needs the training images
+        return {}
     start = initialise(student, recipe.init, teacher, recipe.init_from)
     # No message for a continued run, which takes its weights from the checkpoint.
     if recipe.init != "scratch" and not (recipe.out / FILE).exists():

@@ -11,8 +11,6 @@ import argparse
 import time
 from pathlib import Path
 
-import torch
-
 from hkdsr.data.crops import CropSampler
 from hkdsr.data.sources import find_pairs
 from hkdsr.data.store import build_store

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from hkdsr.data.crops import CropSampler
+from hkdsr.data.crops import Batch, CropSampler
 from hkdsr.data.store import ImageStore
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
@@ -55,13 +55,17 @@ def _make(student: Network, teacher: Network, store: ImageStore) -> None:
         prune(student, teacher, crops.lr, crops.hr, bar.update)
     with torch.no_grad():
         score = _psnr(torch.cat([student(lr) for lr in crops.lr.split(CROPS // 8)]), crops.hr)
-    bicubic = _psnr(enlarge(crops.lr, store.scale), crops.hr)
+    bicubic = _bicubic(crops, store.scale)
     if score <= bicubic:
         raise HkdsrError(
             f"the pruned start gives {score:.2f} dB PSNR on training crops and bicubic enlargement {bicubic:.2f} dB: "
             "give the student more channels or blocks, or set init to 'scratch'"
         )
     logger.info("pruned start: %.2f dB PSNR on training crops, bicubic enlargement %.2f dB", score, bicubic)
+
+
+def _bicubic(crops: Batch, scale: int) -> float:
+    return _psnr(enlarge(crops.lr, scale), crops.hr)
 
 
 def _psnr(sr: Tensor, hr: Tensor) -> float:

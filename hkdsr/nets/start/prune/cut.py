@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hkdsr.nets.start.prune.wiring import Group, Wiring, side_basis
 
@@ -22,17 +22,16 @@ def fill(student: Wiring, teacher: Wiring, bases: Bases) -> None:
     """
     for own, other in zip(student.layers, teacher.layers, strict=True):
         rows = side_basis(other.outputs, bases)
-        weight = torch.tensordot(rows, other.module.weight.double(), ([0], [0]))
+        weight = mixed(other.module.weight.double(), rows, 0)
         if not own.depthwise:
-            weight = torch.tensordot(weight, side_basis(other.inputs, bases), ([1], [0])).movedim(-1, 1)
+            weight = mixed(weight, side_basis(other.inputs, bases), 1)
         own.module.weight.copy_(weight)
         if own.module.bias is not None and other.module.bias is not None:
             own.module.bias.copy_(rows.T @ other.module.bias.double())
     for (value, axis, _), (of, _, side) in zip(student.each, teacher.each, strict=True):
-        kept = torch.tensordot(of.double(), side_basis(side, bases), ([axis], [0])).movedim(-1, axis)
-        value.copy_(kept)
+        value.copy_(mixed(of.double(), side_basis(side, bases), axis))
 
 
-def paired(student: nn.Module, teacher: nn.Module) -> dict[nn.Module, nn.Module]:
-    """The modules of two networks that differ in width alone."""
-    return dict(zip(student.modules(), teacher.modules(), strict=True))
+def mixed(x: Tensor, basis: Tensor, axis: int) -> Tensor:
+    """The kept channels (or mixtures) of ``x`` along ``axis`` by the matrix ``basis`` (channels, kept)."""
+    return (x.movedim(axis, -1) @ basis.to(x.dtype)).movedim(-1, axis).contiguous()

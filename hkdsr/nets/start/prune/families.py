@@ -52,8 +52,9 @@ def _compact(network: Compact, wires: Wiring) -> None:
 
 def _edsr(network: EDSR, wires: Wiring) -> None:
     stream = wires.layer(network.head[0], wires.new(COLOURS), wires.new(network.features, rotates=True))
+    block: Any
     for block in network.blocks:
-        first, _, second = block.body  # pyright: ignore[reportGeneralTypeIssues]
+        first, _, second = block.body
         wires.layer(second, wires.layer(first, stream), stream)
         wires.residual(block, second)
     wires.layer(network.body[-1], stream, stream)
@@ -62,8 +63,9 @@ def _edsr(network: EDSR, wires: Wiring) -> None:
 
 def _rcan(network: RCAN, wires: Wiring) -> None:
     stream = wires.layer(network.head[0], wires.new(COLOURS))
+    group: Any
     for group in network.blocks:
-        *blocks, last = group.body  # pyright: ignore[reportGeneralTypeIssues]
+        *blocks, last = group.body
         for block in blocks:
             first, _, second, attention = block.body
             wires.layer(second, wires.layer(first, stream), stream)

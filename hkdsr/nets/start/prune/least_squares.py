@@ -42,7 +42,7 @@ def patches(module: Solvable, x: Tensor, step: int = 1, phase: int = 0) -> Tenso
     top, left = divmod(phase, step)
     vertical, horizontal = module.padding
     x = F.pad(x, (horizontal, horizontal, vertical, vertical)) if any(module.padding) else x
-    stride = [step * s for s in module.stride]
+    stride = (step * module.stride[0], step * module.stride[1])
     columns = F.unfold(x[..., top * module.stride[0] :, left * module.stride[1] :], module.kernel_size, stride=stride)
     if module.groups > 1:
         own = columns.unflatten(1, (module.groups, -1)).permute(1, 0, 3, 2).flatten(1, 2)

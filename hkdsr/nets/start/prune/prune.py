@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
 from hkdsr.nets.start.initialise import copy_blocks, initialise, require_alike
+from hkdsr.nets.start.layout import kept, layouts
 from hkdsr.nets.start.prune.blocks import choose_blocks
 from hkdsr.nets.start.prune.choose import choose_channels
 from hkdsr.nets.start.prune.cut import fill
@@ -50,10 +51,18 @@ def prune(
     watched = [layer.module for layer in others.layers if not layer.depthwise] + [norm for norm, _ in others.norms]
     sums = Sums()
     sums.gather(teacher, [originals[module] for module in watched], lr, tick)
+    joined = layouts(teacher) | layouts(short)
+    for layer in others.layers:
+        # A layer that joins the outputs of all blocks has only those of the kept ones in the student.
+        original = originals[layer.module]
+        if isinstance(original, nn.Conv2d) and original.weight.shape != layer.module.weight.shape:
+            inputs = kept(joined[original.weight, 1], joined[layer.module.weight, 1], blocks)
+            assert inputs is not None
+            sums.restrict(original, inputs)
     bases = choose_channels(own, others, originals, sums)
     initialise(student, "slice", short)  # for what the wiring leaves out, tables of positions
     fill(own, others, bases)
-    Refit(student, teacher, (own, others), originals, blocks, bases, tick).run(lr, hr)
+    Refit(student, teacher, short, (own, others), originals, blocks, bases, tick).run(lr, hr)
 
 
 def check_prunable(student: Network, teacher: Network) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from hkdsr.nets.base import Network
-from hkdsr.nets.start.prune.cut import Bases
+from hkdsr.nets.start.prune.cut import Bases, mixed
 from hkdsr.nets.start.prune.least_squares import chunks, output_count, refit, unknowns
 from hkdsr.nets.start.prune.wiring import Residual, Solvable, Wiring, side_basis
 
@@ -32,8 +32,9 @@ class Refit:
 
     Args:
         student, teacher: the networks; the student already holds what ``bases`` keep of the teacher's weights.
-        wirings: the student's, and that of the teacher cut to the student's depth.
-        originals: for every module of that cut teacher the one of the teacher itself.
+        short: the teacher cut to the student's depth.
+        wirings: those of the student and of ``short``.
+        originals: for every module of ``short`` the one of the teacher that it is a copy of.
         blocks: the teacher's blocks that are kept.
         tick: called after every layer.
     """
@@ -42,6 +43,7 @@ class Refit:
         self,
         student: Network,
         teacher: Network,
+        short: Network,
         wirings: tuple[Wiring, Wiring],
         originals: Mapping[nn.Module, nn.Module],
         blocks: Sequence[int],
@@ -49,20 +51,27 @@ class Refit:
         tick: Callable[[], object],
     ) -> None:
         self._student, self._teacher, self._blocks, self._tick = student, teacher, blocks, tick
-        own, short = wirings
-        layers = list(zip(own.layers, short.layers, strict=True))
+        own, others = wirings
+        # Inside the trunk the cut teacher stands for the teacher: it has the student's windows, where these depend on a
+        # block's place.
+        inside = {module for block in short.blocks for module in block.modules()}
+        self._trunk = short.blocks
+        layers = list(zip(own.layers, others.layers, strict=True))
+        norms = list(zip(own.norms, others.norms, strict=True))
+        residuals = list(zip(own.residuals, others.residuals, strict=True))
         self._last = own.layers[-1].module
-        norms = list(zip(own.norms, short.norms, strict=True))
-        self._layers: list[Solvable] = [layer.module for layer in own.layers[:-1]] + [norm for norm, _ in own.norms]
-        self._kept: dict[nn.Module, Tensor] = {
-            layer.module: side_basis(other.outputs, bases) for layer, other in layers
-        } | {norm: side_basis(side, bases) for (norm, _), (_, side) in norms}
-        self._teachers = {layer.module: originals[other.module] for layer, other in layers}
-        self._teachers |= {norm: originals[other] for (norm, _), (other, _) in norms}
-        self._residuals = own.residuals
-        for residual, other in zip(own.residuals, short.residuals, strict=True):
-            self._teachers[residual.module] = originals[other.module]
+        self._layers: list[Solvable] = [*(layer.module for layer in own.layers[:-1]), *(norm for norm, _ in own.norms)]
+        self._kept: dict[nn.Module, Tensor] = {}
+        copies: dict[nn.Module, nn.Module] = {}
+        for layer, other in layers:
+            self._kept[layer.module], copies[layer.module] = side_basis(other.outputs, bases), other.module
+        for (norm, _), (other, side) in norms:
+            self._kept[norm], copies[norm] = side_basis(side, bases), other
+        for residual, other in residuals:
             self._kept[residual.module] = self._kept[residual.writers[0]]
+            copies[residual.module] = other.module
+        self._teachers = {module: of if of in inside else originals[of] for module, of in copies.items()}
+        self._residuals = own.residuals
         self._adds_to = {writer: residual for residual in own.residuals for writer in residual.writers}
         self._targets: dict[nn.Module, list[Tensor]] = {}
         self._block_inputs: dict[int, list[Tensor]] = {}
@@ -90,8 +99,8 @@ class Refit:
 
     def _hook_student(self, hooks: ExitStack) -> None:
         handles = [layer.register_forward_pre_hook(self._solve) for layer in self._layers]
-        for index, block in zip(self._blocks, self._student.blocks, strict=True):
-            handles.append(block.register_forward_pre_hook(partial(self._enter, index)))
+        for place, block in enumerate(self._student.blocks):
+            handles.append(block.register_forward_pre_hook(partial(self._enter, place)))
         for residual in self._residuals:
             handles.append(residual.start.register_forward_pre_hook(partial(self._begin, residual)))
             handles += [writer.register_forward_hook(partial(self._add, residual)) for writer in residual.writers]
@@ -100,7 +109,7 @@ class Refit:
 
     def _watch(self, lr: Tensor) -> None:
         """Run the teacher; keep what its layers around the trunk give, and the inputs of the kept blocks."""
-        inside = {module for block in self._teacher.blocks for module in block.modules()}
+        inside = {module for block in self._trunk for module in block.modules()}
 
         def keep(index: int, _: nn.Module, given: tuple[Tensor, ...]) -> None:
             self._block_inputs.setdefault(index, []).append(given[0])
@@ -113,18 +122,18 @@ class Refit:
             for part in chunks(len(lr)):
                 self._teacher(lr[part])
 
-    def _enter(self, index: int, *_: object) -> None:
+    def _enter(self, place: int, *_: object) -> None:
         """Before a block of the student: run the teacher's and keep what its layers give."""
-        block = self._teacher.blocks[index]
+        block = self._trunk[place]
         inside = set(block.modules())
         with ExitStack() as hooks:
             self._record(hooks, [own for own, other in self._teachers.items() if other in inside])
-            for x in self._block_inputs.pop(index):
+            for x in self._block_inputs.pop(self._blocks[place]):
                 block(x)
 
     def _record(self, hooks: ExitStack, modules: list[nn.Module]) -> None:
         def keep(own: nn.Module, _: nn.Module, __: object, result: Tensor) -> None:
-            self._targets.setdefault(own, []).append(_mixed(result, self._kept[own], _axis(self._weighted(own))))
+            self._targets.setdefault(own, []).append(mixed(result, self._kept[own], _axis(self._weighted(own))))
 
         for own in modules:
             hooks.enter_context(_removed(self._teachers[own].register_forward_hook(partial(keep, own))))
@@ -173,8 +182,3 @@ def _removed(handle: RemovableHandle) -> Iterator[None]:
 
 def _axis(module: nn.Module) -> int:
     return -1 if isinstance(module, nn.Linear | nn.LayerNorm) else 1
-
-
-def _mixed(x: Tensor, basis: Tensor, axis: int) -> Tensor:
-    """The kept channels (or mixtures) of ``x`` by the matrix ``basis`` (channels, kept)."""
-    return torch.tensordot(x, basis.to(x.dtype), ([axis], [0])).movedim(-1, axis).contiguous()

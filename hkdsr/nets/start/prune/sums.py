@@ -40,6 +40,11 @@ class Sums:
             for hook in hooks:
                 hook.remove()
 
+    def restrict(self, module: nn.Module, inputs: Tensor) -> None:
+        """Forget all input channels of a linear map or 1x1 convolution ``module`` but ``inputs`` (indices)."""
+        entries = torch.cat([inputs, torch.tensor([len(self.G[module]) - 1])])
+        self.G[module] = self.G[module][entries[:, None], entries]
+
     def _layer(self, module: nn.Module, given: tuple[Tensor, ...]) -> None:
         assert isinstance(module, nn.Conv2d | nn.Linear)
         step = thinning(module, given[0], self._chunks)

@@ -34,7 +34,9 @@ def read_leaderboard(content: dict[str, Any]) -> Leaderboard:
         return found and RowTraining(**{**found, "cost": Cost(**found["cost"])})
 
     entries = tuple(
-        Entry(entry["label"], {name: scores(found) for name, found in entry["sets"].items()}, training(entry["training"]))
+        Entry(
+            entry["label"], {name: scores(found) for name, found in entry["sets"].items()}, training(entry["training"])
+        )
         for entry in content["entries"]
     )
     others = {name: content[name] for name in ("protocols", "images", "facts", "controls", "unfinished")}

@@ -53,6 +53,14 @@ def claimed(folder: Path, *, wait: bool = False) -> Iterator[None]:
         yield
 
 
+def entries(folder: Path) -> list[Path]:
+    """What is in ``folder``, by name. Raises HkdsrError if it cannot be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise HkdsrError(f"cannot look into {folder} ({error.strerror}): change its permissions or move it") from error
+
+
 def same_file(one: Path, other: Path) -> bool:
     """Whether both are there and are one file or folder, under whatever names."""
     return one.exists() and other.exists() and one.samefile(other)

@@ -179,7 +179,7 @@ def test_training_mistakes(tmp_path: Path, photo: np.ndarray) -> None:
     refused(*arguments, naming="there is no folder .*images: set data.train")
     images = tmp_path / "images"
     images.mkdir()
-    refused(*arguments, naming="holds no images: set data.train")
+    refused(*arguments, naming="has no images: set data.train")
     Image.fromarray(photo).save(images / "a.png")
     refused(*arguments, "--data.patch", "100", naming="data.patch is 100 LR pixels.*at most 24")
     refused(*arguments, "--student", "compact:width=3", naming="compact has no setting 'width'")

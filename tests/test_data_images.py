@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hkdsr.data.images import ImageData, list_images, read_image, rgb, write_image
+from hkdsr.data import ImageData, list_images, read_image, rgb, write_image
 from hkdsr.errors import HkdsrError
 
 
@@ -199,8 +199,13 @@ def test_unreadable_files(tmp_path: Path) -> None:
 
 def test_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(Image.new("RGB", (30, 30)), tmp_path / "bomb.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert "more pixels than the 200 that" in message(path)
+    monkeypatch.setenv("HKDSR_MAX_PIXELS", "899")
+    assert "900 pixels, more than the limit of 899: set the environment variable HKDSR_MAX_PIXELS" in message(path)
+    monkeypatch.setenv("HKDSR_MAX_PIXELS", "900")
+    assert rgb(path).shape == (30, 30, 3)
+    monkeypatch.setenv("HKDSR_MAX_PIXELS", "many")
+    with pytest.raises(HkdsrError, match="HKDSR_MAX_PIXELS is 'many': set it to a whole number"):
+        read_image(path)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +287,7 @@ def test_list_images(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
     assert [path.name for path in list_images(tmp_path)] == ["a.JPG", "b.png", "c.webp"]
-    with pytest.raises(HkdsrError, match="holds no image"):
+    with pytest.raises(HkdsrError, match="has no images"):
         list_images(tmp_path / "folder.png")
     with pytest.raises(HkdsrError, match="no folder"):
         list_images(tmp_path / "missing")

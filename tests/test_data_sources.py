@@ -58,13 +58,13 @@ def test_folders_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     with pytest.raises(HkdsrError, match=r"there is no folder .*absent"):
         find_pairs(tmp_path / "absent", 2)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(HkdsrError, match="empty holds no images"):
+    with pytest.raises(HkdsrError, match="empty has no images"):
         find_pairs(tmp_path / "empty", 2)
     with pytest.raises(HkdsrError, match=r"set data\.train"):
         find_pairs([], 2)
     save(tmp_path / "HR" / "0001.png")
     save(tmp_path / "LR_bicubic" / "X2" / "0002x2.png")
-    with pytest.raises(HkdsrError, match=r"X2 has no LR image for .*0001\.png"):
+    with pytest.raises(HkdsrError, match=r"X2 has no LR file for .*0001\.png"):
         find_pairs(tmp_path, 2)
 
 

@@ -62,7 +62,7 @@ def test_lr_files_are_taken_as_they_are(tmp_path: Path) -> None:
 
 def test_lr_of_another_size_names_both_files_and_leaves_nothing(tmp_path: Path) -> None:
     pair = Pair("a", save(tmp_path / "a.png", noise(8, 8)), save(tmp_path / "ax2.png", noise(4, 5)))
-    with pytest.raises(HkdsrError, match=r"ax2\.png has 5x4 pixels, but .*a\.png at scale 2 needs 4x4"):
+    with pytest.raises(HkdsrError, match=r"ax2\.png has 5x4 pixels and .*a\.png 8x8, which at scale 2 needs LR of 4x4"):
         build_store([pair], 2, tmp_path / "cache")
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [".lock"]
 

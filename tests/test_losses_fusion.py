@@ -1,4 +1,4 @@
-"""ACF: the specification's vectors, the bound of its weights, and its gradients."""
+"""ACF: the vectors of docs/method.md, the bound of its weights, and its gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FSM against the specification's vectors and against its definition with whole N x N matrices."""
+"""FSM against the vectors of docs/method.md and against its definition with whole N x N matrices."""
 
 from __future__ import annotations
 

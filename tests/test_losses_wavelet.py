@@ -1,4 +1,4 @@
-"""The Haar transform: the specification's vectors, PyWavelets, and what an orthonormal transform keeps."""
+"""The Haar transform: the vectors of docs/method.md, PyWavelets, and what an orthonormal transform keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HKDSR as a whole: the specification's vector 5, its settings, and where its gradients go."""
+"""HKDSR as a whole: vector 5 of docs/method.md, its settings, and where its gradients go."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from hkdsr.methods.inputs import LossInputs
 from hkdsr.nets.exits import Outputs
 from hkdsr.nets.families.compact import Compact
 
-S_G, S_T = 0.0345802951, 0.019108537  # L1 distances of the specification's vectors
+S_G, S_T = 0.0345802951, 0.019108537  # L1 distances of the vectors of docs/method.md
 
 
 def outputs() -> tuple[Outputs, Outputs, torch.Tensor]:

@@ -211,15 +211,15 @@ def test_every_public_checkpoint_loads_or_is_named_unknown(shared: Path) -> None
     for entry in json.loads((shared / "weights" / "MANIFEST.json").read_text()):
         path = shared / "weights" / entry["file"]
         folder = path.parent.name
-        family = "foreign" if folder == "CRAFT" else folder.lower().replace("-", "")
-        if family not in (*FAMILIES, "foreign"):
+        family = "spandrel" if folder == "CRAFT" else folder.lower().replace("-", "")
+        if family not in (*FAMILIES, "spandrel"):
             assert f"{path} is no network that spandrel knows" in refusal(lambda path=path: load(path))
             continue
         net = load(path)
         assert (net.family, net.scale, net.training) == (family, entry["scale"], False)
         assert parameter_count(net) == entry["params"]
         loaded.add(family)
-    assert loaded >= {"hpinet", "smfanet", "imdn", "rlfn", "foreign"}
+    assert loaded >= {"hpinet", "smfanet", "imdn", "rlfn", "spandrel"}
 
 
 def test_every_shipped_network_loads_by_name() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+import hkdsr
 from hkdsr.data import imresize, rgb
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
@@ -103,12 +104,12 @@ def test_self_ensemble_helps_a_real_network(shared: Path, tmp_path: Path) -> Non
     assert ensemble.protocol.endswith("self-ensemble x8")
 
 
-def test_the_package_is_the_verb(tmp_path: Path) -> None:
+def test_one_set_or_several_by_name_are_scored(tmp_path: Path) -> None:
     put(image(40, 40), tmp_path / "Set5/HR/a.png")
-    evaluate: Any = importlib.import_module("hkdsr.scoring")
-    (score,) = evaluate(Nearest(), "Set5", tmp_path)
-    assert score == evaluate.evaluate_set(Nearest(), tmp_path / "Set5", 2)
-    assert [s.name for s in evaluate(None, ["Set5", "Set5"], tmp_path, scale=3)] == ["Set5", "Set5"]
+    (score,) = hkdsr.evaluate(Nearest(), "Set5", tmp_path)
+    assert score == evaluate_set(Nearest(), tmp_path / "Set5", 2)
+    assert [s.name for s in hkdsr.evaluate(None, ["Set5", "Set5"], tmp_path, scale=3)] == ["Set5", "Set5"]
+    assert list(inspect.signature(hkdsr.evaluate).parameters) == ["network", "sets", "root", "scale", "ensemble"]
 
 
 def test_scores_are_those_of_the_metrics_and_their_means(tmp_path: Path) -> None:
@@ -137,7 +138,8 @@ def test_every_layout_gives_the_same_scores(tmp_path: Path) -> None:
     )
     assert ours.images == flat.images == edsr.images == basicsr.images
     assert ours.protocol == flat.protocol
-    assert edsr.protocol == basicsr.protocol == protocol(4, lr_supplied=True)
+    assert edsr.protocol == protocol(4, lr_source="LR_bicubic/X4")
+    assert basicsr.protocol == protocol(4, lr_source="LRbicx4")
 
 
 def test_supplied_lr_is_what_the_network_sees(tmp_path: Path) -> None:
@@ -160,14 +162,14 @@ def test_hr_beyond_a_supplied_lr_is_cut(tmp_path: Path) -> None:
 def test_supplied_lr_of_another_size(tmp_path: Path, size: tuple[int, int]) -> None:
     put(image(40, 40), tmp_path / "HR/a.png")
     put(image(*size), tmp_path / "LR_bicubic/X4/ax4.png")
-    with pytest.raises(HkdsrError, match=r"ax4\.png is .* reduced 4 times"):
+    with pytest.raises(HkdsrError, match=r"ax4\.png has .* needs LR of 10x10"):
         evaluate_set(None, tmp_path, 4)
 
 
 def test_missing_lr_image(tmp_path: Path) -> None:
     put(image(40, 40), tmp_path / "GTmod12/a.png", tmp_path / "GTmod12/b.png")
     put(image(10, 10), tmp_path / "LRbicx4/a.png")
-    with pytest.raises(HkdsrError, match=r"lacks the LR image of b\.png"):
+    with pytest.raises(HkdsrError, match=r"has no LR file for .*b\.png"):
         find_benchmark(tmp_path, 4)
 
 
@@ -192,7 +194,7 @@ def test_missing_sets_are_named_with_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(HkdsrError, match="holds none, so name another root"):
         evaluate(None, "Set5", tmp_path / "nowhere", scale=2)
     (tmp_path / "Empty/HR").mkdir(parents=True)
-    with pytest.raises(HkdsrError, match="holds no image"):
+    with pytest.raises(HkdsrError, match="has no HR image"):
         evaluate(None, "Empty", tmp_path, scale=2)
 
 
@@ -253,4 +255,4 @@ def test_protocol_names_what_makes_numbers_comparable() -> None:
         "x4: HR cut to a multiple of 4, LR by MATLAB's 8-bit bicubic; SR rounded to 8 bits; PSNR and SSIM on unrounded "
         "BT.601 Y (16..235), 4 pixels cropped a side, mean over images; no self-ensemble"
     )
-    assert len({protocol(s, e, lr) for s in (2, 3, 4) for e in (False, True) for lr in (False, True)}) == 12
+    assert len({protocol(s, e, lr) for s in (2, 3, 4) for e in (False, True) for lr in (None, "LR")}) == 12

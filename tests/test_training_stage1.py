@@ -204,7 +204,7 @@ def test_training_all_of_the_teacher_leaves_its_file_alone(
 
 
 def test_training_all_keeps_the_colour_shift(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
-    """B7 of the specification: the released code trains the fixed mean colour too."""
+    """The released code trains the fixed mean colour too."""
     shift = {name: value.clone() for name, value in teacher.state_dict().items() if "_mean" in name}
     assert shift
     settings = dataclasses.replace(SETTINGS, stage1_trainable="all", stage1_include_final=True)

@@ -242,7 +242,7 @@ def test_cached_on_a_small_disk_is_refused(
 
 @pytest.mark.parametrize("images", ["live", "cached"])
 def test_training_leaves_the_teacher_alone(images: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also B14 of the specification: the released code never put its teacher into eval mode."""
+    """The released code never put its teacher into eval mode."""
     recipe = tiny.recipe(tmp_path, HKDSR(), save_every=1)
     teacher = load(recipe.teacher).train()
     before = digest(teacher.state_dict())

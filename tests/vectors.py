@@ -1,4 +1,4 @@
-"""The inputs of the specification's test vectors TV3 to TV6."""
+"""The inputs of the test vectors TV3 to TV6 of docs/method.md."""
 
 from __future__ import annotations
 

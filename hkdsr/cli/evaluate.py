@@ -54,9 +54,11 @@ def run(arguments: list[str]) -> None:
                 f"{settings.network} is a x{network.scale} network: leave scale out or set it to {network.scale}"
             )
     scores = scored_sets(network, settings.sets, settings.root, settings.scale, settings.ensemble)
-    for index, score in enumerate(scores):
-        if index == 0:
-            show(score.protocol)
+    protocol = ""
+    for score in scores:
+        if score.protocol != protocol:
+            protocol = score.protocol
+            show(protocol)
             show(f"{'set':<24}{'PSNR-Y':>10}{'SSIM-Y':>10}")
         for line in _lines(score, settings.per_image):
             show(line)

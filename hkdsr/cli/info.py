@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> None:
     if scale not in (None, network.scale):
         raise HkdsrError(f"{name} is a x{network.scale} network: leave scale out or set it to {network.scale}")
     show(f"{network.family}: {', '.join(f'{key} {value}' for key, value in network.settings.items())}")
-    if not network.in_pytorch:
+    if not network.runs_in_pytorch:
         return
     show(
         f"{len(network.blocks)} blocks of {network.channels} channels, "

@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> None:
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--input", *arguments]
     settings = tyro.cli(Upscale, prog="hkdsr upscale", args=arguments)
-    from hkdsr.deploy.upscale import upscale_file
+    from hkdsr.deploy.upscale_files import upscale_file
     from hkdsr.devices import pick_device
     from hkdsr.nets.files.load import load
 

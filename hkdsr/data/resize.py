@@ -58,6 +58,15 @@ def mod_crop(image: Pixels, multiple: int) -> Pixels:
     return image[: image.shape[0] // multiple * multiple, : image.shape[1] // multiple * multiple]
 
 
+def bicubic_pair(hr: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """LR (h, w, 3) and HR (scale*h, scale*w, 3) as benchmarks are made: HR (H, W, 3) is cut to a multiple of the scale.
+
+    Raises HkdsrError for an image smaller than the scale.
+    """
+    hr = mod_crop(hr, scale)
+    return imresize(hr, 1 / scale), hr
+
+
 @lru_cache(maxsize=256)
 def resize_weights(size: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Source positions (out, taps) int64 and their weights (out, taps) float64 for one axis of ``size`` pixels.

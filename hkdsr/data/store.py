@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,12 +23,13 @@ from typing import TypeVar
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image
 from tqdm import tqdm
 
 from hkdsr.data import flat
-from hkdsr.data.images import CODEC_ERRORS, rgb
-from hkdsr.data.resize import imresize, mod_crop
+from hkdsr.data.decode import CODEC_ERRORS, opened
+from hkdsr.data.images import rgb
+from hkdsr.data.partners import matching
+from hkdsr.data.resize import bicubic_pair
 from hkdsr.data.sources import Pair
 from hkdsr.errors import HkdsrError
 
@@ -207,18 +209,14 @@ def _build(pairs: Sequence[Pair], scale: int, key: str, target: Path, workers: i
 
 
 def _decode(pair: Pair, scale: int) -> tuple[np.ndarray, np.ndarray]:
-    hr = mod_crop(rgb(pair.hr), scale)
-    if not hr.size:
+    hr = rgb(pair.hr)
+    if min(hr.shape[:2]) < scale:
         raise HkdsrError(f"{pair.hr} is smaller than the scale {scale} on a side: remove it from the training images")
     if pair.lr is None:
-        return hr, imresize(hr, 1 / scale)
+        lr, hr = bicubic_pair(hr, scale)
+        return hr, lr
     lr = rgb(pair.lr)
-    if (lr.shape[0] * scale, lr.shape[1] * scale) != hr.shape[:2]:
-        raise HkdsrError(
-            f"{pair.lr} has {lr.shape[1]}x{lr.shape[0]} pixels, but {pair.hr} at scale {scale} needs "
-            f"{hr.shape[1] // scale}x{hr.shape[0] // scale}: check that the two belong together and set the LR's scale"
-        )
-    return hr, lr
+    return matching(hr, lr, scale, pair.hr, pair.lr), lr
 
 
 def _key(pairs: Sequence[Pair], scale: int, workers: int) -> str:
@@ -239,9 +237,9 @@ def _digest(path: Path) -> str:
 def _header_pixels(pair: Pair) -> int:
     """Pixels as the header tells; 0 if it cannot be read, for decoding says better what is wrong with the file."""
     try:
-        with Image.open(pair.hr) as image:
+        with opened(pair.hr, pair.hr, sys.maxsize) as image:
             return image.width * image.height
-    except (*CODEC_ERRORS, Image.DecompressionBombError):
+    except CODEC_ERRORS:
         return 0
 
 

@@ -34,7 +34,7 @@ class Gate(nn.Module):
         bound: ``sigmoid`` before the softmax, or ``none``.
 
     The default (2, 32, per_channel, none, sigmoid) has 486 parameters; joint and pooled with 96 hidden has 866.
-    Source: HKDSR specification, sections 3.1 to 3.3.
+    Source: docs/method.md, "ACF: adaptive channel fusion".
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Gate(nn.Module):
         )
 
     def forward(self, images: Sequence[Tensor]) -> Tensor:
-        """SetResult, each (B, 3, H, W) -> weights (sources, B, C, H, W) summing to one over sources.
+        """Images, each (B, 3, H, W) -> weights (sources, B, C, H, W) summing to one over sources.
 
         C is 3 per channel and 1 jointly; H and W are 1 where the gate pools.
         """

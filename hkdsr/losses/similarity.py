@@ -56,7 +56,7 @@ def fsm(
     Raises:
         HkdsrError: shapes differ, an unknown mode, domain or norm, or ``levels`` or ``samples`` below 1.
 
-    Source: HKDSR, Neurocomputing 554 (2023) 126592; specification sections 2.1 to 2.4.
+    Source: HKDSR, Neurocomputing 554 (2023) 126592; docs/method.md, "FSM: frequency similarity".
     """
     return fsm_sum(
         [student],

@@ -1,4 +1,4 @@
-"""The orthonormal two-dimensional Haar transform (HKDSR specification, section 2.1)."""
+"""The orthonormal two-dimensional Haar transform (docs/method.md)."""
 
 from __future__ import annotations
 

@@ -83,5 +83,5 @@ class Method(ABC):
 
 
 def cumulative(weights: list[float]) -> list[float]:
-    """Weights of K outputs times K, K-1, ..., 1, which the released code gives them by mistake (specification, B2)."""
+    """Weights of K outputs times K, K-1, ..., 1, which the released code gives them by mistake (docs/method.md)."""
     return [weight * (len(weights) - index) for index, weight in enumerate(weights)]

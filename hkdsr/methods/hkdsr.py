@@ -1,7 +1,7 @@
 """HKDSR: hybrid knowledge distillation from intermediate layers.
 
 J. Xie, L. Gong, S. Shao, S. Lin, L. Luo, Neurocomputing 554 (2023) 126592. The paper's text is not public; this
-follows the clean-room specification read off the authors' released code:
+follows docs/method.md, which was read off the authors' released code and has test vectors:
 
     L = mean |S_K - G| + sum_{k<K} [sim_w FSM(S_k, T_k, G) + ada_w ACF_k(S_k, T_k, G)]
         + sim_wt FSM(S_K, T_K, G) + ada_wt ACF_K(S_K, T_K, G)
@@ -31,7 +31,7 @@ ACF_WEIGHTS = {2: (1 / 6, 1 / 3), 3: (0.5, 1.0), 4: (0.5, 1.0)}
 
 @dataclass(frozen=True)
 class HKDSR(Method):
-    """Settings of HKDSR; the defaults are those of the specification, section 0."""
+    """Settings of HKDSR; the defaults are those of docs/method.md."""
 
     sim_w: float = 0.2
     """Weight of FSM on each intermediate exit, for images in [0, 1]."""

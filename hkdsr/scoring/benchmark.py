@@ -1,8 +1,4 @@
-"""Scores on benchmark sets by the protocol of SR papers, in whichever of the usual folder layouts they lie.
-
-A set is a folder of images, or one that holds ``HR/`` (with ``LR_bicubic/X4/babyx4.png`` beside it in EDSR's
-benchmark archive) or ``GTmod12/`` (with ``LRbicx4/baby.png``, BasicSR). Missing LR images are made from HR.
-"""
+"""Scores on benchmark sets by the protocol of SR papers, in whichever of the usual folder shapes they come."""
 
 from __future__ import annotations
 
@@ -14,8 +10,9 @@ from statistics import fmean
 import numpy as np
 from tqdm import tqdm
 
-from hkdsr.data.images import list_images, rgb
-from hkdsr.data.resize import imresize, mod_crop
+from hkdsr.data.images import SUFFIXES, image_files, rgb
+from hkdsr.data.partners import HR_NAME, hr_folders, matching, paired
+from hkdsr.data.resize import bicubic_pair, imresize
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import load
@@ -26,8 +23,7 @@ from hkdsr.scoring.metrics import WINDOW, psnr_y, ssim_y
 BICUBIC = "bicubic"
 # One set of 100 test images of BSDS300 goes by three names.
 ALIASES = ({"B100", "BSD100", "BSDS100"},)
-HR_FOLDERS = ("HR", "GTmod12")
-LR_FOLDERS = ("LR_bicubic/X{scale}", "LRbicx{scale}")
+HR_FOLDERS = ("HR", "GTmod12", "GT", "image_SRF_{scale}")
 
 
 @dataclass(frozen=True)
@@ -63,6 +59,7 @@ class Benchmark:
     """A set found on disk for one scale: its HR images, and the LR images if they came along."""
 
     name: str
+    folder: Path
     scale: int
     hr: tuple[Path, ...]
     lr: tuple[Path, ...] | None
@@ -76,53 +73,48 @@ class Benchmark:
         Raises HkdsrError if an image cannot be read, is too small to score, or if LR and HR do not belong together.
         """
         hr, scale = rgb(self.hr[index]), self.scale
-        if self.lr is None:
-            hr = mod_crop(hr, scale)
-            lr = imresize(hr, 1 / scale) if hr.size else hr
-        else:
-            lr = rgb(self.lr[index])
-            height, width = lr.shape[0] * scale, lr.shape[1] * scale
-            if not (0 <= hr.shape[0] - height < scale and 0 <= hr.shape[1] - width < scale):
-                raise HkdsrError(
-                    f"{self.lr[index]} is {lr.shape[1]}x{lr.shape[0]}, which is not {self.hr[index]} reduced {scale} "
-                    "times: replace the LR folder or delete it to have LR made from HR"
-                )
-            hr = hr[:height, :width]
         if min(hr.shape[:2]) < WINDOW + 2 * scale:
             raise HkdsrError(f"{self.hr[index]} is too small to score at x{scale}: remove it from the set")
-        return lr, hr
+        if self.lr is None:
+            return bicubic_pair(hr, scale)
+        lr = rgb(self.lr[index])
+        return lr, matching(hr, lr, scale, self.hr[index], self.lr[index])
+
+    @property
+    def lr_source(self) -> str | None:
+        """The LR folder as it is shown, relative to the set's folder; None where LR is made."""
+        if self.lr is None:
+            return None
+        folder = self.lr[0].parent
+        return folder.relative_to(self.folder).as_posix() if folder.is_relative_to(self.folder) else str(folder)
 
 
-def protocol(scale: int, ensemble: bool = False, lr_supplied: bool = False) -> str:
-    """The sentence that goes with every score: all that makes numbers comparable or not."""
-    lr = (
-        "LR as the set supplies it" if lr_supplied else f"HR cut to a multiple of {scale}, LR by MATLAB's 8-bit bicubic"
-    )
+def protocol(scale: int, ensemble: bool = False, lr_source: str | None = None) -> str:
+    """The sentence that goes with every score: all that makes numbers comparable or not.
+
+    ``lr_source`` names the folder of the LR files; None where LR is made from HR.
+    """
+    made = f"HR cut to a multiple of {scale}, LR by MATLAB's 8-bit bicubic"
     return (
-        f"x{scale}: {lr}; SR rounded to 8 bits; PSNR and SSIM on unrounded BT.601 Y (16..235), "
-        f"{scale} pixels cropped a side, mean over images; {'self-ensemble x8' if ensemble else 'no self-ensemble'}"
+        f"x{scale}: {f'LR files of {lr_source}' if lr_source else made}; SR rounded to 8 bits; PSNR and SSIM on "
+        f"unrounded BT.601 Y (16..235), {scale} pixels cropped a side, mean over images; "
+        f"{'self-ensemble x8' if ensemble else 'no self-ensemble'}"
     )
 
 
 def find_benchmark(folder: str | Path, scale: int) -> Benchmark:
     """Find a set's images for one scale; the folder of B100 may also be called BSD100 or BSDS100.
 
+    LR files in one of the shapes of ``hkdsr.data.partners`` are used, else LR is made.
+
     Raises HkdsrError if there is no such folder, naming what there is beside it, or no image in it, or if the LR
     folder lacks images.
     """
     folder = _called_any_name(Path(folder))
-    hr_folder = next((folder / name for name in HR_FOLDERS if (folder / name).is_dir()), folder)
-    hr = tuple(list_images(hr_folder))
-    lr_folders = (folder / name.format(scale=scale) for name in LR_FOLDERS)
-    lr_folder = next((candidate for candidate in lr_folders if candidate.is_dir()), None)
-    if lr_folder is None:
-        return Benchmark(folder.name, scale, hr, None)
-    by_stem = {path.stem: path for path in list_images(lr_folder)}
-    lr = [by_stem.get(f"{path.stem}x{scale}", by_stem.get(path.stem)) for path in hr]
-    for path, found in zip(hr, lr, strict=True):
-        if found is None:
-            raise HkdsrError(f"{lr_folder} lacks the LR image of {path.name}: add it or delete the LR folder")
-    return Benchmark(folder.name, scale, hr, tuple(path for path in lr if path))
+    images = paired(_hr_folder(folder, scale), scale)
+    if not images.hr:
+        raise HkdsrError(f"{folder} has no HR image for x{scale}: name a folder with {', '.join(SUFFIXES)} files")
+    return Benchmark(folder.name, folder, scale, images.hr, images.lr)
 
 
 def evaluate_set(
@@ -144,7 +136,7 @@ def evaluate_set(
         sr = imresize(lr, scale) if network is None else super_resolve(network, lr, ensemble=ensemble)
         scores.append(ImageScore(benchmark.hr[index].stem, psnr_y(sr, hr, scale), ssim_y(sr, hr, scale)))
     ensemble = ensemble and network is not None
-    return SetScore(benchmark.name, protocol(scale, ensemble, benchmark.lr is not None), tuple(scores))
+    return SetScore(benchmark.name, protocol(scale, ensemble, benchmark.lr_source), tuple(scores))
 
 
 def evaluate(
@@ -184,6 +176,15 @@ def scored_sets(
     for folder in folders:
         find_benchmark(folder, scale)
     return (evaluate_set(network, folder, scale, ensemble=ensemble) for folder in folders)
+
+
+def _hr_folder(folder: Path, scale: int) -> Path:
+    """The folder of HR images in the set's folder, or that itself if the images lie directly in it."""
+    for name in HR_FOLDERS:
+        if (folder / name.format(scale=scale)).is_dir():
+            return folder / name.format(scale=scale)
+    named = (path for path in hr_folders(folder) if path != folder and HR_NAME.fullmatch(path.name))
+    return folder if image_files(folder) else next(named, folder)
 
 
 def _called_any_name(folder: Path) -> Path:

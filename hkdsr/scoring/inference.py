@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hkdsr.data.tensors import to_tensor, to_uint8
 from hkdsr.nets.base import Network
+from hkdsr.nets.sanity import name_of, require_image
 
 
 def super_resolve(network: Network, lr: np.ndarray, *, ensemble: bool = False) -> np.ndarray:
@@ -18,10 +20,11 @@ def super_resolve(network: Network, lr: np.ndarray, *, ensemble: bool = False) -
     Runs on the network's device in its precision. ``ensemble`` averages over the eight flips and turns.
     """
     like = reference(network)
-    x = torch.from_numpy(lr.astype(np.float32) / 255).permute(2, 0, 1)[None].to(like)
+    x = to_tensor(lr).to(like)
     with evaluating(network), torch.inference_mode():
         sr = self_ensemble(network, x) if ensemble else network(x)
-    return sr[0].float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+    require_image(sr, name_of(network))
+    return to_uint8(sr)
 
 
 def self_ensemble(network: Network, x: Tensor) -> Tensor:

@@ -31,6 +31,9 @@ class Data:
 
     train: tuple[Path, ...] = field(default=(), metadata=CONTENT)
     """Folders of HR images: plain, nested, DIV2K or BasicSR shape; LR is made by MATLAB bicubic where missing."""
+    lr: tuple[Path, ...] = field(default=(), metadata=CONTENT)
+    """Folders of LR images, one for each of ``train``, with the same names inside; by default those that lie beside the
+    HR folders in the usual shapes (``HR`` and ``LR``, ``GT`` and ``LQ``, DIV2K, BasicSR) are used, else LR is made."""
     share: float = field(default=1.0, metadata=CONTENT)
     """Train on this share of the images alone, spread evenly over them, to see what more images bring. A share is
     part of every multiple of it."""
@@ -45,7 +48,7 @@ class Data:
     """Folder for decoded images and the teacher's outputs; by default $HKDSR_CACHE or ~/.cache/hkdsr."""
 
     def __post_init__(self) -> None:
-        _to_paths(self, "train", "val", "cache")
+        _to_paths(self, "train", "lr", "val", "cache")
         _require("data.patch", self.patch, 1)
         _require("data.share", self.share, 0, 1)
         _require("data.val_images", self.val_images, 1)
@@ -179,7 +182,7 @@ def _to_paths(settings: object, *names: str) -> None:
     """Make paths of text, which is what people write in Python; a single folder may stand for several."""
     for name in names:
         value = getattr(settings, name)
-        if name == "train":
+        if name in ("train", "lr"):
             value = tuple(map(Path, (value,) if isinstance(value, str | Path) else value))
         elif isinstance(value, str):
             value = Path(value)

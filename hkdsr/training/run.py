@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from hkdsr.data.sources import find_pairs, spread
+from hkdsr.data.sources import described, find_pairs, spread
 from hkdsr.data.store import ImageStore, build_store, default_cache
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
@@ -145,8 +145,18 @@ def _student_exits(student: Network, teacher: Network, settings: ExitSettings) -
 
 
 def _store(recipe: TrainRecipe | DistillRecipe) -> ImageStore:
-    pairs = spread(find_pairs(recipe.data.train, recipe.scale), recipe.data.share)
-    store = build_store(pairs, recipe.scale, recipe.data.cache)
+    data = recipe.data
+    pairs = spread(find_pairs(data.train, recipe.scale, data.lr), data.share)
+    store = build_store(pairs, recipe.scale, data.cache)
     pixels = sum(height * width for height, width in store.sizes)
-    logger.info("%d training images, %.1f megapixels", len(store), pixels / 1e6)
+    logger.info("training on %s (%.1f megapixels of HR)", described(pairs), pixels / 1e6)
+    small = sum(min(size) // recipe.scale < data.patch for size in store.sizes)
+    if small:
+        logger.warning(
+            "%d of %d images %s smaller than the patch of %d LR pixels and left out",
+            small,
+            len(store),
+            "is" if small == 1 else "are",
+            data.patch,
+        )
     return store

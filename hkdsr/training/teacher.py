@@ -22,6 +22,7 @@ from hkdsr.data.tensors import to_tensor, to_uint8
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.exits import NetworkWithExits, Outputs
 from hkdsr.nets.files.load import digest
+from hkdsr.nets.sanity import name_of, require_image
 from hkdsr.settings.choices import TeacherImages
 from hkdsr.training.distiller import feature_taps, in_full, traced_outputs
 from hkdsr.training.distributed import ProcessGroup
@@ -92,6 +93,7 @@ def prepared(
 def infer(teacher: NetworkWithExits, lr: np.ndarray, device: torch.device) -> list[np.ndarray]:
     """uint8 LR (h, w, 3) -> uint8 images of every exit and, last, the final output."""
     images = teacher.to(device)(to_tensor(lr, device))
+    require_image(images.final, name_of(teacher.network))
     return [to_uint8(image) for image in (*images.exits, images.final)]
 
 

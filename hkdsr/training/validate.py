@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hkdsr.data import imresize, list_images, mod_crop, rgb
+from hkdsr.data import bicubic_pair, list_images, rgb
 from hkdsr.data.tensors import to_tensor, to_uint8
 from hkdsr.scoring.metrics import psnr_y
 from hkdsr.training.distiller import Distiller
@@ -25,8 +25,8 @@ class Validation:
 
     def __init__(self, folder: Path, scale: int, count: int) -> None:
         self._scale = scale
-        self._hr = [mod_crop(rgb(path), scale) for path in list_images(folder)[:count]]
-        self._lr = [to_tensor(imresize(hr, 1 / scale)) for hr in self._hr]
+        pairs = [bicubic_pair(rgb(path), scale) for path in list_images(folder)[:count]]
+        self._lr, self._hr = [to_tensor(lr) for lr, _ in pairs], [hr for _, hr in pairs]
         pixels = hashlib.sha256()
         for hr in self._hr:
             pixels.update(f"{hr.shape}".encode() + hr.tobytes())

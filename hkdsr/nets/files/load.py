@@ -21,6 +21,7 @@ from hkdsr.nets.base import Network
 from hkdsr.nets.files.onnx import OnnxNetwork
 from hkdsr.nets.files.spandrel import SpandrelNetwork
 from hkdsr.nets.files.state_dict import read_checkpoint
+from hkdsr.nets.sanity import require_sane
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 KEYS_NAMED = 3
@@ -37,7 +38,16 @@ def load(path_or_name: str | Path) -> Network:
         HkdsrError: no such file or name, an unreadable or truncated file, a pickle that would run code, or keys that do
             not match (missing and unexpected ones are named).
     """
+    if not isinstance(path_or_name, str | Path):
+        raise HkdsrError(
+            f"cannot load an object of the type {type(path_or_name).__name__} as a network: give its file, or the name "
+            "of a shipped network"
+        )
     path = _find(path_or_name)
+    return require_sane(_read(path), str(path))
+
+
+def _read(path: Path) -> Network:
     if path.suffix == ".onnx":
         return OnnxNetwork.from_file(path)
     state, told = read_checkpoint(path)

@@ -53,12 +53,10 @@ class OnnxNetwork(OpaqueNetwork):
             raise HkdsrError(f"{name} takes images of one size alone ({size}): export it for any size")
         given = np.zeros((1, 3, PROBE, PROBE), TYPES[put.type])
         try:
-            scale, rest = divmod(session.run(None, {put.name: given})[0].shape[-1], PROBE)
+            made, *_ = session.run(None, {put.name: given})
         except errors as error:
             raise HkdsrError(f"{name} fails on an RGB image of {PROBE}x{PROBE}: give another ONNX file") from error
-        if rest or scale not in (2, 3, 4):
-            raise HkdsrError(f"{name} does not make an image x2, x3 or x4: give another ONNX file")
-        super().__init__(scale)
+        super().__init__(_scale(made, name))
         self.name, self._session, self._put, self._errors = name, session, put, errors
         # Without weights of its own, it is known by its bytes and lies where this parameter does.
         self.register_buffer("sha256", torch.tensor(list(hashlib.sha256(content).digest()), dtype=torch.uint8))
@@ -110,6 +108,18 @@ class OnnxNetwork(OpaqueNetwork):
 
     def __deepcopy__(self, memo: object) -> NoReturn:
         raise HkdsrError(f"{self.name} runs but cannot be copied, changed or counted: use what it was exported from")
+
+
+def _scale(made: object, name: str) -> int:
+    """By how much the probe was enlarged."""
+    if isinstance(made, np.ndarray) and np.issubdtype(made.dtype, np.floating):
+        for scale in (2, 3, 4):
+            if made.shape == (1, 3, scale * PROBE, scale * PROBE):
+                return scale
+        what = f"an output of shape {made.shape} for an input of (1, 3, {PROBE}, {PROBE})"
+    else:
+        what = f"an output of the type {getattr(made, 'dtype', type(made).__name__)}"
+    raise HkdsrError(f"{name} gives {what}: give a network that turns one RGB image into one x2, x3 or x4")
 
 
 def _runtime() -> tuple[ModuleType, tuple[type[Exception], ...]]:

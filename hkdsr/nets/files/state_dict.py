@@ -36,7 +36,22 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, dict[str,
     names = all(isinstance(name, str) and name.isprintable() for name in state)
     if not (state and names and all(isinstance(value, Tensor) for value in state.values())):
         raise HkdsrError(f"{path} holds no state dict: give a checkpoint with a network's weights")
+    for name, value in state.items():
+        _require_weights(path, name, value)
     return {_bare(name): value for name, value in state.items()}, told
+
+
+def _require_weights(path: Path, name: str, value: Tensor) -> None:
+    """Counters and index tables, of one number or of 64 bits, are whole numbers; everything else is floating point."""
+    table = value.dtype in (torch.int64, torch.int32) or value.ndim == 0
+    kind = None
+    if value.layout != torch.strided or value.is_nested or value.is_quantized or value.is_meta:
+        kind = "nested" if value.is_nested else "quantised" if value.is_quantized else "without values"
+        kind = "sparse" if value.layout != torch.strided and not value.is_nested else kind
+    elif not (value.is_floating_point() or table):
+        kind = str(value.dtype).removeprefix("torch.")
+    if kind:
+        raise HkdsrError(f"{path} has a weight '{name}' that is {kind}: give a file of floating-point weights")
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], tuple[str, dict[str, Any]] | None]:

@@ -31,7 +31,7 @@ def read_leaderboard(content: dict[str, Any]) -> Leaderboard:
         return Scores(**{**found, **differences})
 
     def training(found: dict[str, Any] | None) -> RowTraining | None:
-        return found and RowTraining(**{**found, "cost": Cost(**found["cost"])})
+        return RowTraining(**{**found, "cost": Cost(**found["cost"])}) if found else None
 
     entries = tuple(
         Entry(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +13,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-import hkdsr
 import hkdsr
 from hkdsr.data import imresize, rgb
 from hkdsr.errors import HkdsrError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -75,6 +76,17 @@ def milliseconds(network: Network, size: tuple[int, int], runs: int = 10) -> flo
                 torch.accelerator.synchronize(like.device)
             times.append(time.perf_counter() - start)
     return 1e3 * median(times[WARM_UP:])
+
+
+def milliseconds_in_turn(networks: Sequence[Network], sizes: Sequence[tuple[int, int]], rounds: int) -> list[float]:
+    """Median time in ms of each network for its LR size (height, width), over ``rounds`` that time one after another.
+
+    Other work of the machine thus slows all networks alike, and the ratios of their times can be trusted.
+    """
+    taken = [
+        [milliseconds(network, size, 1) for network, size in zip(networks, sizes, strict=True)] for _ in range(rounds)
+    ]
+    return [median(times) for times in zip(*taken, strict=True)]
 
 
 def _macs(network: Network, size: tuple[int, int]) -> int:

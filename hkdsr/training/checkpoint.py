@@ -44,10 +44,11 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def read_checkpoint(path: Path, fingerprint: dict[str, str]) -> Checkpoint | None:
+def read_checkpoint(path: Path, fingerprint: dict[str, str] | None) -> Checkpoint | None:
     """The checkpoint at ``path``; None if there is none.
 
-    Raises HkdsrError if it is damaged or was made with other settings, which are named.
+    Raises HkdsrError if it is damaged, or was made with other settings than those of ``fingerprint``, which are named;
+    None takes any settings.
     """
     if not path.exists():
         return None
@@ -58,6 +59,8 @@ def read_checkpoint(path: Path, fingerprint: dict[str, str]) -> Checkpoint | Non
         checkpoint = Checkpoint(**content)
     except (*TORN, pickle.UnpicklingError) as error:
         raise HkdsrError(f"{path} is damaged or from another version: delete it to start afresh") from error
+    if fingerprint is None:
+        return checkpoint
     changed = sorted(
         key
         for key in fingerprint.keys() | checkpoint.fingerprint.keys()

@@ -46,10 +46,11 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def read_checkpoint(path: Path, fingerprint: Mapping[str, str], free: Collection[str] = ()) -> Checkpoint | None:
+def read_checkpoint(path: Path, fingerprint: Mapping[str, str] | None, free: Collection[str] = ()) -> Checkpoint | None:
     """The checkpoint at ``path``; None if there is none.
 
-    Raises HkdsrError if it is damaged or was made with other settings, which are named; those in ``free`` may differ.
+    Raises HkdsrError if it is damaged, or was made with other settings than those of ``fingerprint``, which are named;
+    those in ``free`` may differ. None takes any settings.
     """
     if not exists(path):
         return None
@@ -60,6 +61,8 @@ def read_checkpoint(path: Path, fingerprint: Mapping[str, str], free: Collection
         checkpoint = Checkpoint(**content)
     except (*TORN, pickle.UnpicklingError) as error:
         raise HkdsrError(f"{path} is damaged or from another version: delete it to start again") from error
+    if fingerprint is None:
+        return checkpoint
     changed = sorted(
         key
         for key in (fingerprint.keys() | checkpoint.fingerprint.keys()) - set(free)

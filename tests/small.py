@@ -23,6 +23,7 @@ SMALL = {
     "rcan": "rcan:groups=4,blocks=1,features=8,reduction=4",
     "rlfn": "rlfn:features=8,blocks=4,esa_channels=4",
     "smfanet": "smfanet:dim=8,blocks=4,ffn_scale=1.5",
+    "span": "span:features=8,blocks=4,norm=1",
     "swinir": "swinir:features=8,groups=4,blocks=2,heads=2,upsampler=pixelshuffledirect",
 }
 

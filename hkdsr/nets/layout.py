@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from hkdsr.nets.base import Network
 from hkdsr.nets.bsrn import BSRN, SeparableDistillation
+from hkdsr.nets.families.span import JOINED, SPAN
 from hkdsr.nets.hitsrf_attention import Correlation
 from hkdsr.nets.imdn import DISTILLED, IMDN, MultiDistillation
 from hkdsr.nets.smfanet import PartialFeedForward, SelfModulation
@@ -81,6 +82,7 @@ LAYOUTS: dict[type[nn.Module], Callable[[Any], dict[str, Grids]]] = {
     SeparableDistillation: _separable_distillation,
     IMDN: lambda network: {"c.0 in": _all_blocks(network)},
     BSRN: lambda network: {"c1 in": _all_blocks(network)},
+    SPAN: lambda network: {"conv_cat in": (Grid((JOINED, network.channels)),)},
 }
 """Modules that join or split channels: the layer inside them, the side (``in`` or ``out``) and its channels."""
 

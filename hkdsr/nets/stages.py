@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from hkdsr.nets.base import Network, in_full_precision, pad_to_multiple
 from hkdsr.nets.bsrn import BSRN
+from hkdsr.nets.families.span import SPAN
 from hkdsr.nets.imdn import IMDN
 
-JOINING = (IMDN, BSRN)
-"""Networks that make the picture from the outputs of all their blocks, not from the last one's alone."""
+JOINING = (IMDN, BSRN, SPAN)
+"""Networks that make the picture from the outputs of several of their blocks, not from the last one's alone."""
 
 
 def run_blocks(network: Network, features: Tensor, start: int, stop: int) -> Tensor:

@@ -18,6 +18,7 @@ from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, NetworkWithExits, exit_taps
 from hkdsr.nets.initialise import initialise
 from hkdsr.nets.load import build, digest, load
+from hkdsr.nets.reparam import expand
 from hkdsr.recipe import DistillRecipe, ExitSettings, TrainRecipe
 from hkdsr.training.checkpoint import FILE
 from hkdsr.training.distiller import Distiller
@@ -145,8 +146,10 @@ def _student(recipe: TrainRecipe | DistillRecipe) -> Network:
 def _started(
     recipe: TrainRecipe | DistillRecipe, student: Network, teacher: Network | None, say: Say
 ) -> dict[str, str]:
-    """Fill the student; what the run's origin tells of the file that its weights came from."""
+    """Make the student ready to be trained; what the run's origin tells of the file that its weights came from."""
     start = initialise(student, recipe.init, teacher, recipe.init_from)
+    if recipe.training.reparameterise:
+        expand(student)
     # On resume the checkpoint's weights take their place.
     if recipe.init != "scratch" and not (recipe.out / FILE).exists():
         say(start.sentence())

@@ -19,6 +19,7 @@ from hkdsr.data.store import DerivedStore, PictureStore
 from hkdsr.files import claimed
 from hkdsr.nets.base import Network
 from hkdsr.nets.load import save
+from hkdsr.nets.reparam import fused
 from hkdsr.recipe import DistillRecipe, TrainRecipe
 from hkdsr.training.checkpoint import FILE, read_checkpoint
 from hkdsr.training.distiller import Distiller
@@ -128,7 +129,7 @@ class StudentTraining:
             facts = {"step": fitted.steps, "seconds": round(fitted.seconds)}
             weights = self._team.main_first(lambda: self._write(fitted.average, WEIGHTS_FILE, facts))
         assert isinstance(fitted.average, Distiller)
-        return TrainingResult(fitted.average.student.cpu().eval(), weights, fitted.steps, fitted.seconds)
+        return TrainingResult(fused(fitted.average.student).cpu().eval(), weights, fitted.steps, fitted.seconds)
 
     def _begun(self) -> tuple[int, float]:
         """Steps and seconds of training so far. Raises HkdsrError as ``read_checkpoint`` does."""
@@ -151,5 +152,5 @@ class StudentTraining:
         assert isinstance(module, Distiller)
         path = self._recipe.out / name
         if self._team.main:
-            save(module.student, path, {**self._metadata, **{key: str(value) for key, value in facts.items()}})
+            save(fused(module.student), path, {**self._metadata, **{key: str(value) for key, value in facts.items()}})
         return path

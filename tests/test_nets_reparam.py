@@ -20,7 +20,7 @@ from hkdsr.data.embedded import demo_files
 from hkdsr.methods import HKDSR, Logits
 from hkdsr.nets.base import Network, parameter_count
 from hkdsr.nets.load import build, load
-from hkdsr.nets.reparam import expand, fused, product
+from hkdsr.nets.reparam import ExpandedKernel, expand, fused, product
 from hkdsr.recipe import TrainRecipe
 from hkdsr.training.checkpoint import FILE
 from hkdsr.training.run import distill, train
@@ -108,10 +108,13 @@ def test_a_network_without_chains_is_left_alone() -> None:
 
 
 def test_the_kernel_stays_exact_under_autocast() -> None:
-    network = trained(small("compact"))
-    weight = network.get_submodule("body.2").weight
+    chain = [weight.float() for weight in layers(3, 3, 3, 3)]
+    first, middle, last, beside = chain
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(network.get_submodule("body.2").weight, weight)
+        found, rough = ExpandedKernel()(*chain), product(first, middle, last, beside)
+    expected = product(first, middle, last, beside)
+    assert torch.equal(found, expected)
+    assert not torch.equal(rough.float(), expected)
 
 
 @pytest.mark.parametrize("student", ["compact:features=4,convs=4", "span:features=4,blocks=4"])

@@ -34,7 +34,7 @@ class ExpandedKernel(nn.Module):
     def right_inverse(self, kernel: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """A chain whose product is ``kernel`` (O, I, 3, 3), so that expanding a network leaves its images as they are.
 
-        The centre goes beside the chain: from there, x2 compact students learnt most in a few hundred steps.
+        The centre lies beside the chain, whose layers are no wider than its ends; SPAN's are twice as wide.
         """
         outputs, inputs = kernel.shape[:2]
         ring = kernel.clone()
@@ -74,8 +74,13 @@ def fused(network: AnyNetwork) -> AnyNetwork:
         return network
     # Not by remove_parametrizations on a copy: copies share a class, so that the original would lose its weights.
     state = {name: value for name, value in network.state_dict().items() if ".parametrizations." not in name}
-    state |= {f"{name}.weight": module.weight.detach() for name, module in chained.items()}
+    state |= {f"{name}.weight": _weight(module) for name, module in chained.items()}
     with torch.random.fork_rng(devices=()):  # a training that is saved more often must not draw other numbers
-        plain = type(network)(**network.settings)  # pyright: ignore[reportCallIssue]
+        plain = type(network)(**network.settings)  # pyright: ignore[reportArgumentType]
     plain.to(next(network.parameters())).load_state_dict(state)
     return plain.train(network.training)
+
+
+def _weight(module: nn.Module) -> Tensor:
+    assert isinstance(module.weight, Tensor)
+    return module.weight.detach()

@@ -65,6 +65,7 @@ class SPAN(Network):
     """
 
     family = "span"
+    mean: Tensor
 
     def __init__(self, scale: int, features: int = 48, blocks: int = 6, attention: int = 1, norm: int = 0) -> None:
         super().__init__(scale)

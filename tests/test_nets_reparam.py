@@ -12,11 +12,9 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import SMALL, scattered, small
+from small import SMALL, crops, scattered, small
 from torch import Tensor
 
-from hkdsr.data import rgb
-from hkdsr.data.embedded import demo_files
 from hkdsr.methods import HKDSR, Logits
 from hkdsr.nets.base import Network, parameter_count
 from hkdsr.nets.load import build, load
@@ -26,12 +24,6 @@ from hkdsr.training.checkpoint import FILE
 from hkdsr.training.run import distill, train
 
 EXPANDED = ("compact", "edsr", "imdn", "rcan", "rlfn", "span")
-
-
-def crops(size: int = 24) -> Tensor:
-    """Crops (2, 3, size, size) of photographs, in [0, 1] and float64."""
-    images = [rgb(path)[90 : 90 + size, 120 : 120 + size] for path in list(demo_files()[0].values())[:2]]
-    return torch.stack([torch.from_numpy(image.copy()).permute(2, 0, 1).double() / 255 for image in images])
 
 
 def trained(network: Network) -> Network:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from small import pth, refusal, scattered, small
+from small import crops, pth, refusal, scattered, small
 from torch import Tensor, nn
 
 from hkdsr.methods import Plain
@@ -109,20 +109,35 @@ def test_the_definition(attention: int) -> None:
     with torch.no_grad():
         shallow = convs["conv_1"]((x - torch.tensor([0.4488, 0.4371, 0.4040])[:, None, None]) * 255)
         features, outputs, opened = shallow, [], shallow
+        act = nn.functional.silu if attention else nn.LeakyReLU(0.1)
         for name in ("block_1", "block_2", "block_3"):
-            opened = nn.functional.silu(convs[f"{name}.c1_r"](features))
-            refined = convs[f"{name}.c3_r"](nn.functional.silu(convs[f"{name}.c2_r"](opened)))
-            features = (refined + features) * (refined.sigmoid() - 0.5) if attention else refined + features
+            opened = act(convs[f"{name}.c1_r"](features))
+            refined = convs[f"{name}.c3_r"](act(convs[f"{name}.c2_r"](opened)))
+            features = (refined + features) * (refined.sigmoid() - 0.5) if attention else act(refined)
             outputs.append(features)
         joined = torch.cat([shallow, convs["conv_2"](features), outputs[0], opened], dim=1)
         expected = nn.functional.pixel_shuffle(convs["upsampler.0"](convs["conv_cat"](joined)), 2)
+        if not attention:
+            expected = expected + nn.functional.interpolate(x, scale_factor=2, mode="nearest")
         torch.testing.assert_close(network(x), expected, rtol=1e-6, atol=1e-6 * float(expected.abs().max()))
         assert torch.equal(network.trace(x, (0, 2)).taps[1], features)
 
 
-def test_parameters_of_the_published_sizes() -> None:
-    """Of the fused networks, which are what is deployed: 426 K for x4 in the table of the paper's released code."""
-    assert parameter_count(build("span", 4)) == parameter_count(build("span:attention=0", 4))
+def test_parameters_are_those_that_the_published_network_deploys() -> None:
+    published = pytest.importorskip("spandrel.architectures.SPAN").SPAN(num_in_ch=3, num_out_ch=3)
+    deployed = [p for name, p in published.named_parameters() if ".sk." not in name and ".conv." not in name]
+    expected = sum(parameter.numel() for parameter in deployed)
+    assert parameter_count(build("span", 4)) == parameter_count(build("span:attention=0", 4)) == expected == 426_288
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("settings", ["norm=0", "norm=1", "attention=0"])
+def test_it_starts_near_the_upsampled_image(settings: str, scale: int) -> None:
+    images = crops().float()
+    with torch.no_grad():
+        start = build(f"span:features=24,{settings}", scale)(images)
+    nearest = nn.functional.interpolate(images, scale_factor=scale, mode="nearest")
+    assert (start - nearest).square().mean().sqrt() < 0.1 * nearest.std()
 
 
 def test_wrong_settings_are_named() -> None:

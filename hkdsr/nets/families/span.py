@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
+from hkdsr.nets.families.span_files import as_chains, multiplied_out
 from hkdsr.nets.layers import DIV2K_MEAN, conv3x3, require_positive
-from hkdsr.nets.reparam import product
 
-CHAIN = ("conv.0", "conv.1", "conv.2", "sk")
-GAIN = 2
-"""How many times wider than its inputs or outputs the layers inside a public file's chain are."""
+SLOPE = 0.1
+INNER_GAIN = 0.5
+LAST_GAIN = 0.03
+IMAGE_GAIN = 4.0
+"""The image times this in the features of a network at its start: SiLU is nearly linear for much smaller ones."""
 JOINED = 4
 """How many feature maps the network joins before it makes the image."""
 
@@ -24,7 +26,7 @@ JOINED = 4
 class AttentionBlock(nn.Module):
     """SPAB: three convolutions whose output also gates itself; (B, features, h, w) -> the same shape.
 
-    Without ``attention`` it is a residual block.
+    Without ``attention`` it is a plain chain: each convolution is followed by a leaky ReLU.
     """
 
     def __init__(self, features: int, attention: bool) -> None:
@@ -36,12 +38,13 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor, first: list[Tensor] | None = None) -> Tensor:
         """``first`` receives the features behind the first convolution, where it is given."""
-        opened = F.silu(self.c1_r(x))
+        activation = F.silu if self.attention else _leaky
+        opened = activation(self.c1_r(x))
         if first is not None:
             first.append(opened)
-        refined = self.c3_r(F.silu(self.c2_r(opened)))
+        refined = self.c3_r(activation(self.c2_r(opened)))
         if not self.attention:
-            return refined + x
+            return activation(refined)
         return (refined + x) * (torch.sigmoid(refined) - 0.5)
 
 
@@ -52,12 +55,13 @@ class SPAN(Network):
     lies behind the last block's first convolution; ``reconstruct`` takes the fusion of these (B, features, h, w).
 
     Args:
-        attention: 1, or 0 for the plain variant, whose blocks are residual ones.
+        attention: 1, or 0 for a plain variant of our own: its blocks are plain chains, and what the network makes is
+            added to the nearest-neighbour upsampled image, as in ``compact``.
         norm: 1 for features of the image minus the DIV2K mean in 0..255 units, as in the published x4 weights; 0 for
             features of the image in [0, 1].
 
     The convolutions are plain ones here. Public files hold each of them as the chain that it was trained as
-    (``hkdsr.nets.reparam``); ``own_state`` multiplies the chain out, and ``public_state`` writes one with this product.
+    (``hkdsr.nets.reparam``); ``own_state`` multiplies the chain out, and ``public_state`` gives one with this product.
 
     Raises HkdsrError for a scale other than 2, 3 or 4, a width or depth below 1, or a switch other than 0 and 1.
 
@@ -88,8 +92,42 @@ class SPAN(Network):
             if not switch:
                 self.register_buffer(name, torch.zeros(1))
 
-    def _initialise(self):
-        pass
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """Start as the upsampled image plus little, with convolutions that pass their features on.
+
+        From PyTorch's default, training spends its first hundreds of steps on an image at all.
+        """
+        identity = torch.eye(self.features)
+        for conv in (*(conv for block in self.blocks for conv in block.children()), self.conv_2):
+            assert isinstance(conv, nn.Conv2d)
+            conv.weight.mul_(INNER_GAIN)
+            conv.weight[:, :, 1, 1] += identity
+            nn.init.zeros_(_bias(conv))
+        joined = self.conv_cat.weight.mul_(INNER_GAIN)[:, :, 0, 0]
+        last = self.upsampler[0]
+        assert isinstance(last, nn.Conv2d)
+        last.weight.mul_(LAST_GAIN)
+        for conv in (self.conv_cat, last):
+            nn.init.zeros_(_bias(conv))
+        if not self.attention:
+            joined[:, self.features : 2 * self.features] += identity
+            return
+        # The first channels carry the image past the trunk, whose outputs take the others.
+        colours = min(3, self.features)
+        joined[:colours] = 0
+        shallow, *others = joined.chunk(JOINED, dim=1)
+        shallow[:colours] += identity[:colours]
+        for part in others:
+            part[colours:] += identity[colours:]
+        self.conv_1.weight[:colours] = 0
+        for colour in range(colours):
+            self.conv_1.weight[colour, colour, 1, 1] = 1
+            last.weight[self.scale**2 * colour : self.scale**2 * (colour + 1), colour, 1, 1] += 1 / IMAGE_GAIN
+        self.conv_1.weight.mul_(IMAGE_GAIN / 255 if self.norm else IMAGE_GAIN)
+        nn.init.zeros_(_bias(self.conv_1))
+        if self.norm:
+            _bias(last).copy_(torch.tensor(DIV2K_MEAN).repeat_interleave(self.scale**2))
 
     @property
     def channels(self) -> int:
@@ -124,22 +162,14 @@ class SPAN(Network):
 
     @classmethod
     def own_state(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        own = dict(state)
-        for start in [name.removesuffix("sk.weight") for name in state if name.endswith(".sk.weight")]:
-            layers = [[own.pop(f"{start}{layer}.{kind}") for layer in CHAIN] for kind in ("weight", "bias")]
-            own[f"{start}weight"], own[f"{start}bias"] = _single(*layers)
-            for kind in ("weight", "bias"):
-                own.pop(f"{start}eval_conv.{kind}", None)  # while training it lags behind the chain
-        return {name.replace(".eval_conv.", "."): value for name, value in own.items()}
+        return multiplied_out(state)
 
     def public_state(self) -> dict[str, Tensor]:
         state = self.state_dict()
         if not self.attention:
             return state
-        for name in [name for name, module in self.named_modules() if _chained(name, module)]:
-            weight, bias = state.pop(f"{name}.weight"), state.pop(f"{name}.bias")
-            state |= {f"{name}.{part}": value for part, value in _chain(weight, bias).items()}
-        return state
+        blocks = (f"{block}.{conv}" for block in self.block_names for conv in ("c1_r", "c2_r", "c3_r"))
+        return as_chains(state, ("conv_1", *blocks, "conv_2"))
 
     def shallow(self, x: Tensor) -> Tensor:
         return self.conv_1((x - self.mean) * 255.0 if self.norm else x)
@@ -157,41 +187,14 @@ class SPAN(Network):
         return joined, {index: outputs[index] for index in keep}
 
     def reconstruct(self, deep: Tensor, shallow: Tensor, x: Tensor) -> Tensor:
-        return self.upsampler(deep)
+        made = self.upsampler(deep)
+        return made if self.attention else made + F.interpolate(x, scale_factor=self.scale, mode="nearest")
 
 
-def _chained(name: str, module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d) and name not in ("conv_cat", "upsampler.0")
+def _leaky(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, SLOPE)
 
 
-def _single(weights: Sequence[Tensor], biases: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Kernel and bias of the convolution that equals the layers of ``CHAIN``; computed in float64."""
-    first, middle, last, beside = (weight.double() for weight in weights)
-    first_bias, middle_bias, last_bias, beside_bias = (bias.double() for bias in biases)
-    first, last, beside = (weight[:, :, 0, 0] for weight in (first, last, beside))
-    # Public networks pad the features before the chain, not inside it, so that its biases are the same at the border.
-    bias = _sum(last @ _sum(middle.sum((2, 3)) @ first_bias, middle_bias), last_bias, beside_bias)
-    kind = weights[0].dtype
-    return product(first, middle, last, beside).to(kind), bias.to(kind)
-
-
-def _sum(*biases: Tensor) -> Tensor:
-    return torch.stack(biases).sum(0)  # which, unlike +, refuses other shapes
-
-
-def _chain(weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
-    """Layers of ``CHAIN`` that equal a convolution, bit by bit; and the convolution itself."""
-    outputs, inputs = weight.shape[:2]
-    wide = F.pad(weight, (0, 0, 0, 0, 0, (GAIN - 1) * inputs, 0, (GAIN - 1) * outputs))
-    return {
-        "sk.weight": weight.new_zeros(outputs, inputs, 1, 1),
-        "sk.bias": torch.zeros_like(bias),
-        "conv.0.weight": torch.eye(GAIN * inputs, inputs).to(weight)[..., None, None],
-        "conv.0.bias": weight.new_zeros(GAIN * inputs),
-        "conv.1.weight": wide,
-        "conv.1.bias": F.pad(bias, (0, (GAIN - 1) * outputs)),
-        "conv.2.weight": torch.eye(outputs, GAIN * outputs).to(weight)[..., None, None],
-        "conv.2.bias": torch.zeros_like(bias),
-        "eval_conv.weight": weight,
-        "eval_conv.bias": bias,
-    }
+def _bias(conv: nn.Conv2d) -> Tensor:
+    assert conv.bias is not None
+    return conv.bias

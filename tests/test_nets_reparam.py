@@ -17,9 +17,9 @@ from torch import Tensor
 
 from hkdsr.methods import HKDSR, Logits
 from hkdsr.nets.base import Network, parameter_count
-from hkdsr.nets.load import build, load
+from hkdsr.nets.files.load import build, load
 from hkdsr.nets.reparam import ExpandedKernel, expand, fused, product
-from hkdsr.recipe import TrainRecipe
+from hkdsr.settings.recipe import TrainRecipe
 from hkdsr.training.checkpoint import FILE
 from hkdsr.training.run import distill, train
 

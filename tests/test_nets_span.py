@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hkdsr.methods import Plain
 from hkdsr.nets.base import parameter_count
 from hkdsr.nets.families.span import SPAN
-from hkdsr.nets.load import build, digest, load, save
+from hkdsr.nets.files.load import build, digest, load, save
 from hkdsr.training.run import distill
 
 LR = torch.rand(2, 3, 19, 27, generator=torch.Generator().manual_seed(0))

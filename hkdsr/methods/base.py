@@ -7,13 +7,16 @@ to stay quick.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
+
+from hkdsr.paths import is_file, user_path
+from hkdsr.settings.fields import resume_kind
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hkdsr.methods.lesson import Lesson
+    from hkdsr.methods.inputs import LossInputs
     from hkdsr.nets.base import Network
 
 
@@ -27,11 +30,11 @@ class Method(ABC):
     uses_teacher: ClassVar[bool] = True
     """Whether the teacher's outputs are wanted at all."""
     uses_networks: ClassVar[bool] = False
-    """Whether ``losses`` runs student or teacher itself, on other pictures or block by block."""
+    """Whether ``losses`` runs student or teacher itself, on other images or block by block."""
 
     @property
     def uses_exits(self) -> bool:
-        """Whether student and teacher are to give intermediate pictures."""
+        """Whether student and teacher are to give intermediate images."""
         return False
 
     @property
@@ -46,8 +49,14 @@ class Method(ABC):
 
     @property
     def more_files(self) -> tuple[str, ...]:
-        """Files other than teachers whose content decides what is learnt; a run is resumed only with the same."""
-        return ()
+        """Files other than teachers whose content decides what is learnt; a run is continued only with the same.
+
+        They are those that settings declared with ``CONTENT`` (``hkdsr.settings.fields``) name, where there are such
+        files.
+        """
+        values = [getattr(self, own.name) for own in fields(self) if resume_kind(own) == "content"]
+        named = [str(path) for value in values for path in (value if isinstance(value, tuple) else (value,)) if path]
+        return tuple(path for path in named if path not in self.more_teachers and is_file(user_path(path)))
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -74,14 +83,14 @@ class Method(ABC):
         return
 
     @abstractmethod
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
         """Named scalar terms, weights included, whose sum is minimised; each is logged under its name.
 
-        The L1 of the final picture to the ground truth is named ``pixel`` and that to the teacher's final picture
+        The L1 of the final image to the ground truth is named ``pixel`` and that to the teacher's final image
         ``logits``, so that methods can be composed without counting them twice.
         """
 
 
 def cumulative(weights: list[float]) -> list[float]:
-    """Weights of K outputs times K, K-1, ..., 1, which the released code gives them by mistake (specification, B2)."""
+    """Weights of K outputs times K, K-1, ..., 1, which the released code gives them by mistake (docs/method.md)."""
     return [weight * (len(weights) - index) for index, weight in enumerate(weights)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
+from hkdsr.paths import exists
 
 FILE = "log.jsonl"
 
@@ -34,7 +35,7 @@ class TrainingLog:
                 self._board.add_scalar(f"loss/{name}", value, step)
 
     def validation(self, step: int, seconds: float, psnr_y: float) -> None:
-        """PSNR-Y on the validation pictures."""
+        """PSNR-Y on the validation images."""
         self._write({"step": step, "seconds": seconds, "val_psnr_y": psnr_y})
         if self._board:
             self._board.add_scalar("val/psnr_y", psnr_y, step)
@@ -61,7 +62,7 @@ class TrainingLog:
 def read_log(folder: Path) -> list[dict[str, Any]]:
     """The lines of a folder's log; a last line cut by a kill is left out. Raises HkdsrError for one that is damaged."""
     path = folder / FILE
-    if not path.exists():
+    if not exists(path):
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
     try:

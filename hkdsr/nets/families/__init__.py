@@ -1,1 +1,0 @@
-"""Network families, one a file."""

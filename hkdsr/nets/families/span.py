@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
+from hkdsr.nets.families.layers import DIV2K_MEAN, conv3x3, require_positive
 from hkdsr.nets.families.span_files import as_chains, multiplied_out
-from hkdsr.nets.layers import DIV2K_MEAN, conv3x3, require_positive
 
 SLOPE = 0.1
 INNER_GAIN = 0.5
@@ -69,6 +69,7 @@ class SPAN(Network):
     """
 
     family = "span"
+    joins_blocks = True
     mean: Tensor
 
     def __init__(self, scale: int, features: int = 48, blocks: int = 6, attention: int = 1, norm: int = 0) -> None:

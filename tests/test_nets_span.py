@@ -15,6 +15,8 @@ from hkdsr.methods import Plain
 from hkdsr.nets.base import parameter_count
 from hkdsr.nets.families.span import SPAN
 from hkdsr.nets.files.load import build, digest, load, save
+from hkdsr.nets.start.prune.cut import fill
+from hkdsr.nets.start.prune.families import wiring
 from hkdsr.training.run import distill
 
 LR = torch.rand(2, 3, 19, 27, generator=torch.Generator().manual_seed(0))
@@ -138,6 +140,21 @@ def test_it_starts_near_the_upsampled_image(settings: str, scale: int) -> None:
         start = build(f"span:features=24,{settings}", scale)(images)
     nearest = nn.functional.interpolate(images, scale_factor=scale, mode="nearest")
     assert (start - nearest).square().mean().sqrt() < 0.1 * nearest.std()
+
+
+def test_the_plain_variant_is_wired_for_pruning() -> None:
+    """The networks of the other tests have attention, which ties the blocks' channels to one another."""
+    description = "span:features=6,blocks=3,attention=0"
+    teacher, student = scattered(description), build(description, 2).double().eval()
+    wires = wiring(teacher)
+    bases = {}
+    for group in wires.groups:
+        basis = torch.eye(group.size, dtype=torch.float64)
+        inner = group.size == teacher.channels  # not the colours, nor the image before its shuffle
+        bases[group] = basis[:, torch.randperm(group.size)] if inner else basis
+    fill(wiring(student), wires, bases)
+    with torch.no_grad():
+        torch.testing.assert_close(student(LR.double()), teacher(LR.double()))
 
 
 def test_wrong_settings_are_named() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
@@ -28,11 +28,9 @@ from hkdsr.settings.choices import (
 from hkdsr.settings.fields import CONTENT, FREE
 
 if TYPE_CHECKING:
-    from hkdsr.nets.base import Network
-
-    TeacherName = str | Path | Network
+    TeacherName = Any  # in Python a network too
 else:
-    TeacherName = str  # on the command line, and for whoever reads the types without torch
+    TeacherName = str
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Training:
     """The optimisation, by default that of the paper with a budget for one machine."""
 
     steps: int = 20_000
-    """Steps of the optimiser. A finished run with more steps set continues from its end."""
+    """Steps of the optimiser; a run that has ended is continued by raising them."""
     batch: int = 16
     """Crops per step, over all processes together."""
     accumulate: int = 1
@@ -80,7 +78,8 @@ class Training:
     betas: tuple[float, float] = (0.9, 0.99)
     """Decay of Adam's averages of the gradient and of its square, each in [0, 1)."""
     milestones: tuple[float, ...] = (2 / 3,)
-    """Shares of ``steps`` after which the learning rate is multiplied by ``gamma`` (the paper: 200k of 300k)."""
+    """Shares of ``steps`` after which the learning rate is multiplied by ``gamma`` (the paper: 200k of 300k).
+    ``steps`` and ``milestones`` may change when a run is continued: the steps still to do follow the new values."""
     gamma: float = 0.5
     """Factor of the learning rate at every milestone."""
     ema: float = 0.999
@@ -199,7 +198,9 @@ class DistillRecipe:
     """``family:setting=value,...``, or a checkpoint to start from."""
     init: Init = "scratch"
     """``scratch``: as ``student`` says. ``slice``: the leading channels of the teacher's layers, and evenly spaced ones
-    of its blocks where it is deeper. ``drop``: the same between equal widths. ``student``: from ``init_from``."""
+    of its blocks where it is deeper. ``drop``: the same between equal widths. ``prune``: the channels
+    and blocks that training crops show to matter, and every layer solved by least squares to make up for the others.
+    ``student``: from ``init_from``."""
     init_from: Path | None = field(default=None, metadata=CONTENT)
     """A checkpoint of the same student at another scale, which gives all weights that do not depend on the scale."""
     out: Path = field(default=Path("runs/distill"), metadata=FREE)

@@ -34,6 +34,8 @@ EXPORTED = (
     "imdn:features=16,blocks=2",
     "rlfn:features=12,blocks=2",
     "bsrn:features=16,blocks=2",
+    "span:features=12,blocks=2",
+    "span:features=12,blocks=2,attention=0",
 )
 
 

@@ -88,6 +88,19 @@ class Network(nn.Module, ABC):
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, int | float | str] | None:
         """Constructor arguments read off the names and shapes of a state dict; None if it is another family's."""
 
+    @classmethod
+    def own_state(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state dict of a network here from that of a public file, which ``recognise`` has recognised.
+
+        They are the same, but for families that are published in another form. Raises LookupError or RuntimeError for
+        weights that are missing or of other shapes.
+        """
+        return dict(state)
+
+    def public_state(self) -> dict[str, Tensor]:
+        """The state dict as public files of the family hold it: what ``own_state`` takes, and other tools load."""
+        return self.state_dict()
+
     @abstractmethod
     def shallow(self, x: Tensor) -> Tensor:
         """ImageData (B, 3, h, w) in [0, 1], already padded -> shallow features (B, channels, h, w)."""

@@ -84,6 +84,9 @@ class Training:
     """Factor of the learning rate at every milestone."""
     ema: float = 0.999
     """Decay of the averaged weights, which are validated, saved and reported."""
+    reparameterise: bool = False
+    """Train each 3x3 convolution of the student as a chain of three and one beside it; the files hold plain ones. A
+    step takes longer on small crops, as the chains are multiplied out in each."""
     precision: Precision = "auto"
     """``auto``: bf16 autocast on GPUs that have it, fp32 elsewhere."""
     device: str = field(default="auto", metadata=FREE)

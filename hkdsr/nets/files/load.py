@@ -96,7 +96,7 @@ def save(network: Network, path: str | Path, metadata: Mapping[str, str] | None 
         raise HkdsrError(f"a {network.family} network cannot be saved to {path}: keep its own file")
     if path.suffix != ".safetensors":
         raise HkdsrError(f"{path} would hold safetensors under another name: let it end in .safetensors")
-    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    state = {key: value.detach().cpu().contiguous() for key, value in network.public_state().items()}
     if half:
         state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
     description = {"family": network.family, "settings": json.dumps(network.settings)}
@@ -133,11 +133,15 @@ def _recognised(state: Mapping[str, Tensor], path: Path) -> tuple[str | None, di
         try:
             arguments = kind.recognise(state)
         except (ArithmeticError, LookupError, ValueError) as error:
-            fault = "lacks a weight or has one of another shape"
-            raise HkdsrError(f"{path} is named like a {kind.family} network but {fault}: copy it again") from error
+            raise _misshapen(path, kind.family) from error
         if arguments is not None:
             return kind.family, arguments
     return None, {}
+
+
+def _misshapen(path: Path, family: str) -> HkdsrError:
+    fault = "lacks a weight or has one of another shape"
+    return HkdsrError(f"{path} is named like a {family} network but {fault}: copy it again")
 
 
 def _construct(family: str, arguments: Mapping[str, Any]) -> Network:
@@ -167,6 +171,10 @@ def _suits(kind: type, value: object) -> bool:
 
 def _filled(network: Network, state: Mapping[str, Tensor], path: Path) -> Network:
     own = network.state_dict()
+    try:
+        state = network.own_state(state)
+    except (LookupError, RuntimeError) as error:
+        raise _misshapen(path, network.family) from error
     fitting = {key: value for key, value in state.items() if key not in own or own[key].shape == value.shape}
     # Not strict, because it then tells the keys; it knows of those that a network keeps its own, as SwinIR its masks.
     missing, unexpected = network.load_state_dict(fitting, strict=False)

@@ -20,7 +20,7 @@ COMMANDS = {
     "upscale": "enlarge an image or a folder of images",
     "export": "write a network as ONNX, if its images stay the same",
     "strip": "show networks side by side in one image",
-    "info": "parameters, multiply-adds and settings of a network",
+    "info": "settings, cost, taps and receptive field of a network",
 }
 """Each is a module of ``hkdsr.cli``."""
 

@@ -12,7 +12,7 @@ import torch
 
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
-from hkdsr.nets.files.state_dict import TORN
+from hkdsr.nets.files.state_dict import DAMAGED
 
 FILE = "last.pt"
 FORMAT = 2
@@ -56,7 +56,7 @@ def read_checkpoint(path: Path, fingerprint: dict[str, str]) -> Checkpoint | Non
         if content.pop("format") != FORMAT:
             raise KeyError("format")
         checkpoint = Checkpoint(**content)
-    except (*TORN, pickle.UnpicklingError) as error:
+    except (*DAMAGED, pickle.UnpicklingError) as error:
         raise HkdsrError(f"{path} is damaged or from another version: delete it to start afresh") from error
     changed = sorted(
         key

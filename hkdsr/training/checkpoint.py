@@ -13,7 +13,7 @@ import torch
 
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
-from hkdsr.nets.files.state_dict import TORN
+from hkdsr.nets.files.state_dict import DAMAGED
 from hkdsr.paths import exists
 
 FILE = "last.pt"
@@ -59,7 +59,7 @@ def read_checkpoint(path: Path, fingerprint: Mapping[str, str] | None, free: Col
         if content.pop("format") != FORMAT:
             raise KeyError("format")
         checkpoint = Checkpoint(**content)
-    except (*TORN, pickle.UnpicklingError) as error:
+    except (*DAMAGED, pickle.UnpicklingError) as error:
         raise HkdsrError(f"{path} is damaged or from another version: delete it to start again") from error
     if fingerprint is None:
         return checkpoint

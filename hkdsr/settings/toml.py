@@ -1,4 +1,4 @@
-"""Recipes from TOML files."""
+"""Reads recipes and studies from TOML files."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ RENAMED = {
     "data.val_pictures": "data.val_images",
     "exits.pictures": "exits.teacher_images",
 }
-"""Settings of older recipes and what they are called now."""
+"""Settings of older recipes and their names now."""
 
 
 def read_recipe(path: Path, kind: type[Recipe]) -> Recipe:
-    """The recipe of a TOML file; settings it leaves out keep their defaults.
+    """The recipe in a TOML file, of the dataclass ``kind``; settings that the file leaves out have their defaults.
 
-    Raises HkdsrError naming the file and the setting: no such file, invalid TOML, an unknown setting, a wrong type.
+    Raises HkdsrError, which names the file and the setting: no such file, invalid TOML, an unknown setting, a wrong
+    type.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -66,7 +67,8 @@ def _value(hint: Any, value: Any, path: Path, where: str) -> Any:
             raise HkdsrError(f"{path}: {where} is {value!r}: choose one of {', '.join(map(str, arguments))}")
         return value
     if origin is tuple:
-        items = _expect(list, value, path, where)
+        one_text = isinstance(value, str) and arguments[0] in (str, Path)
+        items = [value] if one_text else _expect(list, value, path, where)
         if arguments[-1] is not Ellipsis and len(items) != len(arguments):
             raise HkdsrError(f"{path}: {where} is {value!r}: give {len(arguments)} values")
         return tuple(_value(arguments[0], item, path, where) for item in items)
@@ -81,8 +83,9 @@ def _method(table: dict[str, Any], path: Path, where: str) -> Method:
     if {"name", "use"} <= table.keys():
         raise HkdsrError(f"{path} sets both {where}.name and {where}.use: leave one of them out")
     use, name = table.pop("use", None), table.pop("name", None)
-    names = [one for one in (name if isinstance(name, list) else [name]) if isinstance(one, str) and one in METHODS]
-    if use is None and not (name == names or [name] == names):
+    asked = name if isinstance(name, list) else [name]
+    names = [one for one in asked if isinstance(one, str) and one in METHODS]
+    if use is None and names != asked:
         raise HkdsrError(f"{path}: {where}.name is {name!r}: choose one of {', '.join(METHODS)}")
     try:
         if use is not None:

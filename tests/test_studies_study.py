@@ -55,12 +55,12 @@ def test_rows_have_methods_and_starts(tmp_path: Path) -> None:
         ("seeds = [1, 2]", "seeds = []", "seeds is empty: name at least one"),
         ("seeds = [1, 2]", "seeds = [1, 1]", "seeds has 1 twice: name each once"),
         ("seeds = [1, 2]", "seeds = [1]\nlonger_steps = 100", "longer_steps is 100: set it to 101 or more, or to 0"),
-        ("seeds = [1, 2]", "seeds = [1]\nbudget = 3", "'budget', which is no setting"),
+        ("seeds = [1, 2]", "seeds = [1]\nbudget = 3", "'budget', which is not a setting"),
         ("steps = 100", "steps = 100\nminutes = 5", "training.minutes is set: leave it out"),
         ("steps = 100", "steps = 0", "training.steps is 0: set it to 1 or more"),
         ('init = "slice"', 'init = "student"', r"row 'HKDSR, sliced': init is 'student' but init_from is not set"),
         ('name = "hkdsr"', 'name = "magic"', r"rows.method.name is 'magic': choose one of"),
-        ('name = "hkdsr"', 'name = "logits"', r"'rows.method.sim_w', which is no setting"),
+        ('name = "hkdsr"', 'name = "logits"', r"'rows.method.sim_w', which is not a setting"),
     ],
 )
 def test_mistakes_are_named(old: str, new: str, naming: str, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_what_is_said_of_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixt
     distill(recipe)
     count = sum(p.numel() for p in build(SLICED, 2).parameters())
     told = f"the student starts from slices of the teacher: {count:,} of its {count:,} weights"
-    assert caplog.messages[:2] == [told, "3 training images, 0.0 megapixels"]
+    assert caplog.messages[:2] == [told, "training on 3 images, LR made by bicubic (0.0 megapixels of HR)"]
     distill(recipe)
     assert caplog.messages.count(told) == 1
 

@@ -74,13 +74,16 @@ def test_a_student_that_cannot_be_trained(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:
-    refused(tiny.recipe(tmp_path, HKDSR(), device="cuda:77"), r"training\.device is 'cuda:77', which is not here")
+    refused(
+        tiny.recipe(tmp_path, HKDSR(), device="cuda:77"),
+        r"training\.device is 'cuda:77', which this machine does not have",
+    )
 
 
 def test_a_share_of_the_images_is_another_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recipe = tiny.recipe(tmp_path)
     distill(tiny.data(recipe, share=0.7))
-    assert caplog.messages[0].startswith("2 training images")
+    assert caplog.messages[0].startswith("training on 2 images, ")
     with pytest.raises(HkdsrError, match=r"begun with other settings \(images of data\.train\)"):
         distill(recipe)
     with pytest.raises(HkdsrError, match=r"data\.share is 0\.2, which leaves none of 3 images: raise it"):

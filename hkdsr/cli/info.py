@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import tyro
 from tyro.conf import Positional
 
 from hkdsr.cli.output import show
 from hkdsr.errors import HkdsrError
+from hkdsr.paths import exists
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def run(arguments: list[str]) -> None:
     from hkdsr.scoring import cost
 
     name, scale = settings.network, settings.scale
-    network = build(name, scale or 2) if ":" in name and not Path(name).exists() else load(name)
+    network = build(name, scale or 2) if ":" in name and not exists(name) else load(name)
     if scale not in (None, network.scale):
         raise HkdsrError(f"{name} is a x{network.scale} network: leave scale out or set it to {network.scale}")
     show(f"{network.family}: {', '.join(f'{key} {value}' for key, value in network.settings.items())}")

@@ -7,13 +7,13 @@ the names of torchvision's, so that its files load.
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.files.state_dict import read_checkpoint
+from hkdsr.paths import is_file, user_path
 
 POOL = 0
 PLAN = (64, 64, POOL, 128, 128, POOL, *[256] * 4, POOL, *[512] * 4, POOL, 512)
@@ -66,11 +66,11 @@ def vgg19(path: str, device: torch.device, dtype: torch.dtype) -> VGG19:
 
     Raises HkdsrError for a file that is missing, cannot be read, or has other content.
     """
-    if not Path(path).expanduser().is_file():
+    if not is_file(user_path(path)):
         raise HkdsrError(
             f"method.features is '{path}', which is not a file: set it to torchvision's file of VGG19, or to 'teacher'"
         )
-    state, _ = read_checkpoint(Path(path).expanduser())
+    state, _ = read_checkpoint(user_path(path))
     with torch.device("meta"):
         network = VGG19()
     try:

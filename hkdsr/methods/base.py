@@ -10,7 +10,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
 
-from hkdsr.settings.fields import as_tuple, is_file, resume_kind
+from hkdsr.paths import is_file, user_path
+from hkdsr.settings.fields import as_tuple, resume_kind
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -54,8 +55,8 @@ class Method(ABC):
         setting's value is one text or path, or a tuple of them.
         """
         declared = [getattr(self, setting.name) for setting in fields(self) if resume_kind(setting) == "content"]
-        files = [str(value) for values in declared for value in as_tuple(values) if is_file(value)]
-        return tuple(file for file in files if file not in self.more_teachers)
+        named = [str(value) for values in declared for value in as_tuple(values) if value]
+        return tuple(name for name in named if name not in self.more_teachers and is_file(user_path(name)))
 
     @property
     def remarks(self) -> tuple[str, ...]:

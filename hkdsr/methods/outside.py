@@ -12,6 +12,7 @@ from typing import get_type_hints
 
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
+from hkdsr.paths import user_path
 
 RESERVED = ("name", "use")
 
@@ -38,7 +39,7 @@ def outside_class(use: str, folder: Path) -> type[Method]:
     file, _, name = use.rpartition(":")
     if not (file and name):
         raise HkdsrError(f"method.use is '{use}': set it to a file and a class in it, as my_method.py:MyKD")
-    path = (folder / Path(file).expanduser()).resolve()
+    path = (folder / user_path(file)).resolve()
     try:
         source = path.read_bytes()
     except OSError as error:

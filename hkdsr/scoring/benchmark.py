@@ -16,6 +16,7 @@ from hkdsr.data.resize import bicubic_pair, imresize
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import load
+from hkdsr.paths import entries, is_folder, user_path
 from hkdsr.scoring.inference import super_resolve
 from hkdsr.scoring.metrics import WINDOW, psnr_y, ssim_y
 
@@ -172,7 +173,7 @@ def scored_sets(
         raise HkdsrError(f"scale is {scale}: set it to 2, 3 or 4")
     if not sets:
         raise HkdsrError("sets is empty: name at least one set")
-    folders = [Path(root) / name for name in ([sets] if isinstance(sets, str | Path) else sets)]
+    folders = [user_path(root) / name for name in ([sets] if isinstance(sets, str | Path) else sets)]
     for folder in folders:
         find_benchmark(folder, scale)
     return (evaluate_set(network, folder, scale, ensemble=ensemble) for folder in folders)
@@ -181,7 +182,7 @@ def scored_sets(
 def _hr_folder(folder: Path, scale: int) -> Path:
     """The folder of HR images in the set's folder, or that itself if the images lie directly in it."""
     for name in HR_FOLDERS:
-        if (folder / name.format(scale=scale)).is_dir():
+        if is_folder(folder / name.format(scale=scale)):
             return folder / name.format(scale=scale)
     named = (path for path in hr_folders(folder) if path != folder and HR_NAME.fullmatch(path.name))
     return folder if image_files(folder) else next(named, folder)
@@ -190,9 +191,9 @@ def _hr_folder(folder: Path, scale: int) -> Path:
 def _called_any_name(folder: Path) -> Path:
     names = next((names for names in ALIASES if folder.name in names), {folder.name})
     for name in (folder.name, *sorted(names)):
-        if (folder.parent / name).is_dir():
+        if is_folder(folder.parent / name):
             return folder.parent / name
-    beside = sorted(path.name for path in folder.parent.glob("*/")) if folder.parent.is_dir() else []
+    beside = [path.name for path in entries(folder.parent) if is_folder(path)] if is_folder(folder.parent) else []
     if not beside:
         raise HkdsrError(f"there is no benchmark set {folder}: {folder.parent} holds none, so name another root folder")
     raise HkdsrError(f"there is no benchmark set {folder}: name one of {', '.join(beside)}, or another root folder")

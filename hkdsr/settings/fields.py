@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import Field
 from pathlib import Path
@@ -25,8 +24,3 @@ def resume_kind(setting: Field[Any]) -> Resume:
 def as_tuple(value: object) -> tuple[Any, ...]:
     """A setting that takes several texts or paths, given as one of them or as several: always a tuple."""
     return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | Path) else (value,)
-
-
-def is_file(value: object) -> bool:
-    """Whether a value is text or a path that names an existing file; ``~`` is the home folder."""
-    return isinstance(value, str | Path) and os.path.isfile(os.path.expanduser(value))

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
 from hkdsr.methods.hkdsr import HKDSR
+from hkdsr.paths import user_path
 from hkdsr.settings.checks import require_range
 from hkdsr.settings.choices import (
     HeadKind,
@@ -24,6 +26,13 @@ from hkdsr.settings.choices import (
     TrainInit,
 )
 from hkdsr.settings.fields import CONTENT, FREE, as_tuple
+
+if TYPE_CHECKING:
+    from hkdsr.nets.base import Network
+
+    TeacherName = str | Path | Network
+else:
+    TeacherName = str  # the type for the command line, which does not import torch
 
 
 @dataclass(frozen=True)
@@ -187,9 +196,9 @@ class TrainRecipe:
 class DistillRecipe:
     """Distil a teacher into a student."""
 
-    teacher: str = field(default="", metadata=CONTENT)
+    teacher: TeacherName = field(default="", metadata=CONTENT)
     """The teacher: a checkpoint of hkdsr, a published one, any other that spandrel reads, an ONNX file, or the name of
-    a shipped network."""
+    a shipped network; in Python also a network."""
     scale: int = 2
     """Factor between the sides of LR and HR images: 2, 3 or 4; that of the teacher."""
     student: str = "compact:features=32,convs=8"
@@ -223,9 +232,9 @@ def _to_paths(settings: object, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
         if name in ("train", "lr"):
-            value = tuple(map(Path, as_tuple(value)))
-        elif isinstance(value, str):
-            value = Path(value)
+            value = tuple(map(user_path, as_tuple(value)))
+        elif isinstance(value, str | Path):
+            value = user_path(value)
         object.__setattr__(settings, name, value)
 
 

@@ -26,13 +26,13 @@ class Row:
     """One line of the table: a method and what its student starts from."""
 
     label: str = ""
-    """The row's name in the table and, in short, in the names of its folders."""
+    """Name of the row in the table, and of its runs' folders."""
     method: Method = field(default_factory=Plain)
     """As in a recipe: ``[rows.method] name = "hkdsr"`` and the method's own settings."""
     init: Init = "scratch"
     """First weights of the student, as in a recipe: ``scratch``, ``slice``, ``drop`` or ``student``."""
     init_from: Path | None = field(default=None, metadata=CONTENT)
-    """The checkpoint to start from if ``init`` is ``student``."""
+    """The checkpoint to start from where ``init`` is ``student``."""
 
     @property
     def is_plain(self) -> bool:
@@ -57,30 +57,30 @@ class Study:
     """
 
     teacher: str = ""
-    """The teacher of all rows: a checkpoint or the name of a shipped network."""
+    """As in a recipe."""
     scale: int = 2
-    """Factor between the sides of LR and HR images: 2, 3 or 4."""
+    """As in a recipe."""
     student: str = DistillRecipe.student
-    """The network that every row trains, as ``family:setting=value,...``, or a checkpoint to start from."""
+    """As in a recipe."""
     out: Path = field(default=Path("runs/study"), metadata=FREE)
     """Folder for the runs, one folder each, and for the leaderboard."""
     data: Data = field(default_factory=Data)
-    """Training and validation images of all rows."""
+    """As in a recipe."""
     training: Training = field(default_factory=Training)
-    """Steps and optimiser of every row; ``seed`` is replaced by each of ``seeds``, and ``minutes`` must not be set."""
+    """The budget of every row; its ``seed`` is replaced by each of ``seeds``."""
     exits: ExitSettings = field(default_factory=ExitSettings)
-    """Exits of the rows whose methods use them."""
+    """As in a recipe."""
     seeds: tuple[int, ...] = (1, 2, 3)
-    """Each row is trained once with each of these seeds."""
+    """Every row is trained once with each of these seeds."""
     root: Path = field(default=Path("benchmarks"), metadata=FREE)
     """Folder that holds the benchmark sets."""
     sets: tuple[str, ...] = ("Set5", "Set14", "B100", "Urban100")
-    """Names of the benchmark sets, which are folders of ``root``."""
+    """Names of the sets' folders in ``root``."""
     rows: tuple[Row, ...] = ()
-    """The rows of the table; in TOML each is a table ``[[rows]]``."""
+    """The rows of the table, each a ``[[rows]]`` table."""
     longer_steps: int | None = None
-    """Steps of the control rows, which train without a teacher. By default as many as take the time of the slowest row;
-    0: no control rows."""
+    """Steps of the control rows; by default as many as take the plain row the seconds of the dearest one. 0: no such
+    rows."""
     published: str = ""
     """Published numbers to show below the table, such as ``rcan x4``."""
 

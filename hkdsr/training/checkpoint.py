@@ -13,6 +13,7 @@ import torch
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
 from hkdsr.nets.files.state_dict import TORN
+from hkdsr.paths import exists
 
 FILE = "last.pt"
 FORMAT = 2
@@ -49,7 +50,7 @@ def read_checkpoint(path: Path, fingerprint: dict[str, str]) -> Checkpoint | Non
 
     Raises HkdsrError if it is damaged or was made with other settings, which are named.
     """
-    if not path.exists():
+    if not exists(path):
         return None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

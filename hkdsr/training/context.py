@@ -11,6 +11,7 @@ import torch
 
 from hkdsr.devices import pick_device
 from hkdsr.files import claimed
+from hkdsr.paths import require_writable
 from hkdsr.settings.recipe import Training
 from hkdsr.training.checkpoint import FILE, Checkpoint, read_checkpoint, write_checkpoint
 from hkdsr.training.distributed import ALONE, ProcessGroup, check_device
@@ -65,6 +66,7 @@ def opened(
     """
     device = pick_device(settings.device)
     check_device(settings.device, device)
+    require_writable(folder, folder=True)
     with claimed(folder, wait=wait) if processes.main else nullcontext():
         processes.wait()
         found = read_checkpoint(folder / FILE, dict(fingerprint))

@@ -9,6 +9,7 @@ from typing import Any
 
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
+from hkdsr.paths import exists
 
 FILE = "log.jsonl"
 
@@ -61,7 +62,7 @@ class TrainingLog:
 def read_log(folder: Path) -> list[dict[str, Any]]:
     """The lines of a folder's log; a last line cut by a kill is left out. Raises HkdsrError for one that is damaged."""
     path = folder / FILE
-    if not path.exists():
+    if not exists(path):
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
     try:

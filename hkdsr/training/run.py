@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 from pathlib import Path
@@ -16,7 +17,9 @@ from hkdsr.methods.plain import Plain
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, exit_taps
 from hkdsr.nets.files.load import build, digest, load
+from hkdsr.nets.sanity import name_of
 from hkdsr.nets.start.initialise import initialise
+from hkdsr.paths import require_writable
 from hkdsr.settings.recipe import DistillRecipe, ExitSettings, TrainRecipe
 from hkdsr.training.checkpoint import FILE
 from hkdsr.training.context import Context, opened
@@ -53,11 +56,11 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None) -> Training
 
     Raises HkdsrError for every mistake that the user can correct.
     """
-    if not recipe.teacher:
-        raise HkdsrError("no teacher is given: set teacher to a checkpoint or a shipped network")
-    network = load(recipe.teacher).requires_grad_(False)
+    network = _loaded_teacher(recipe.teacher)
     if network.scale != recipe.scale:
-        raise HkdsrError(f"the teacher {recipe.teacher} is a x{network.scale} network: set scale to {network.scale}")
+        raise HkdsrError(
+            f"the teacher {_name(recipe.teacher)} is a x{network.scale} network: set scale to {network.scale}"
+        )
     student = _student(recipe)
     started = _started(recipe, student, network)
     method = recipe.method.resolved(recipe.scale)
@@ -67,7 +70,7 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None) -> Training
     module = Distiller(student, exits, method, networks)
     store = _store(recipe)
     origin = {
-        "teacher": str(recipe.teacher),
+        "teacher": _name(recipe.teacher),
         "teacher_sha256": ", ".join(digest(one.state_dict()) for one in networks or [network]),
         **started,
         **_more_hashes(method),
@@ -80,6 +83,24 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None) -> Training
             for one in networks:
                 one.to(context.device)
         return training.run(context, teacher, observer)
+
+
+def _name(teacher: str | Path | Network) -> str:
+    return name_of(teacher) if isinstance(teacher, Network) else str(teacher)
+
+
+def _loaded_teacher(given: object) -> Network:
+    if isinstance(given, Network):
+        # A copy, as it is frozen and moved; what is not made of modules cannot be copied, nor trained.
+        return (copy.deepcopy(given) if given.runs_in_pytorch else given).requires_grad_(False).eval()
+    if not isinstance(given, str | Path) and given is not None:
+        raise HkdsrError(
+            f"teacher is an object of the type {type(given).__name__}: set it to a file, the name of a shipped "
+            "network, or a network"
+        )
+    if not given:
+        raise HkdsrError("no teacher is given: set teacher to a checkpoint or a shipped network")
+    return load(given).requires_grad_(False)
 
 
 def _teacher(recipe: DistillRecipe, network: Network, method: Method, store: ImageStore, context: Context) -> Teacher:
@@ -145,6 +166,7 @@ def _student_exits(student: Network, teacher: Network, settings: ExitSettings) -
 
 
 def _store(recipe: TrainRecipe | DistillRecipe) -> ImageStore:
+    require_writable(recipe.out, folder=True)
     data = recipe.data
     pairs = spread(find_pairs(data.train, recipe.scale, data.lr), data.share)
     store = build_store(pairs, recipe.scale, data.cache)

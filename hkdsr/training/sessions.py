@@ -16,6 +16,7 @@ import torch
 
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
+from hkdsr.paths import exists
 
 FILE = "sessions.jsonl"
 
@@ -56,7 +57,7 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
     Raises HkdsrError for a file that is damaged.
     """
     path = folder / FILE
-    if not path.exists():
+    if not exists(path):
         return []
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

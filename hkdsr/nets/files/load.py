@@ -22,6 +22,7 @@ from hkdsr.nets.files.onnx import OnnxNetwork
 from hkdsr.nets.files.spandrel import SpandrelNetwork
 from hkdsr.nets.files.state_dict import read_checkpoint
 from hkdsr.nets.sanity import require_sane
+from hkdsr.paths import is_file, user_path
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 KEYS_NAMED = 3
@@ -76,7 +77,7 @@ def build(description: str, scale: int) -> Network:
         if "scale" in arguments:
             raise HkdsrError(f"'{description}' names a scale, which is a setting of its own: leave it out there")
         return _construct(family, {"scale": scale, **arguments})
-    if not (Path(family).suffix or Path(description).is_file() or _shipped(description).is_file()):
+    if not (Path(family).suffix or is_file(description) or is_file(_shipped(description))):
         raise HkdsrError(f"network family {family!r} is unknown: choose one of {', '.join(FAMILIES)}, or give a file")
     network = load(description)
     if network.scale != scale:
@@ -113,10 +114,10 @@ def digest(state: Mapping[str, Tensor]) -> str:
 
 
 def _find(path_or_name: str | Path) -> Path:
-    path = Path(path_or_name).expanduser()
-    if path.is_file():
+    path = user_path(path_or_name)
+    if is_file(path):
         return path
-    if _shipped(path_or_name).is_file():
+    if is_file(_shipped(path_or_name)):
         return _shipped(path_or_name)
     names = ", ".join(sorted(file.stem for file in WEIGHTS.glob("*.safetensors"))) or "none"
     raise HkdsrError(f"there is no checkpoint {path_or_name}: give a file, or a shipped network ({names})")

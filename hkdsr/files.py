@@ -1,4 +1,4 @@
-"""Writing files so that a kill or a full disk never leaves half of one, nor two processes mix theirs."""
+"""Writing files so that neither a kill nor a full disk leaves a part of one, and only one process uses a folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     part = path.with_name(f".{name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path.parent, name)
+        _remove_leftovers(path.parent, glob.escape(name))
         with part.open("wb") as file:
             file.write(content)
             file.flush()
@@ -48,7 +48,8 @@ def _part_name(name: str) -> str:
 
 
 def _remove_leftovers(folder: Path, name: str) -> None:
-    for part in folder.glob(f".{glob.escape(name)}.*.part"):
+    """Remove unfinished files of processes that have ended; ``name`` is a pattern for the finished ones."""
+    for part in folder.glob(f".{name}.*.part"):
         process = part.name.split(".")[-2]
         if process.isdecimal() and not _runs(int(process)):
             with suppress(OSError):
@@ -67,10 +68,13 @@ def _runs(process: int) -> bool:
 
 @contextmanager
 def claimed(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold ``folder``, which is made if it is missing, for this process; the system frees it when the process dies.
+    """Reserve ``folder``, which is made if it is missing, for this process; the system frees it when the process ends.
 
-    Where another process holds it, ``wait`` until it is free. Raises HkdsrError where that is not asked for, and if the
-    folder cannot be written.
+    Only the process that has the folder writes there, so unfinished files in it were left by killed processes: they
+    are deleted.
+
+    If another process has the folder, ``wait`` until it is free. Raises HkdsrError if ``wait`` is false in that case,
+    and if the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,4 +86,5 @@ def claimed(folder: Path, *, wait: bool = False) -> Iterator[None]:
     except OSError as error:
         raise HkdsrError(f"cannot write {folder} ({error.strerror}): choose another 'out'") from error
     with lock:
+        _remove_leftovers(folder, "*")
         yield

@@ -6,6 +6,7 @@ import errno
 import glob
 import os
 import stat
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from hkdsr.errors import HkdsrError
 NO_SUCH_NAME = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 """Errors of the system for names under which there is nothing."""
 WILDCARDS = "*?["
-EFFECTIVE = os.access in os.supports_effective_ids
 
 
 def user_path(path: str | Path) -> Path:
@@ -77,21 +77,20 @@ def matching_paths(patterns: Iterable[str | Path]) -> list[Path]:
 
 
 def require_writable(target: Path, *, folder: bool = False) -> None:
-    """Raises HkdsrError if the file (or ``folder``) ``target`` cannot be made or written to; makes nothing."""
+    """Raises HkdsrError if the file (or ``folder``) ``target`` cannot be made or written to; leaves nothing behind."""
     target = Path(os.path.abspath(target))
-    if exists(target):
-        if is_folder(target) != folder:
-            raise HkdsrError(f"{target} is {'not a folder' if folder else 'a folder'}: name another target")
-        if not os.access(target, os.W_OK, effective_ids=EFFECTIVE):
-            raise HkdsrError(f"cannot write {target} (Permission denied): change its permissions, or name another")
-        return
-    above = target.parent
-    while not exists(above):
-        above = above.parent
-    if not is_folder(above):
-        raise HkdsrError(f"cannot write {target}, as {above} is not a folder: name another target")
-    if not os.access(above, os.W_OK | os.X_OK, effective_ids=EFFECTIVE):
-        raise HkdsrError(f"cannot write {target} (Permission denied in {above}): name another target")
+    if exists(target) and is_folder(target) != folder:
+        raise HkdsrError(f"{target} is {'not a folder' if folder else 'a folder'}: name another target")
+    nearest = target if folder else target.parent
+    while not exists(nearest):
+        nearest = nearest.parent
+    if not is_folder(nearest):
+        raise HkdsrError(f"cannot write {target}, as {nearest} is not a folder: name another target")
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise HkdsrError(f"cannot write {target} ({error.strerror}): free space or name another target") from error
 
 
 def _mode(path: Path) -> int | None:

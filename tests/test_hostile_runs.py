@@ -43,7 +43,7 @@ def test_more_steps_go_on_from_the_end(tmp_path: Path) -> None:
     for steps in (3, 5):
         ended = command("train", *folders, *settings, "--training.device", "cpu", "--training.steps", str(steps))
         assert ended.code == 0, ended.said
-    assert "goes on from step 3" in ended.said
+    assert "continuing at step 3" in ended.said
     assert [line[0] for line in tiny.losses(tmp_path / "out") if line[2]] == [1, 2, 3, 4, 5]
     fewer = command("train", *folders, *settings, "--training.device", "cpu", "--training.steps", "2")
     assert fewer.code == 2

@@ -1,4 +1,4 @@
-"""What the command line shows: results on standard output, messages and mistakes on standard error.
+"""The output of the command line: results on standard output, messages and mistakes on standard error.
 
 Messages are those that the package logs. ``--quiet`` leaves warnings, ``--verbose`` adds details. Printing comes after
 the work, so it never fails: what the terminal cannot show is escaped, and a closed pipe is left alone.
@@ -25,6 +25,11 @@ def configure(arguments: Sequence[str]) -> list[str]:
     logger.handlers = [handler for handler in logger.handlers if not isinstance(handler, _Messages)] + [_Messages()]
     logger.propagate = False
     return [word for word in arguments if word not in LEVELS]
+
+
+def silence() -> None:
+    """Write no messages from now on: another process writes them for all. Mistakes are still shown."""
+    logging.getLogger("hkdsr").setLevel(logging.CRITICAL)
 
 
 def show(text: str) -> None:

@@ -33,5 +33,5 @@ Stage1Trainable = Literal["heads", "all"]
 TeacherImages = Literal["auto", "cached", "live"]
 Precision = Literal["auto", "fp32", "bf16"]
 
-Init = Literal["scratch", "slice", "drop", "student"]
+Init = Literal["scratch", "slice", "drop", "prune", "student"]
 TrainInit = Literal["scratch", "student"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
@@ -28,9 +28,7 @@ from hkdsr.settings.choices import (
 from hkdsr.settings.fields import CONTENT, FREE, as_tuple
 
 if TYPE_CHECKING:
-    from hkdsr.nets.base import Network
-
-    TeacherName = str | Path | Network
+    TeacherName = Any  # in Python a network too
 else:
     TeacherName = str  # the type for the command line, which does not import torch
 
@@ -72,7 +70,7 @@ class Training:
     """The optimisation by Adam: the paper's settings, with fewer steps, for one machine."""
 
     steps: int = 20_000
-    """Training steps, which are updates of the weights."""
+    """Training steps, which are updates of the weights. To continue a run that has ended, raise them."""
     batch: int = 16
     """Crops per step, over all processes."""
     accumulate: int = 1
@@ -83,7 +81,8 @@ class Training:
     betas: tuple[float, float] = (0.9, 0.99)
     """Decay rates of Adam's running means, of the gradient and of its square, each from 0 to below 1."""
     milestones: tuple[float, ...] = (2 / 3,)
-    """Shares of ``steps`` after which the learning rate is multiplied by ``gamma`` (the paper: 200k of 300k steps)."""
+    """Shares of ``steps`` after which the learning rate is multiplied by ``gamma`` (the paper: 200k of 300k steps). When
+    a run is continued, ``steps`` and ``milestones`` may have other values: further steps follow these."""
     gamma: float = 0.5
     """Factor of the learning rate at each of ``milestones``."""
     ema: float = 0.999
@@ -206,7 +205,9 @@ class DistillRecipe:
     init: Init = "scratch"
     """First weights of the student. ``scratch``: random, or those of the checkpoint that ``student`` names. ``slice``:
     the leading channels of the teacher's layers and, if the teacher is deeper, evenly spaced blocks of it. ``drop``:
-    the same for equal widths, so whole blocks are dropped. ``student``: those of the checkpoint ``init_from``."""
+    the same for equal widths, so whole blocks are dropped. ``prune``: the channels and blocks that are most important
+    for training crops, with layers solved by least squares to replace the others. ``student``: those of the checkpoint
+    ``init_from``."""
     init_from: Path | None = field(default=None, metadata=CONTENT)
     """A checkpoint of the same student at another scale; weights that depend on the scale are not taken from it."""
     out: Path = field(default=Path("runs/distill"), metadata=FREE)

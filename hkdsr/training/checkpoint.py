@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,11 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything a run needs to go on as if never interrupted.
+    """Everything a run needs to continue as if it had never been interrupted.
 
-    ``seconds`` of training so far; ``fingerprint`` names the settings that must not change; ``best`` is the best
-    validation score so far and ``validated_on`` names the images that it was reached on. The data order needs no
-    state: crops depend on seed and step alone.
+    ``seconds`` of training so far; ``fingerprint`` holds the settings that must not change; ``best`` is the best
+    validation score so far and ``validated_on`` a hash of the images it was reached on. The data order needs no
+    state: crops depend only on seed and step.
     """
 
     step: int
@@ -39,16 +40,16 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write atomically; HkdsrError if the disk is full."""
+    """Write atomically. Raises HkdsrError if the disk is full."""
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **vars(checkpoint)}, buffer)
     write_atomically(path, buffer.getvalue())
 
 
-def read_checkpoint(path: Path, fingerprint: dict[str, str]) -> Checkpoint | None:
+def read_checkpoint(path: Path, fingerprint: Mapping[str, str], free: Collection[str] = ()) -> Checkpoint | None:
     """The checkpoint at ``path``; None if there is none.
 
-    Raises HkdsrError if it is damaged or was made with other settings, which are named.
+    Raises HkdsrError if it is damaged or was made with other settings, which are named; those in ``free`` may differ.
     """
     if not exists(path):
         return None
@@ -58,10 +59,10 @@ def read_checkpoint(path: Path, fingerprint: dict[str, str]) -> Checkpoint | Non
             raise KeyError("format")
         checkpoint = Checkpoint(**content)
     except (*TORN, pickle.UnpicklingError) as error:
-        raise HkdsrError(f"{path} is damaged or from another version: delete it to start afresh") from error
+        raise HkdsrError(f"{path} is damaged or from another version: delete it to start again") from error
     changed = sorted(
         key
-        for key in fingerprint.keys() | checkpoint.fingerprint.keys()
+        for key in (fingerprint.keys() | checkpoint.fingerprint.keys()) - set(free)
         if fingerprint.get(key) != checkpoint.fingerprint.get(key)
     )
     if changed:

@@ -6,7 +6,6 @@ import json
 import resource
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path

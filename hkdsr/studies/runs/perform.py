@@ -11,20 +11,20 @@ import torch
 from filelock import FileLock
 from safetensors import safe_open
 
-from hkdsr.studies.controls import NOT_SLICEABLE
-from hkdsr.studies.runs.costs import PassCounter, device_name, peak_memory
-from hkdsr.studies.results import Cost, SetResult, Result, read_result, settings_of, write_result
-from hkdsr.studies.study import Study, Task
 from hkdsr.data.store import ImageStore
+from hkdsr.devices import pick_device
 from hkdsr.errors import HkdsrError
+from hkdsr.nets.base import Network
+from hkdsr.nets.files.load import build, digest, load
+from hkdsr.nets.start.initialise import initialise
 from hkdsr.scoring import BICUBIC, cost, evaluate_set
 from hkdsr.scoring.benchmark import find_benchmark
-from hkdsr.nets.base import Network
-from hkdsr.nets.start.initialise import initialise
-from hkdsr.nets.files.load import build, digest, load
 from hkdsr.settings.recipe import DistillRecipe
+from hkdsr.studies.controls import NOT_SLICEABLE
+from hkdsr.studies.results import Cost, Result, SetResult, read_result, settings_of, write_result
+from hkdsr.studies.runs.costs import PassCounter, device_name, peak_memory
+from hkdsr.studies.study import Study, Task
 from hkdsr.training.distiller import Distiller
-from hkdsr.devices import pick_device
 from hkdsr.training.run import distill
 from hkdsr.training.student import WEIGHTS_FILE
 
@@ -71,7 +71,7 @@ def _train(recipe: DistillRecipe, preparing: FileLock) -> Cost:
     device = pick_device(recipe.training.device)
     counter = PassCounter(recipe, device)
     with preparing.acquire(timeout=-1) if recipe.method.uses_teacher else nullcontext():
-        trained = distill(recipe, _Watcher(counter, preparing))
+        trained = distill(recipe, _Watcher(counter, preparing), extend=False)
     student, teacher = counter.averages(trained.steps)
     return Cost(
         trained.steps,

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from hkdsr.studies.controls import all_tasks
-from hkdsr.studies.board.leaderboard import write_leaderboard
-from hkdsr.studies.results import finished
-from hkdsr.studies.study import Study, Task, read_study
-from hkdsr.studies.runs.worker import BUSY, INTERRUPTED, MISTAKE, lock
 from hkdsr.errors import HkdsrError
+from hkdsr.studies.board.leaderboard import write_leaderboard
+from hkdsr.studies.controls import all_tasks
+from hkdsr.studies.results import finished
+from hkdsr.studies.runs.worker import BUSY, INTERRUPTED, MISTAKE, lock
+from hkdsr.studies.study import Study, Task, read_study
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """One task of a study in a process of its own: its memory is measured apart, and a crash takes nothing else with it.
 
-``python -m hkdsr.studies.runs.worker STUDY.toml TASK`` is what ``hkdsr compare`` starts. The process claims its task by a
+``hkdsr compare`` starts it as ``python -m hkdsr.studies.runs.worker STUDY.toml TASK``. The process claims its task by a
 lock file, which the system frees when it dies, and it ends with the process that started it, which holds its standard
 input.
 """
@@ -15,10 +15,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from hkdsr.errors import HkdsrError
 from hkdsr.studies.controls import all_tasks
 from hkdsr.studies.results import finished
 from hkdsr.studies.study import Study, read_study
-from hkdsr.errors import HkdsrError
 
 logger = logging.getLogger(__name__)
 

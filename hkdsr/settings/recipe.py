@@ -81,8 +81,8 @@ class Training:
     betas: tuple[float, float] = (0.9, 0.99)
     """Decay rates of Adam's running means, of the gradient and of its square, each from 0 to below 1."""
     milestones: tuple[float, ...] = (2 / 3,)
-    """Shares of ``steps`` after which the learning rate is multiplied by ``gamma`` (the paper: 200k of 300k steps). When
-    a run is continued, ``steps`` and ``milestones`` may have other values: further steps follow these."""
+    """Shares of ``steps`` after which the learning rate is multiplied by ``gamma`` (the paper: 200k of 300k steps).
+    ``steps`` and ``milestones`` may be changed when a run is continued; the further steps follow the new values."""
     gamma: float = 0.5
     """Factor of the learning rate at each of ``milestones``."""
     ema: float = 0.999

@@ -209,7 +209,7 @@ def test_a_broken_student_shows_in_the_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "sentence"),
     [
         ({"mode": "high"}, "FSM mode is 'high': choose one of gt_similarity, low, direct, wave"),
         ({"domain": "dct"}, "FSM domain is 'dct': choose one of wavelet, pixel"),
@@ -219,8 +219,8 @@ def test_a_broken_student_shows_in_the_loss() -> None:
         ({"levels": 0}, "levels is 0: set it to 1 or more"),
     ],
 )
-def test_wrong_options_are_named(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(HkdsrError, match=told):
+def test_wrong_options_are_named(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(HkdsrError, match=sentence):
         fsm(*images(), **options)
 
 

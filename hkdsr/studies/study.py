@@ -30,7 +30,7 @@ class Row:
     method: Method = field(default_factory=Plain)
     """As in a recipe: ``[rows.method] name = "hkdsr"`` and the method's own settings."""
     init: Init = "scratch"
-    """What the student starts from, as in a recipe."""
+    """First weights of the student, as in a recipe: ``scratch``, ``slice``, ``drop``, ``prune`` or ``student``."""
     init_from: Path | None = field(default=None, metadata=CONTENT)
     """The checkpoint to start from where ``init`` is ``student``."""
 

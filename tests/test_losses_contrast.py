@@ -96,7 +96,9 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
     def read(path: Path) -> str:
         return refusal(lambda: vgg19(str(path), CPU, torch.float32))
 
-    assert read(tmp_path / "none.pth").startswith(f"method.features is '{tmp_path / 'none.pth'}', which is no file: ")
+    assert read(tmp_path / "none.pth").startswith(
+        f"method.features is '{tmp_path / 'none.pth'}', which is not a file: "
+    )
     other = pth(tmp_path, {"features.0.weight": torch.zeros(1)})
     assert read(other).startswith(f"{other} is not torchvision's VGG19: ")
     (tmp_path / "torn.pth").write_bytes(b"torn")

@@ -1,8 +1,8 @@
 """ACF, the adaptive channel fusion loss of HKDSR: a small gate mixes ground truth and teacher into the target.
 
 Each gate ends in a sigmoid and a softmax. The sigmoid keeps both weights of a pair inside
-[1 / (1 + e), e / (1 + e)]. Without it, the gate, which is trained to minimise the same loss, would learn to choose
-whichever image is nearer to the student's.
+[1 / (1 + e), e / (1 + e)]. Without it, the gate, which is trained to minimise the same loss, would learn to choose the
+image that is nearer to the student's.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ def _check(
 ) -> None:
     if not student.shape == teacher.shape == hr.shape:
         shapes = ", ".join(str(tuple(v.shape)) for v in (student, teacher, hr))
-        raise HkdsrError(f"FSM needs student, teacher and HR images of one shape, got {shapes}: crop them alike")
+        raise HkdsrError(f"FSM needs images of one shape, and those of student, teacher and HR are {shapes}: crop them")
     for name, value, kinds in (("mode", mode, FsmMode), ("domain", domain, FsmDomain), ("norm", norm, FsmNorm)):
         if value not in get_args(kinds):
             raise HkdsrError(f"FSM {name} is '{value}': choose one of {', '.join(get_args(kinds))}")

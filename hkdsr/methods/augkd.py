@@ -26,4 +26,4 @@ class AugKD(DUKD):
     zoom_out_pixel_weight: float = 0.0
     """Weight of the L1 between S(v) and the LR image x; AugKD has no such term."""
     change_zoom_out: bool = True
-    """Change v before the student sees it."""
+    """Apply the changes D to the student's input v."""

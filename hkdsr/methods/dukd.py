@@ -53,7 +53,7 @@ class DUKD(Method):
     """Probability of each change for each image: inverted colours, horizontal flip, vertical flip, transposition.
     0: no label consistency."""
     change_zoom_out: bool = False
-    """Change v, too, before the student sees it."""
+    """Apply random changes to the student's input v, too, as to u."""
 
     uses_networks: ClassVar[bool] = True
 

@@ -38,8 +38,8 @@ class Data:
     """Training and validation images."""
 
     train: tuple[Path, ...] = field(default=(), metadata=CONTENT)
-    """Folders of HR training images: flat, nested, or in the layout of DIV2K or BasicSR. One folder may stand without
-    a list. Missing LR images are made by MATLAB's bicubic reduction."""
+    """Folders of HR training images: flat, nested, or in the layout of DIV2K or BasicSR. A single folder needs no
+    list. Missing LR images are made by MATLAB's bicubic reduction."""
     lr: tuple[Path, ...] = field(default=(), metadata=CONTENT)
     """Folders of LR images, one for each folder of ``train``, with the same files. By default LR folders beside the
     HR folders are used if they follow a known layout (``HR`` and ``LR``, ``GT`` and ``LQ``, DIV2K, BasicSR)."""

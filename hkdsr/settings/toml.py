@@ -98,7 +98,7 @@ def _value(hint: Any, value: Any, path: Path, where: str) -> Any:
             raise HkdsrError(f"{path}: {where} is {value!r}: choose one of {', '.join(map(str, arguments))}")
         return value
     if origin is tuple:
-        # One path or name may stand for a list of one, as in Python.
+        # A single path or name needs no list, as in Python.
         one_text = isinstance(value, str) and arguments[0] in (str, Path)
         items = [value] if one_text else _expect(list, value, path, where)
         if arguments[-1] is not Ellipsis and len(items) != len(arguments):

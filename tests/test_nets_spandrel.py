@@ -18,6 +18,7 @@ from hkdsr.nets.base import Network, parameter_count
 from hkdsr.nets.families.compact import Compact
 from hkdsr.nets.families.rcan import RCAN
 from hkdsr.nets.families.swinir import SwinIR
+from hkdsr.nets.files.load import load
 from hkdsr.nets.files.spandrel import SpandrelNetwork
 from hkdsr.scoring.metrics import psnr_y
 
@@ -184,17 +185,15 @@ def test_unusable_files_are_named(name: str, tmp_path: Path) -> None:
         file.write_bytes(file.read_bytes()[:500])
     if name.startswith("text"):
         file.write_text("<html>not found</html>")
-    with pytest.raises(HkdsrError, match=f"{name} .*: (choose|download)") as caught:
-        SpandrelNetwork.from_file(file)
+    with pytest.raises(HkdsrError, match=f"{name} .*: (choose|copy|give)") as caught:
+        load(file)
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_and_a_missing_spandrel_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(HkdsrError, match=r"none\.pth is not a file: give"):
-        SpandrelNetwork.from_file(tmp_path / "none.pth")
+def test_a_missing_spandrel_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "spandrel", None)
     with pytest.raises(HkdsrError, match=r"pip install 'hkdsr\[spandrel\]'"):
-        SpandrelNetwork.from_file(saved(RCAN(2, 1, 1), tmp_path))
+        load(saved(RCAN(2, 1, 1), tmp_path))
 
 
 def test_craft_scores_as_in_spandrel(shared: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_pickle_that_would_run_code_does_not(tmp_path: Path) -> None:
     harmful = {"params": small("compact").state_dict(), "extra": Harmful(trace)}
     for legacy in (False, True):
         torch.save(harmful, file, _use_new_zipfile_serialization=not legacy)
-        assert "would run code" in refusal(lambda: load(file))
+        assert load(file).family == "compact"
     file.write_bytes(pickle.dumps(Harmful(trace), protocol=2))
     assert str(file) in refusal(lambda: load(file))
     assert not trace.exists()
@@ -88,7 +88,7 @@ def test_a_pickle_that_would_run_code_does_not(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_without_a_state_dict_is_told(content: object, tmp_path: Path) -> None:
-    assert "net.pth holds no state dict: give a checkpoint" in refusal(lambda: load(pth(tmp_path, content)))
+    assert "net.pth has no state dict (it holds " in refusal(lambda: load(pth(tmp_path, content)))
 
 
 def test_settings_of_another_network_are_refused(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
-from hkdsr.nets.files.state_dict import DAMAGED
+from hkdsr.nets.files.pickles import DAMAGED
 from hkdsr.paths import exists
 
 FILE = "last.pt"
@@ -59,7 +58,7 @@ def read_checkpoint(path: Path, fingerprint: Mapping[str, str] | None, free: Col
         if content.pop("format") != FORMAT:
             raise KeyError("format")
         checkpoint = Checkpoint(**content)
-    except (*DAMAGED, pickle.UnpicklingError) as error:
+    except DAMAGED as error:
         raise HkdsrError(f"{path} is damaged or from another version: delete it to start again") from error
     if fingerprint is None:
         return checkpoint

@@ -18,26 +18,31 @@ from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
 from hkdsr.nets import FAMILIES
 from hkdsr.nets.base import Network
+from hkdsr.nets.files.basicsr import official_names
 from hkdsr.nets.files.onnx import OnnxNetwork
 from hkdsr.nets.files.spandrel import SpandrelNetwork
-from hkdsr.nets.files.state_dict import read_checkpoint
+from hkdsr.nets.files.state_dict import Declared, read_checkpoint, variants
 from hkdsr.nets.sanity import require_sane
 from hkdsr.paths import is_file, user_path
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 KEYS_NAMED = 3
+SCALES = (2, 3, 4)
+SMALL = 64
+"""Settings up to this size are tried, whatever the weights are."""
 KINDS = {int: "a whole number", float: "a finite number", str: "a name"}
 
 
 def load(path_or_name: str | Path) -> Network:
     """A network in eval mode, with ``.scale``, from a checkpoint or the name of a network shipped with this package.
 
-    Reads safetensors files of this package, published ``.pth`` files of its families (strictly: every key must match),
-    ONNX files, and files of all other networks that spandrel knows. The last two become frozen networks.
+    Reads safetensors files of this package, checkpoints of its families as their authors or BasicSR write them
+    (strictly: every key must match), ONNX files, and files of all other networks that spandrel knows. The last two
+    become frozen networks. No code in a file is run.
 
     Raises:
-        HkdsrError: there is no such file or name, the file is damaged or of another format, its pickle would run code,
-            or its keys do not match (the missing and unexpected ones are named).
+        HkdsrError: there is no such file or name, the file is damaged or of another format, or its keys do not match
+            (the missing and unexpected ones are named).
     """
     if not isinstance(path_or_name, str | Path):
         raise HkdsrError(
@@ -49,17 +54,34 @@ def load(path_or_name: str | Path) -> Network:
 
 
 def _read(path: Path) -> Network:
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         return OnnxNetwork.from_file(path)
-    state, stored = read_checkpoint(path)
-    family, arguments = stored or _recognised(state, path)
-    if family is None:
-        return SpandrelNetwork.from_file(path)
+    state, declared = read_checkpoint(path)
+    if declared:
+        _require_plausible(declared, state, path)
+        return _built(*declared, state, path)
+    for candidate in variants(state):
+        named = official_names(candidate) or candidate
+        family, arguments = _recognised(named, path)
+        if family:
+            return _built(family, arguments, named, path)
+    return SpandrelNetwork.from_states(variants(state), path)
+
+
+def _built(family: str, arguments: Mapping[str, Any], state: Mapping[str, Tensor], path: Path) -> Network:
     try:
         network = _construct(family, arguments)
     except HkdsrError as error:
         raise HkdsrError(f"the network of {path} cannot be built: {error}") from error
     return _filled(network, state, path)
+
+
+def _require_plausible(declared: Declared, state: Mapping[str, Tensor], path: Path) -> None:
+    """Before memory is taken: no width or depth is larger than every side, and the number, of the weights."""
+    largest = max(SMALL, len(state), *(max(value.shape, default=0) for value in state.values()))
+    for name, value in declared[1].items():
+        if isinstance(value, int) and value > largest:
+            raise HkdsrError(f"{path} declares {name} = {value}, but its weights are far smaller: copy it again")
 
 
 def build(description: str, scale: int) -> Network:
@@ -134,6 +156,11 @@ def _recognised(state: Mapping[str, Tensor], path: Path) -> tuple[str | None, di
         except (ArithmeticError, LookupError, ValueError) as error:
             raise _misshapen(path, kind.family) from error
         if arguments is not None:
+            if arguments.get("scale") not in SCALES:
+                raise HkdsrError(
+                    f"{path} is a x{arguments.get('scale')} network of the family {kind.family}: give a checkpoint of "
+                    "x2, x3 or x4"
+                )
             return kind.family, arguments
     return None, {}
 

@@ -5,15 +5,13 @@ Its code is not ours, so its parts cannot be run one by one. Taps are recorded b
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
 PROBE_SIDE = 32
 FAULTS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What a network's code raises for weights or images that do not suit it."""
-UNREADABLE = (*FAULTS, EOFError, OSError, pickle.UnpicklingError, SafetensorError)
-"""What torch, safetensors and spandrel raise for a file that is damaged or holds something else."""
 
 
 class SpandrelNetwork(OpaqueNetwork):
@@ -65,23 +61,23 @@ class SpandrelNetwork(OpaqueNetwork):
         self._takes_batches = self._same_in_batches()
 
     @classmethod
-    def from_file(cls, path: Path | str) -> SpandrelNetwork:
-        """The network in a .pth, .pt, .ckpt or .safetensors file, on the CPU.
+    def from_states(cls, states: Iterable[dict[str, Tensor]], path: Path | str) -> SpandrelNetwork:
+        """The network of the first of these state dicts that spandrel knows; they were read from ``path``.
 
-        Raises HkdsrError if spandrel is missing, the file cannot be read or spandrel does not know its network.
+        Raises HkdsrError if spandrel is missing, knows none of them, or fails on one.
         """
-        if not Path(path).is_file():
-            raise HkdsrError(f"{path} is not a file: give the path of a file with a network's weights")
         spandrel = _spandrel()
-        try:
-            descriptor = spandrel.ModelLoader(device="cpu").load_from_file(path)
-        except spandrel.UnsupportedModelError as error:
-            raise HkdsrError(
-                f"{path} holds the weights of a network that neither hkdsr nor spandrel knows: choose another one"
-            ) from error
-        except UNREADABLE as error:
-            raise HkdsrError(f"{path} cannot be read as a network's weights: download the file again") from error
-        return cls(descriptor, str(path))
+        for state in states:
+            try:
+                descriptor = spandrel.ModelLoader(device="cpu").load_from_state_dict(state)
+            except spandrel.UnsupportedModelError:
+                continue
+            except FAULTS as error:
+                raise HkdsrError(f"{path} cannot be read as a network's weights: download the file again") from error
+            return cls(descriptor, str(path))
+        raise HkdsrError(
+            f"{path} holds the weights of a network that neither hkdsr nor spandrel knows: choose another one"
+        )
 
     @property
     def channels(self) -> int:

@@ -1,134 +1,131 @@
-"""Read checkpoints of this package and of other projects. No code in them is ever run."""
+"""State dicts in files as they come: of this package, and of the trainers that other projects use."""
 
 from __future__ import annotations
 
 import json
-import pickle
-import struct
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hkdsr.errors import HkdsrError
+from hkdsr.nets.files.pickles import read_pickle
 
-NESTED_KEYS = ("params_ema", "params", "state_dict", "model")
-WRAPPERS = ("module.", "_orig_mod.")
-FIRST_BYTES = (b"PK", b"\x80")
-"""Of the files that ``torch.save`` writes: a zip archive or, before PyTorch 1.6, a pickle."""
-OTHER_FORMATS = {
-    ".bin": "weights of ncnn or OpenVINO",
-    ".engine": "a TensorRT engine",
-    ".h5": "a Keras model",
-    ".keras": "a Keras model",
-    ".mlmodel": "a Core ML model",
-    ".param": "a network description of ncnn",
-    ".pb": "a TensorFlow model",
-    ".tflite": "a TensorFlow Lite model",
-    ".xml": "a network description of OpenVINO",
-}
-DAMAGED = (
-    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError),
-    *(OSError, RuntimeError, TypeError, ValueError, struct.error),
+CONTAINERS = (
+    *("params_ema", "ema", "ema_state_dict", "model_ema", "g_ema"),
+    *("params", "state_dict", "model_state_dict", "model", "net", "net_g", "generator", "network", "weights", "g"),
 )
-"""What torch raises for a damaged file, besides UnpicklingError."""
+"""Where trainers keep a network's weights, averaged ones first."""
+DEEPEST = 3
+WRAPPERS = ("module.", "_orig_mod.")
+"""What DistributedDataParallel and torch.compile put before parameter names."""
+PREFIXES = ("model.", "generator.", "net_g.", "network.", "net.", "netG.")
+"""What trainers that keep losses beside the network put there."""
+COUNTERS = ("n_averaged",)
+NAMED = 3
+
+Declared = tuple[str, dict[str, Any]]
+"""Family and settings."""
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, dict[str, Any]] | None]:
-    """The state dict of a file, on the CPU, and family and settings if the file contains them.
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Declared | None]:
+    """The state dict of a file, on the CPU, and family and settings if the file declares them.
 
-    Raises:
-        HkdsrError: the file is damaged or of another format, its pickle would run code, or it holds no state dict.
+    Raises HkdsrError for a file that is unreadable or damaged, has no state dict, or has weights that are not plain
+    floating-point tensors. No code in the file is run.
     """
-    if path.suffix == ".safetensors":
-        state, stored = _read_safetensors(path)
-    else:
-        state, stored = _read_pickle(path), None
-    names = all(isinstance(name, str) and name.isprintable() for name in state)
-    if not (state and names and all(isinstance(value, Tensor) for value in state.values())):
-        raise HkdsrError(f"{path} holds no state dict: give a checkpoint with a network's weights")
+    state, declared = read_safetensors(path) if is_safetensors(path) else (_weights(read_pickle(path), path), None)
     for name, value in state.items():
         _require_weights(path, name, value)
-    return {_bare(name): value for name, value in state.items()}, stored
+    return {bare(name): value for name, value in state.items() if name not in COUNTERS}, declared
 
 
-def _require_weights(path: Path, name: str, value: Tensor) -> None:
-    """Counters and index tables, of one number or of 64 bits, are whole numbers; everything else is floating point."""
-    table = value.dtype in (torch.int64, torch.int32) or value.ndim == 0
-    kind = None
-    if value.layout != torch.strided or value.is_nested or value.is_quantized or value.is_meta:
-        kind = "nested" if value.is_nested else "quantised" if value.is_quantized else "without values"
-        kind = "sparse" if value.layout != torch.strided and not value.is_nested else kind
-    elif not (value.is_floating_point() or table):
-        kind = str(value.dtype).removeprefix("torch.")
-    if kind:
-        raise HkdsrError(f"{path} has a weight '{name}' that is {kind}: give a file of floating-point weights")
+def variants(state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The state dict as it is, and what is left if everything but one prefix of a trainer's is taken away."""
+    yield dict(state)
+    for prefix in PREFIXES:
+        inner = {bare(key.removeprefix(prefix)): value for key, value in state.items() if key.startswith(prefix)}
+        if inner:
+            yield inner
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], tuple[str, dict[str, Any]] | None]:
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors do, whatever it is called. Raises HkdsrError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise HkdsrError(f"cannot read {path} ({error.strerror}): check its permissions") from error
+    return path.suffix.lower() == ".safetensors" or start[8:] == b"{"
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Declared | None]:
+    """As ``read_checkpoint``, for safetensors."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             names = file.keys()
             state = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise HkdsrError(f"{path} is not a readable safetensors file ({reason}): copy it again") from error
+    if not state or not _printable(state):
+        raise HkdsrError(f"{path} has no state dict: give a checkpoint with a network's weights")
     if not {"family", "settings"} <= metadata.keys():
         return state, None
     try:
         settings = json.loads(metadata["settings"])
-    except ValueError:
+    except (ValueError, RecursionError):
         settings = None
     if not isinstance(settings, dict):
-        raise HkdsrError(f"the network's settings in {path} cannot be read: copy it again")
+        raise HkdsrError(f"{path} declares the settings of its network in a way that cannot be read: copy it again")
     return state, (metadata["family"], settings)
 
 
-def _read_pickle(path: Path) -> dict[Any, Any]:
-    _require_pytorch(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise HkdsrError(
-            f"{path} holds Python objects that would run code when read, or is damaged: ask its author for a "
-            "safetensors file or a plain state dict"
-        ) from error
-    except DAMAGED as error:
-        raise HkdsrError(f"{path} is not a readable checkpoint (truncated or another format): copy it again") from error
-    content = content if isinstance(content, dict) else {}
-    return next((content[key] for key in NESTED_KEYS if isinstance(content.get(key), dict)), content)
-
-
-def _require_pytorch(path: Path) -> None:
-    """Raise HkdsrError, naming the format, for a file that is no checkpoint of PyTorch."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(2)
-    except OSError as error:
-        raise HkdsrError(f"cannot read {path} ({error.strerror}): check the path") from error
-    if not start.startswith(FIRST_BYTES):
-        kind = OTHER_FORMATS.get(path.suffix.lower(), "not a readable checkpoint of PyTorch")
-        raise HkdsrError(f"{path} is {kind}: give the network's .pth, .safetensors or .onnx file instead")
-    if _is_torchscript(path):
-        raise HkdsrError(
-            f"{path} is a TorchScript program: give the checkpoint that it was made from, or a file of its state_dict()"
-        )
-
-
-def _is_torchscript(path: Path) -> bool:
-    try:
-        with ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (BadZipFile, *DAMAGED):
-        return False  # torch.load says what it is
-
-
-def _bare(name: str) -> str:
-    """Remove what DistributedDataParallel and torch.compile put before parameter names."""
+def bare(name: str) -> str:
+    """A parameter's name without what wrappers put before it."""
     while name.startswith(WRAPPERS):
         name = name.removeprefix("module.").removeprefix("_orig_mod.")
     return name
+
+
+def _weights(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
+    found = _state_dict(content, DEEPEST)
+    if found is None:
+        names = ", ".join(str(key)[:40] for key in list(content)[:NAMED]) or "nothing that is plain data"
+        raise HkdsrError(f"{path} has no state dict (it holds {names}): give a checkpoint with a network's weights")
+    return found
+
+
+def _state_dict(content: Mapping[Any, Any], depth: int) -> dict[str, Tensor] | None:
+    for key in CONTAINERS if depth else ():
+        inner = content.get(key)
+        if isinstance(inner, Mapping) and (found := _state_dict(inner, depth - 1)):
+            return found
+    if content and _printable(content) and all(isinstance(value, Tensor) for value in content.values()):
+        return dict(content)
+    return None
+
+
+def _printable(state: Mapping[Any, Any]) -> bool:
+    return all(isinstance(name, str) and name.isprintable() for name in state)
+
+
+def _require_weights(path: Path, name: str, value: Tensor) -> None:
+    """Counters and index tables are whole numbers of 32 or 64 bits; everything else is floating point."""
+    if value.is_nested:
+        kind = "nested"
+    elif value.layout != torch.strided:
+        kind = "sparse"
+    elif value.is_quantized:
+        kind = "quantised"
+    elif value.is_meta:
+        kind = "without values"
+    elif value.is_floating_point() or value.dtype in (torch.int64, torch.int32) or value.ndim == 0:
+        return
+    else:
+        kind = f"of the type {str(value.dtype).removeprefix('torch.')}"
+    raise HkdsrError(f"{path} has a weight '{name}' that is {kind}: give a file of plain floating-point weights")

@@ -20,7 +20,7 @@ from hkdsr.methods.inputs import LossInputs
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Outputs
 from hkdsr.nets.files.load import build
-from hkdsr.studies.study import described
+from hkdsr.studies.study import describe_method
 
 STUDENT, TEACHER = "edsr:features=3,blocks=4", "edsr:features=5,blocks=4"
 SIDE = 8
@@ -133,8 +133,8 @@ def test_only_the_student_has_a_gradient(by_vgg: bool, weights: Path) -> None:
 
 
 def test_tables_name_the_feature_network() -> None:
-    assert described(CSD()) == "csd (features of the teacher)"
-    assert described(CSD(features="vgg19.pth")) == "csd (features vgg19.pth, features of VGG19)"
+    assert describe_method(CSD()) == "csd (features of the teacher)"
+    assert describe_method(CSD(features="vgg19.pth")) == "csd (features vgg19.pth, features of VGG19)"
 
 
 def test_features_that_are_not_there_are_found_before_training(tmp_path: Path) -> None:

@@ -88,6 +88,9 @@ class Training:
     ema: float = 0.999
     """Decay, from 0 to 1, of the exponential moving average of the weights. The averaged weights are validated, saved
     and reported."""
+    reparameterise: bool = False
+    """Train each 3x3 convolution of the student as a chain of three and one beside it; the files hold plain ones. A
+    step takes longer on small crops, as the chains are multiplied out in each."""
     precision: Precision = "auto"
     """Number format of the networks; losses are always computed in fp32. ``fp32``: single precision. ``bf16``: autocast
     to bfloat16. ``auto``: ``bf16`` on GPUs that support it, else ``fp32``."""

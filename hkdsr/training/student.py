@@ -16,6 +16,7 @@ from hkdsr.data.crops import CropSampler
 from hkdsr.data.store import DerivedStore, ImageStore
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import save
+from hkdsr.nets.reparam import expand, fused
 from hkdsr.settings.recipe import DistillRecipe, TrainRecipe
 from hkdsr.settings.resume import lasting_settings, settings_by_kind
 from hkdsr.training.context import Context
@@ -76,6 +77,8 @@ class StudentTraining:
         settings = settings_by_kind(recipe, "same", "content")
         self._metadata = {"recipe": json.dumps(settings), "data_sha256": store.key, **origin}
         data = recipe.data
+        if data.val:
+            self._metadata["val"] = str(data.val)
         main = process_group().main
         self._validation = Validation(data.val, recipe.scale, data.val_images) if data.val and main else None
         self._sampler(None)
@@ -94,6 +97,8 @@ class StudentTraining:
     def run(self, context: Context, teacher: Teacher | None = None, observer: Observer | None = None) -> TrainingResult:
         """Train to the end of the session, from the checkpoint that ``context`` found."""
         recipe, processes = self._recipe, context.processes
+        if recipe.training.reparameterise:
+            expand(self._module.student)  # here, because weights have been set by now, whatever their start
         stored = teacher.stored if teacher else None
         if observer:
             observer.begin(self._module, self._store if stored else None)
@@ -125,7 +130,7 @@ class StudentTraining:
             self._write(fitted.average, WEIGHTS_FILE, facts)
         processes.wait()
         assert isinstance(fitted.average, Distiller)
-        student = fitted.average.student.cpu().eval()
+        student = fused(fitted.average.student).cpu().eval()
         return TrainingResult(student, recipe.out / WEIGHTS_FILE, fitted.steps, fitted.seconds)
 
     def _sampler(self, stored: DerivedStore | None) -> CropSampler:
@@ -142,4 +147,4 @@ class StudentTraining:
     def _write(self, module: nn.Module, name: str, facts: dict[str, Any]) -> None:
         assert isinstance(module, Distiller)
         metadata = {**self._metadata, **{key: str(value) for key, value in facts.items()}}
-        save(module.student, self._recipe.out / name, metadata)
+        save(fused(module.student), self._recipe.out / name, metadata)

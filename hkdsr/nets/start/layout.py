@@ -20,6 +20,7 @@ from hkdsr.nets.families.bsrn import BSRN, SeparableDistillation
 from hkdsr.nets.families.hitsrf_attention import Correlation
 from hkdsr.nets.families.imdn import DISTILLED, IMDN, MultiDistillation
 from hkdsr.nets.families.smfanet import PartialFeedForward, SelfModulation
+from hkdsr.nets.families.span import JOINED, SPAN
 from hkdsr.nets.families.window_attention import WindowAttention
 
 
@@ -81,6 +82,7 @@ LAYOUTS: dict[type[nn.Module], Callable[[Any], dict[str, Grids]]] = {
     SeparableDistillation: _separable_distillation,
     IMDN: lambda network: {"c.0 in": _all_blocks(network)},
     BSRN: lambda network: {"c1 in": _all_blocks(network)},
+    SPAN: lambda network: {"conv_cat in": (Grid((JOINED, network.channels)),)},
 }
 """Modules that join or split channels: the layer inside them, the side (``in`` or ``out``) and its channels."""
 

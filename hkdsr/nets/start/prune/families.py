@@ -24,6 +24,7 @@ from hkdsr.nets.families.layers import ContrastAttention, SpatialAttention, Upsa
 from hkdsr.nets.families.rcan import RCAN
 from hkdsr.nets.families.rlfn import RLFN
 from hkdsr.nets.families.smfanet import FeatureModulationBlock, SMFANet
+from hkdsr.nets.families.span import SPAN
 from hkdsr.nets.families.swinir import SwinIR, SwinLayer
 from hkdsr.nets.start.prune.wiring import Side, Wiring
 
@@ -143,6 +144,19 @@ def _smfanet(network: SMFANet, wires: Wiring) -> None:
         wires.layer(pcfn.conv_2, (*wires.layer(pcfn.conv_1, (seeing,)), others), stream)
         wires.residual(block, smfa.linear_2, pcfn.conv_2)
     wires.layer(network.to_img[0], stream)
+
+
+def _span(network: SPAN, wires: Wiring) -> None:
+    shallow = early = opened = x = wires.layer(network.conv_1, wires.new(COLOURS))
+    block: Any
+    for index, block in enumerate(network.blocks):
+        opened = wires.layer(block.c1_r, x)
+        refined = wires.layer(block.c2_r, opened)
+        # What the last convolution gives gates the block's input, channel by channel.
+        x = wires.layer(block.c3_r, refined, x if network.attention else None)
+        early = x if index == 0 else early
+    fused = wires.layer(network.conv_cat, shallow + wires.layer(network.conv_2, x) + early + opened)
+    wires.layer(network.upsampler[0], fused)
 
 
 def _swinir(network: SwinIR, wires: Wiring) -> None:
@@ -285,5 +299,6 @@ WIRINGS: dict[type[Network], Callable[[Any, Wiring], None]] = {
     RCAN: _rcan,
     RLFN: _rlfn,
     SMFANet: _smfanet,
+    SPAN: _span,
     SwinIR: _swinir,
 }

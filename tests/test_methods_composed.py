@@ -219,7 +219,7 @@ def test_names_that_are_not_identifiers() -> None:
 
 
 def test_none_and_twice_are_refused() -> None:
-    with pytest.raises(HkdsrError, match=r"^method\.name is an empty list: name one"):
+    with pytest.raises(HkdsrError, match=r"^method\.name is an empty list: name at least one method$"):
         compose()
     with pytest.raises(HkdsrError, match=r"^method\.name has 'logits' twice: name each method once$"):
         compose(Logits(), Plain(), Logits(teacher_weight=2.0))

@@ -226,6 +226,6 @@ def test_wrong_settings_are_refused(changed: dict[str, Any], sentence: str) -> N
 
 def test_a_teacher_that_runs_only_as_a_whole_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     student, teacher = networks()
-    monkeypatch.setattr(type(teacher), "family", "foreign")
-    with pytest.raises(HkdsrError, match=r"^mipkd .* foreign network runs only as a whole: "):
+    monkeypatch.setattr(type(teacher), "runs_in_parts", False)
+    with pytest.raises(HkdsrError, match=r"^mipkd .* edsr networks run only as a whole: "):
         MiPKD().heads(student, (teacher,), 0)

@@ -29,10 +29,10 @@ def by_pairs(vectors: Tensor, truth: Tensor) -> Tensor:
 
 @settings(max_examples=40, deadline=None)
 @given(REAL, st.integers(1, 3), st.integers(1, 150), st.integers(1, 90), st.integers(0, 99))
-@example(torch.float32, 2, 117, 2, 9)  # a vector across the axis, so that its ratio is rounding alone
+@example(torch.float32, 2, 117, 2, 9)  # a vector across the axis, whose ratio consists of rounding errors
 def test_signed_mean_is_the_mean_over_all_pairs(dtype: torch.dtype, batch: int, p: int, q: int, seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
-    # Whole numbers make ties: products that are exactly zero have no side and must count as nothing.
+    # Whole numbers make ties: products that are exactly zero have no sign and must add nothing.
     vectors = torch.randint(-2, 3, (batch, 3, p), generator=random).to(dtype)
     truth = torch.randint(-2, 3, (batch, 3, q), generator=random).to(dtype)
     assert compiled.kernels(vectors) is not None
@@ -48,7 +48,7 @@ def test_signed_mean_of_nearly_grey_bands_settles_signs_rightly() -> None:
     torch.testing.assert_close(signed_mean(vectors, truth), by_pairs(vectors, truth).mT, atol=1e-13, rtol=1e-10)
 
 
-def test_a_broken_image_breaks_the_loss() -> None:
+def test_nan_in_the_image_gives_nan() -> None:
     s, t, hr = (torch.rand(1, 3, 8, 8) for _ in range(3))
     s[0, 0, 0, 0] = float("nan")
     assert fsm(s, t, hr).isnan()

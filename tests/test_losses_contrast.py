@@ -47,7 +47,7 @@ def test_only_the_anchor_has_a_gradient() -> None:
     assert all(m.grad is None for m in positive + negative)
 
 
-def test_gradient_leads_to_the_positive_and_away_from_the_negatives() -> None:
+def test_gradient_points_to_the_positive_and_away_from_the_negatives() -> None:
     anchor = torch.zeros(1, 1, 1, 1, dtype=torch.float64, requires_grad=True)
     one = torch.ones_like(anchor)
     (grad,) = torch.autograd.grad(contrast([anchor], [one], [[-one]]), anchor)

@@ -120,7 +120,7 @@ def test_weights_sum_to_one_at_any_shape(batch: int, height: int, width: int, op
     size = (1, 1) if pooled else (height, width)
     assert weights.shape == (sources, batch, 1 if options.get("split") == "joint" else 3, *size)
     assert torch.allclose(weights.sum(0), torch.ones_like(weights[0]))
-    # Mixing equal images gives that image back.
+    # A mix of equal images is that image.
     same = given_images[0]
     assert torch.allclose(made.target(same, same, same), same)
 
@@ -163,7 +163,7 @@ def test_training_drives_bounded_weights_to_the_bound_and_others_beyond(bounded:
     gate, loss = bounded
     assert loss == pytest.approx(LOWEST * distance, rel=0.02)
     assert gate([hr, teacher])[0].mean().item() == pytest.approx(LOWEST, rel=0.02)
-    # Without the sigmoid ACF degenerates to the distance between student and teacher, here nothing.
+    # Without the sigmoid, ACF becomes the distance between student and teacher, which is zero here.
     made, collapsed = trained({"bound": "none"})
     assert made.gate is not None
     assert collapsed < 0.02 * distance
@@ -179,7 +179,7 @@ def test_a_frozen_gate_mixes_equally_and_has_no_parameters(inputs: Any, shares: 
     assert not list(made.parameters())
 
 
-def test_a_gate_frozen_by_hand_still_teaches() -> None:
+def test_a_gate_without_gradient_still_gives_one_to_the_student() -> None:
     student, teacher, hr = images()
     made = fusion().requires_grad_(False)
     made(student.requires_grad_(), teacher, hr).backward()

@@ -120,7 +120,7 @@ def test_a_perfect_student_has_no_loss_and_no_gradient(mode: Any) -> None:
     assert not grad.any()
 
 
-def test_flat_ground_truth_gives_nothing() -> None:
+def test_constant_ground_truth_gives_zero() -> None:
     student, teacher, hr = images()
     value, grad = gradient(lambda s: fsm(s, teacher, torch.full_like(hr, 0.7)), student)
     assert value.item() == 0
@@ -202,7 +202,7 @@ def test_only_the_student_gets_a_gradient(mode: Any) -> None:
     assert hr.grad is None
 
 
-def test_a_broken_student_shows_in_the_loss() -> None:
+def test_nan_in_the_student_gives_nan() -> None:
     student, teacher, hr = images()
     student[0, 1, 2, 3] = float("nan")
     assert fsm(student, teacher, hr).isnan()

@@ -1,4 +1,4 @@
-"""What every method in the list promises, in short real runs: it teaches, leaves the teacher alone, and resumes."""
+"""What holds for every method, in short real runs: it trains the student, does not change the teacher, and resumes."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "fakd": lambda _: {"channel_weight": 0.1},
     "mtkd": lambda folder: {"teachers": (str(tiny.teacher(folder / "second.safetensors")),)},
 }
-"""Settings of methods whose defaults do not do here, given the folder that ``teacher.safetensors`` lies in."""
-TEACHES_HEADS = ("autoencoder",)
-"""Terms that are for the heads alone."""
+"""Settings of methods whose defaults do not suit these runs, given the folder that ``teacher.safetensors`` lies in."""
+HEADS_ONLY = ("autoencoder",)
+"""Terms that train the heads only."""
 REFUSED = {("csd", "deeper"), ("csd", "other family")}
 """Pairs of networks that a method is not defined for."""
 
@@ -93,7 +93,7 @@ def ran(request: pytest.FixtureRequest, folder: Path) -> Ran:
     return Ran(watcher.distiller, watcher.before, watcher.teachers, tiny.state(out), tiny.state(copied))
 
 
-def test_student_and_heads_learn(ran: Ran) -> None:
+def test_student_and_heads_are_trained(ran: Ran) -> None:
     trained = [name for name, parameter in ran.distiller.named_parameters() if parameter.requires_grad]
     assert trained
     for name in trained:
@@ -124,7 +124,7 @@ def test_a_resumed_run_ends_with_the_same_bits(ran: Ran) -> None:
 
 @pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("name", METHODS)
-def test_any_pair_of_networks_can_be_taught(name: str, pair: str, folder: Path) -> None:
+def test_any_pair_of_networks_has_finite_terms_and_gradients(name: str, pair: str, folder: Path) -> None:
     student, teacher = (build(description, 2) for description in PAIRS[pair])
     teacher.eval().requires_grad_(False)
     method = made(name, folder).resolved(2)
@@ -149,7 +149,7 @@ def test_any_pair_of_networks_can_be_taught(name: str, pair: str, folder: Path) 
         assert value.shape == (), term
         assert value.isfinite(), term
         assert value.requires_grad, term
-    taught = {term: value for term, value in terms.items() if term not in ("pixel", *TEACHES_HEADS)}
+    taught = {term: value for term, value in terms.items() if term not in ("pixel", *HEADS_ONLY)}
     for term, value in taught.items():
         grads = torch.autograd.grad(value, list(student.parameters()), allow_unused=True, retain_graph=True)
         assert any(grad is not None and grad.any() for grad in grads), term

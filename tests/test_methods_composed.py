@@ -37,7 +37,7 @@ def nothing_seen() -> None:
 
 @dataclass(frozen=True)
 class Fake(Method):
-    """Compares features through a projector, and keeps what it was given in ``SEEN``."""
+    """Compares features after a 1x1 convolution; keeps its arguments in ``SEEN``."""
 
     weight: float = 1.0
     depths: tuple[float, ...] = (0.5,)
@@ -123,7 +123,7 @@ def test_terms_are_summed_and_the_common_ones_counted_once() -> None:
     torch.testing.assert_close(second, 5 * first)
 
 
-def test_other_equal_names_are_told_apart() -> None:
+def test_other_equal_names_get_a_prefix() -> None:
     method = compose(Fake(), Another(weight=3.0), Alone())
     inputs = make_inputs(features=(4, 4))
     terms = method.losses(method.heads(Compact(2, 4, 2), (Compact(2, 5, 2),), 0), with_teacher_width(inputs, 5))
@@ -137,7 +137,7 @@ def with_teacher_width(inputs: LossInputs, channels: int) -> LossInputs:
     return dataclasses.replace(inputs, teacher=dataclasses.replace(inputs.teacher, features=features))
 
 
-def test_every_part_sees_its_own() -> None:
+def test_every_part_gets_what_it_declares() -> None:
     fake = Fake(depths=(0.25, 0.5), others=("b", "c"))
     another, alone = Another(depths=(1.0,), others=("c", "a")), Alone(others=("x",))
     method = compose(HKDSR().resolved(2), fake, alone, another)
@@ -173,7 +173,7 @@ def test_every_part_sees_its_own() -> None:
     assert (given.teacher, given.teacher_networks) == (None, ())
 
 
-def test_without_any_use_nothing_is_asked_for() -> None:
+def test_parts_that_need_nothing_declare_nothing() -> None:
     method = compose(Plain(), Alone())
     assert (method.uses_teacher, method.uses_networks, method.uses_exits) == (False, False, False)
     assert (method.feature_depths, method.more_teachers) == ((), ())
@@ -213,13 +213,13 @@ def test_the_same_methods_are_of_one_class() -> None:
         method.hkdsr = HKDSR()  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_names_that_are_no_identifiers() -> None:
+def test_names_that_are_not_identifiers() -> None:
     kind = composed_class((("hkdsr+", HKDSR), ("a-b", Logits)))
     assert list(kind().parts) == ["hkdsr_plus", "a_b"]
 
 
 def test_none_and_twice_are_refused() -> None:
-    with pytest.raises(HkdsrError, match=r"^method\.name is an empty list: name one"):
+    with pytest.raises(HkdsrError, match=r"^method\.name is an empty list: name at least one method$"):
         compose()
     with pytest.raises(HkdsrError, match=r"^method\.name has 'logits' twice: name each method once$"):
         compose(Logits(), Plain(), Logits(teacher_weight=2.0))

@@ -122,7 +122,7 @@ def test_no_contrast_where_the_student_is_the_teacher() -> None:
 
 
 @pytest.mark.parametrize("by_vgg", [False, True])
-def test_only_the_student_learns(by_vgg: bool, weights: Path) -> None:
+def test_only_the_student_has_a_gradient(by_vgg: bool, weights: Path) -> None:
     method = CSD(features=str(weights)) if by_vgg else CSD()
     student, teacher = networks()
     before = copy.deepcopy(teacher.state_dict())
@@ -153,7 +153,7 @@ def test_features_that_are_not_there_are_found_before_training(tmp_path: Path) -
         ("swinir:features=4,groups=2,blocks=2,heads=2", "swinir:features=8,groups=2,blocks=2,heads=2"),
     ],
 )
-def test_slices_are_accepted_and_left_alone(student: str, teacher: str) -> None:
+def test_slices_are_accepted_and_not_changed(student: str, teacher: str) -> None:
     own, other = build(student, 2), build(teacher, 2)
     before = copy.deepcopy(own.state_dict())
     require_slice(own, other)

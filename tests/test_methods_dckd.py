@@ -155,7 +155,7 @@ def test_no_contrast_where_the_student_is_the_teacher() -> None:
 
 
 @pytest.mark.parametrize("term", ["logits", "consistency", "contrast"])
-def test_only_the_student_learns(term: str) -> None:
+def test_only_the_student_has_a_gradient(term: str) -> None:
     method = DCKD()
     student, teacher = networks()
     heads = made_heads(method, student, teacher)
@@ -196,7 +196,7 @@ def test_the_history_is_saved_with_the_heads() -> None:
     assert torch.equal(one["history"](x), other["history"](x))
 
 
-def test_noise_is_as_strong_as_it_says_and_grey_for_half() -> None:
+def test_noise_has_the_stated_strength_and_is_grey_for_half() -> None:
     flat = torch.full((400, 3, 24, 24), 0.5)
     noise = noisy(flat) - flat
     deviations = 255 * noise.flatten(1).std(1)

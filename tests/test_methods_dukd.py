@@ -63,7 +63,7 @@ def test_undoing_is_exact_for_every_combination(scale: int) -> None:
     assert len({image.numpy().tobytes() for image in plain}) == 16
     assert torch.equal(plain[0], images[0])
     assert torch.equal(restored(plain, ALL), images)
-    # Nearest enlargement commutes with every change, so nothing of them is left.
+    # Nearest enlargement commutes with every change, so their effect disappears.
     enlarge = tiny.nearest(scale)
     assert torch.equal(restored(enlarge(plain), ALL), enlarge(images))
 

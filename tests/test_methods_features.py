@@ -270,7 +270,7 @@ def test_terms_in_the_teachers_units_are_zero_where_one_network_is_both(method: 
 
 @pytest.mark.parametrize("method", [FitNet(), VID(), VID(pdf="laplace"), SRKD()])
 def test_relative_terms_do_not_depend_on_the_units_of_the_teacher(method: FeatureMethod) -> None:
-    """A teacher whose features are a thousand times as large, and measured so, teaches the same."""
+    """A teacher whose features are a thousand times as large, with its size measured, gives the same terms."""
     given = inputs(method)
     assert given.teacher is not None
     large = dataclasses.replace(given.teacher, features=tuple(1000 * tap for tap in given.teacher.features))
@@ -282,7 +282,7 @@ def test_relative_terms_do_not_depend_on_the_units_of_the_teacher(method: Featur
             if name.endswith("size"):
                 buffer *= factor
         same_units = given
-        if isinstance(method, SRKD):  # without a projector the student speaks the teacher's units
+        if isinstance(method, SRKD):  # without a 1x1 convolution, the student's features are in the teacher's units
             own = tuple(factor * tap for tap in given.student.features)
             same_units = dataclasses.replace(given, student=dataclasses.replace(given.student, features=own))
             for name, buffer in made.named_buffers():

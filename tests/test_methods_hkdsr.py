@@ -140,7 +140,7 @@ def test_what_has_no_weight_is_not_computed() -> None:
     assert terms(HKDSR(**WEIGHTS, kd_on_final=False, kd_on_intermediate=False)).keys() == {"pixel"}
 
 
-def test_exits_are_asked_for_only_if_something_is_compared_there() -> None:
+def test_exits_are_used_only_if_something_is_compared_there() -> None:
     assert HKDSR().uses_exits
     assert HKDSR().uses_teacher
     assert not HKDSR(kd_on_intermediate=False).uses_exits
@@ -266,14 +266,14 @@ def test_gradients_reach_student_exits_and_gates_but_neither_teacher_nor_ground_
     heads = method.heads(student_net, (), 2)
     lr, hr = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 16, 16, requires_grad=True)
     total(method.losses(heads, LossInputs(hr, hr, student(lr), teacher(lr)))).backward()
-    zero_start = ("body.weight", "body.bias")  # an exit that starts as bicubic passes nothing back at first
+    zero_start = ("body.weight", "body.bias")  # an exit that starts as bicubic has a zero gradient at first
     for name, parameter in [*student.named_parameters(), *heads.named_parameters()]:
         assert parameter.grad is not None, name
         assert parameter.grad.any() or (name.startswith("exits") and name.endswith(zero_start)), name
     assert all(parameter.grad is None for parameter in teacher.parameters())
 
 
-def test_nothing_is_left_when_all_agree() -> None:
+def test_all_terms_are_zero_for_equal_images() -> None:
     _, _, hr = images()
     hr.requires_grad_()
     same = Outputs(hr, (hr, hr))

@@ -116,7 +116,7 @@ def test_each_term_has_the_gradient_of_its_share(name: str) -> None:
 
     def gradient(method: HKDSRPlus) -> tuple[list[Tensor], float]:
         value = terms(method, given)[name]
-        # What lies behind the last tap has no part in the affinity.
+        # Layers after the last tap do not affect the affinity.
         grads = torch.autograd.grad(value, weights, retain_graph=True, materialize_grads=True, allow_unused=True)
         return list(grads), value.item()
 
@@ -134,7 +134,7 @@ def test_a_share_of_zero_takes_the_term_away(name: str) -> None:
     assert found.keys() == {"pixel", *TERMS} - {name}
 
 
-def test_no_further_images_are_made_unless_asked_for() -> None:
+def test_zoom_in_is_off_by_default() -> None:
     assert terms(HKDSRPlus(), inputs()).keys() == {"pixel", "fsm", "acf", "affinity"}
 
 

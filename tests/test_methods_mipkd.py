@@ -121,7 +121,7 @@ def test_formula(changed: dict[str, Any], seed: int) -> None:
     assert {name: value.item() for name, value in found.items()} == pytest.approx(expected, rel=1e-6)
 
 
-def test_nothing_is_left_where_the_student_is_the_teacher() -> None:
+def test_terms_are_zero_for_a_student_that_equals_its_teacher() -> None:
     """Fresh mixers pass equal features on, so that every mixture of the two networks is the teacher."""
     teacher = scattered(TEACHER).requires_grad_(False)
     student = copy.deepcopy(teacher).requires_grad_()
@@ -146,7 +146,7 @@ def test_gradients_pass_through_the_teachers_stages() -> None:
     heads = made_heads(method, student, teacher)
     terms = method.losses(heads, make_inputs(method, student, teacher))
     reached = grads(terms["block"], student)
-    # The first tap is the student's, behind it all is the teacher's.
+    # Up to the first tap, the layers are the student's; after it, the teacher's.
     assert reached["head.0.weight"]
     assert reached["body.0.body.0.weight"]
     assert not any(value for name, value in reached.items() if name.startswith(("body.1", "body.2", "tail")))
@@ -226,6 +226,6 @@ def test_wrong_settings_are_refused(changed: dict[str, Any], sentence: str) -> N
 
 def test_a_teacher_that_runs_only_as_a_whole_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     student, teacher = networks()
-    monkeypatch.setattr(type(teacher), "family", "foreign")
-    with pytest.raises(HkdsrError, match=r"^mipkd .* foreign network runs only as a whole: "):
+    monkeypatch.setattr(type(teacher), "runs_in_parts", False)
+    with pytest.raises(HkdsrError, match=r"^mipkd .* edsr networks run only as a whole: "):
         MiPKD().heads(student, (teacher,), 0)

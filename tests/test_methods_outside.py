@@ -135,7 +135,7 @@ def test_a_flag_names_the_file_relative_to_the_current_folder(file: Path, monkey
     flags = ["--method.use", "hint.py:Hint", "--method.weight", "3", "--scale", "3"]
     recipe = parse_recipe(DistillRecipe, "distill", flags)
     assert recipe == DistillRecipe(scale=3, method=kind(weight=3.0))  # pyright: ignore[reportCallIssue]
-    # A recipe that asks for it already keeps its settings.
+    # A recipe with this method keeps its settings.
     assert with_method(recipe, ["--method.use=hint.py:Hint"]) == (recipe, [])
     assert with_method(DistillRecipe(), ["--method.use=hint.py:Hint"])[0].method == kind()
     for wrong in (["--method.use"], ["--method.use="], ["--method.use", "hint.py"]):

@@ -322,7 +322,7 @@ def test_the_method_flag_is_taken_out_in_either_form(name: str, joined: bool) ->
     flag = [f"--method.name={name}"] if joined else ["--method.name", name]
     recipe, rest = with_method(DistillRecipe(method=HKDSR(sim_w=3.0)), ["--scale", "2", *flag, "--out=x"])
     assert rest == ["--scale", "2", "--out=x"]
-    # The recipe's own settings stay if it already asks for that method.
+    # If the recipe has that method, its settings stay.
     assert recipe.method == (HKDSR(sim_w=3.0) if name == "hkdsr" else METHODS[name]())
 
 

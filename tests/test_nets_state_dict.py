@@ -107,3 +107,31 @@ def test_settings_of_another_network_are_refused(tmp_path: Path) -> None:
         message = refusal(lambda: load(file))
         assert str(file) in message
         assert expected in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("net.param", b"7767517\n3 3\n", "a network description of ncnn"),
+        ("net.bin", bytes(64), "weights of ncnn or OpenVINO"),
+        ("net.xml", b"<?xml version='1.0'?>", "a network description of OpenVINO"),
+        ("NET.ENGINE", b"ftrt" + bytes(9), "a TensorRT engine"),
+        ("net.pth", b"<html>not found</html>", "not a readable checkpoint of PyTorch"),
+    ],
+)
+def test_files_of_other_tools_are_named(name: str, content: bytes, kind: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    message = refusal(lambda: load(tmp_path / name))
+    assert message == f"{tmp_path / name} is {kind}: give the network's .pth, .safetensors or .onnx file instead"
+
+
+def test_a_bin_file_of_pytorch_loads(tmp_path: Path) -> None:
+    pth(tmp_path, small("compact").state_dict()).rename(tmp_path / "pytorch_model.bin")
+    assert load(tmp_path / "pytorch_model.bin").family == "compact"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # torch.jit is deprecated
+def test_a_torchscript_program_is_named(tmp_path: Path) -> None:
+    program = torch.jit.trace(torch.nn.Conv2d(3, 3, 1), torch.rand(1, 3, 4, 4))
+    torch.jit.save(program, tmp_path / "net.pt")
+    assert "net.pt is a TorchScript program: give the checkpoint" in refusal(lambda: load(tmp_path / "net.pt"))

@@ -1,1 +1,1 @@
-"""Measurements, as ratios taken in one run: absolute times on a shared machine say nothing."""
+"""Measurements, given as ratios within one run: absolute times on a shared machine cannot be compared."""

@@ -1,13 +1,14 @@
-"""How a teacher's exit heads should start: as bicubic plus a zero correction, or plainly.
+"""How a teacher's exit heads should start: as bicubic plus a correction of zero, or with random weights.
 
-``python -m benchmarks.exit_start TEACHER ...`` runs stage 1 for a few steps on scikit-image's photographs and prints
-the PSNR-Y of every exit on them: the default of ``exits.start`` follows from it.
+``python -m benchmarks.exit_start TEACHER ...`` runs stage 1 for a few steps on the demo's training photographs and
+prints the PSNR-Y of every exit on them. The default of ``exits.start`` was chosen by these numbers.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -24,13 +25,13 @@ from hkdsr.training.stage1 import score_exits, trained_exits
 STARTS: tuple[HeadStart, ...] = ("bicubic", "plain")
 
 
-def main() -> None:
-    """Print, for every teacher named and both starts, the exits' PSNR-Y after stage 1."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Print the PSNR-Y of the exits after stage 1, for every teacher and both starts. ``words`` replace sys.argv."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("teachers", nargs="+", help="checkpoints or shipped networks")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     training = Training(threads=arguments.threads, log_every=arguments.steps)
     torch.set_num_threads(arguments.threads)
     pairs = [Pair(name, path) for name, path in demo_files()[0].items()]

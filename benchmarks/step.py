@@ -1,14 +1,15 @@
-"""What a distillation step costs beside a plain one: ``python -m benchmarks.step``.
+"""How long a distillation step takes, compared with a plain one: ``python -m benchmarks.step``.
 
-Plain training with the same student exits is 1; HKDSR gets its teacher's images from memory, as from the cache.
-Variants take turns on photographs, and the ratio is that of their medians, so that a busy machine slows all alike.
+Plain training with the same student exits is 1; HKDSR gets the teacher's images from memory, as from the cache. The
+methods take steps on photographs one after another in several rounds, so that other work of the machine slows all
+alike, and the medians are compared.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 
 import torch
@@ -68,8 +69,8 @@ def stepper(student: str, method: Method, lr: torch.Tensor, hr: torch.Tensor) ->
     return step
 
 
-def main() -> None:
-    """Print a table of ratios to the plain step with the same exits."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Print a table of ratios to the plain step with the same exits. ``words`` replace sys.argv."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("students", nargs="*", default=STUDENTS)
     parser.add_argument("--batch", type=int, default=16)
@@ -77,7 +78,7 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     torch.set_num_threads(arguments.threads)
     lr, hr = crops(arguments.batch, arguments.patch, arguments.scale)
     print(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hkdsr.nets.files.load import load, save
     from hkdsr.scoring import evaluate
     from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training, TrainRecipe
-    from hkdsr.studies.runs.run import compare
+    from hkdsr.studies.compare import compare
     from hkdsr.training.run import distill, train
 
 __version__ = "0.1.0"
@@ -29,7 +29,7 @@ _HOMES = {
     "HkdsrError": "hkdsr.errors",
     "TrainRecipe": "hkdsr.settings.recipe",
     "Training": "hkdsr.settings.recipe",
-    "compare": "hkdsr.studies.runs.run",
+    "compare": "hkdsr.studies.compare",
     "distill": "hkdsr.training.run",
     "evaluate": "hkdsr.scoring",
     "export": "hkdsr.deploy.export",

@@ -1,14 +1,21 @@
-"""The studies of the repository: each can be read, and results beside one are its own and agree among themselves."""
+"""The studies of the repository: each can be read, and committed results belong to their study and to each other."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pytest
 
-from hkdsr.studies.board.leaderboard import NAME, told
+from hkdsr.studies.leaderboard.chart import chart
+from hkdsr.studies.leaderboard.content import Entry, Leaderboard, RowTraining, Scores
+from hkdsr.studies.leaderboard.markdown import markdown
+from hkdsr.studies.leaderboard.statistics import Difference
+from hkdsr.studies.leaderboard.write import NAME, study_settings
+from hkdsr.studies.published import find
+from hkdsr.studies.results import Cost
 from hkdsr.studies.study import read_study
 
 FOLDER = Path(__file__).resolve().parents[1] / "studies"
@@ -16,25 +23,45 @@ STUDIES = sorted(FOLDER.glob("*.toml"))
 RESULTS = sorted(FOLDER.glob(f"*/{NAME}.json"))
 
 
+def read_leaderboard(content: dict[str, Any]) -> Leaderboard:
+    """The leaderboard that the JSON file's content was written from."""
+
+    def scores(found: dict[str, Any]) -> Scores:
+        differences = {name: found[name] and Difference(**found[name]) for name in ("to_plain", "to_best")}
+        return Scores(**{**found, **differences})
+
+    def training(found: dict[str, Any] | None) -> RowTraining | None:
+        return RowTraining(**{**found, "cost": Cost(**found["cost"])}) if found else None
+
+    entries = tuple(
+        Entry(
+            entry["label"], {name: scores(found) for name, found in entry["sets"].items()}, training(entry["training"])
+        )
+        for entry in content["entries"]
+    )
+    others = {name: content[name] for name in ("protocols", "images", "facts", "controls", "unfinished")}
+    return Leaderboard(entries, **others)
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_every_study_can_be_read(path: Path) -> None:
     study = read_study(path)
     assert study.plain is not None
-    # On validation images settings are chosen, not methods compared.
+    # Methods are compared with three seeds or more; with one seed only settings are chosen, on validation images.
     assert len(study.seeds) >= 3 or study.root.name == "val"
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.parent.name)
-def test_results_are_those_of_the_study_as_it_stands(path: Path) -> None:
+def test_results_belong_to_the_study(path: Path) -> None:
     study = read_study(FOLDER / f"{path.parent.name}.toml")
-    found = json.loads(path.read_text(encoding="utf-8"))
-    expected = told(study)
-    rows, expected_rows = found["study"].pop("rows"), expected.pop("rows")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    expected = study_settings(study)
+    rows, expected_rows = content["study"].pop("rows"), expected.pop("rows")
     assert isinstance(expected_rows, list)
-    for then, now in zip([found["study"], *rows], [expected, *expected_rows], strict=True):
-        # A setting that came later has its default, which changed nothing.
+    for then, now in zip([content["study"], *rows], [expected, *expected_rows], strict=True):
+        # A setting that is newer than the results is left out of them: it has its default.
         assert {name: now[name] for name in then} == then
-    entries = {entry["label"]: entry for entry in found["entries"]}
+    entries = {entry["label"]: entry for entry in content["entries"]}
     assert {row.label for row in study.rows} <= entries.keys()
     for entry in entries.values():
         assert set(entry["sets"]) == set(study.sets)
@@ -44,28 +71,29 @@ def test_results_are_those_of_the_study_as_it_stands(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.parent.name)
-def test_the_page_shows_the_numbers_of_the_json_file(path: Path) -> None:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    page = path.with_suffix(".md").read_text(encoding="utf-8")
-    for entry in found["entries"]:
-        for scores in entry["sets"].values():
-            assert f"{scores['psnr_y']:.3f}" in page
-    assert path.with_suffix(".svg").exists()
+def test_page_and_chart_are_those_of_the_json_file(path: Path) -> None:
+    study, title = read_study(FOLDER / f"{path.parent.name}.toml"), path.parent.name
+    board = read_leaderboard(json.loads(path.read_text(encoding="utf-8")))
+    tables = find(study.published.split()) if study.published else []
+    page = markdown(study, title, board, tables, f"{NAME}.svg")
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == page
+    assert path.with_suffix(".svg").read_text(encoding="utf-8") == chart(board, title)
 
 
 NEEDED = ("none", "plain, longer", "slice init", "slice init, plain, longer", "logits", "FAKD", "HKDSR", "HKDSR+")
 
 
-def test_a_study_of_the_rivals_is_there_with_all_that_it_must_show() -> None:
+def test_one_study_compares_all_main_methods_on_all_sets() -> None:
     (path,) = [path for path in RESULTS if path.parent.name == "rivals_rlfn_x2"]
-    found = json.loads(path.read_text(encoding="utf-8"))
-    entries = {entry["label"]: entry for entry in found["entries"]}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    entries = {entry["label"]: entry for entry in content["entries"]}
     assert set(NEEDED) <= entries.keys()
     for label in NEEDED:
         assert set(entries[label]["sets"]) >= {"Set5", "Set14", "B100", "Urban100"}
         assert all(len(scores["by_seed"]) >= 3 for scores in entries[label]["sets"].values())
-    assert not found["unfinished"]
+    assert not content["unfinished"]
 
 
-def test_every_study_has_been_run() -> None:
-    assert {path.parent.name for path in RESULTS} == {path.stem for path in STUDIES}
+def test_results_have_a_study() -> None:
+    """A study may be committed before its results, but no results without their study."""
+    assert {path.parent.name for path in RESULTS} <= {path.stem for path in STUDIES}

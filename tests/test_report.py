@@ -1,4 +1,4 @@
-"""The page is parsed as a browser would: it must hold exactly what it was given, and ask nobody else for anything."""
+"""The page is parsed as by a browser: it has exactly the given content and loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hkdsr.errors import HkdsrError
 from hkdsr.report import Comparison, Curve, Report, Row, write_report
 from hkdsr.report.chart import line_chart, linear_axis, value_axis
 from hkdsr.report.page import render
-from hkdsr.report.pixels import pack, telling_crops
+from hkdsr.report.pixels import most_different_crops, pack
 from hkdsr.report.table import MISSING
 
 HOSTILE = """<script>alert("1")</script> & 'so' on"""
@@ -74,7 +74,7 @@ def report(butterfly: Comparison) -> Report:
     return Report(
         title="RCAN to Compact",
         subtitle="a sentence below the title",
-        protocol="Y of BT.601, 4 pixels shaved",
+        protocol="Y of BT.601, 4 pixels cropped",
         rows=[
             Row("teacher", 15_592_379, 917_600_000_000, 842.4, 32.6388, 0.90021, note="published"),
             Row("student", 999_900, 35_149, 31.24, 31.996, 0.8, 300_000, 7384.0),
@@ -96,7 +96,7 @@ def html(report: Report) -> str:
     return render(report)
 
 
-def test_the_page_asks_for_nothing_from_elsewhere(html: str) -> None:
+def test_the_page_loads_nothing_from_elsewhere(html: str) -> None:
     page = Page(html)
     assert page.open == []
     for tag, attributes in page.tags:
@@ -115,7 +115,7 @@ def test_the_table_holds_the_numbers(html: str) -> None:
     assert rows[1] == ["1.00 M", "35.1 K", "31.2 ms", "32.00", "0.8000", "300,000", "2 h 03 min"]
     assert rows[2] == ["512", "1.00 K", "0.25 ms", *[MISSING] * 3, "1 min 00 s"]
     assert page.texts["th"][8:] == ["teacher", "student", "quick"]
-    for text in ("published", "Y of BT.601, 4 pixels shaved", "a sentence below the title"):
+    for text in ("published", "Y of BT.601, 4 pixels cropped", "a sentence below the title"):
         assert text in html
 
 
@@ -140,6 +140,14 @@ def test_crops_are_exact_and_where_their_frames_say(html: str, butterfly: Compar
         left, top = (float(x) for x in re.findall(r"(?:left|top):([\d.]+)%", frames[index // 3]))
         y, x = round(top * height / 100), round(left * width / 100)
         np.testing.assert_array_equal(decoded(crop["src"]), shown[index % 3][y : y + 64, x : x + 64])
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 2), (5, 6), (7, 8), (8, 5), (17, 6)])
+def test_crops_are_in_lines_of_about_equal_length(report: Report, count: int, columns: int) -> None:
+    image = np.zeros((64, 64, 3), np.uint8)
+    one = Comparison("a", {str(index): image for index in range(count)}, image)
+    page = Page(render(replace(report, comparisons=[one], compared=("0", "HR"))))
+    assert [crops["style"] for crops in page.all("ol")] == [f"--columns:{columns}"]
 
 
 def test_the_slider_is_a_labelled_range_and_every_image_can_be_chosen(html: str) -> None:
@@ -238,14 +246,14 @@ def test_crops_show_where_two_images_differ_most() -> None:
     other = changed.copy()
     other[10:26, 90:106] += 40
     other[70:86, 5:21] += 20
-    assert telling_crops(changed, other, hr, 16, 2) == [(10, 90), (70, 5)]
+    assert most_different_crops(changed, other, hr, 16, 2) == [(10, 90), (70, 5)]
 
     flat = np.zeros_like(hr)
     flat[60:70, 30:40] = hr[60:70, 30:40]
-    ((top, left),) = telling_crops(hr, hr, flat, 16, 1)
+    ((top, left),) = most_different_crops(hr, hr, flat, 16, 1)
     assert 54 <= top <= 60
     assert 24 <= left <= 30
-    assert len(telling_crops(hr, hr, hr, 64, 3)) == 1
+    assert len(most_different_crops(hr, hr, hr, 64, 3)) == 1
 
 
 def test_images_are_packed_alike_within_the_budget(butterfly: Comparison) -> None:
@@ -257,7 +265,7 @@ def test_images_are_packed_alike_within_the_budget(butterfly: Comparison) -> Non
         assert 0 < np.abs(decoded(uri).astype(int) - butterfly.images[label]).mean() < 5
 
 
-def test_the_file_appears_whole_or_not_at_all(
+def test_the_file_is_written_atomically(
     tmp_path: Path, report: Report, html: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "new" / "report.html"
@@ -275,7 +283,7 @@ def test_the_file_appears_whole_or_not_at_all(
     assert path.read_text("utf-8") == html
 
 
-def test_images_that_do_not_fit_are_refused(report: Report, butterfly: Comparison) -> None:
+def test_images_of_another_size_are_refused(report: Report, butterfly: Comparison) -> None:
     with pytest.raises(HkdsrError, match=r"butterfly has no image 'teacher': add it or compare two of from x4, "):
         render(replace(report, compared=("teacher", "HR")))
     small = replace(butterfly, images={**butterfly.images, "from x2": butterfly.hr[:-1]})

@@ -1,4 +1,4 @@
-"""The strip shows what the networks make of the square, untouched, and what the evaluator says of them."""
+"""The strip shows the exact pixels of the square by every network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from PIL import Image
 from hkdsr.data import imresize, rgb
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.files.load import load, save
-from hkdsr.report.strip import GAP, PANEL, draw_strip, labels
+from hkdsr.report.labels import labels
+from hkdsr.report.strip import GAP, PANEL, draw_strip
 from hkdsr.scoring.inference import super_resolve
 
 SIDE = 24
@@ -47,7 +48,7 @@ def test_every_panel_is_the_square_of_its_network(folder: Path) -> None:
         assert np.array_equal(panel, whole[square])
 
 
-def test_by_default_the_square_is_where_bicubic_fails_most(folder: Path, tmp_path: Path) -> None:
+def test_by_default_the_square_is_where_bicubic_differs_most(folder: Path, tmp_path: Path) -> None:
     image = np.full((96, 96, 3), 120, np.uint8)
     image[50:62:2, 40:52] = 255  # lines of one pixel in an even field
     Image.fromarray(image).save(tmp_path / "lines.png")
@@ -55,19 +56,19 @@ def test_by_default_the_square_is_where_bicubic_fails_most(folder: Path, tmp_pat
     assert (shown[-1] == 255).sum() == (image == 255).sum()
 
 
-def test_files_of_one_name_are_told_apart() -> None:
+def test_equal_file_names_get_their_folders() -> None:
     names = ["bicubic", "runs/a/student.safetensors", "runs/b/student.safetensors", "teacher.pth"]
     assert labels(names) == ["bicubic", "a/student", "b/student", "teacher"]
 
 
 def test_mistakes_are_named(folder: Path) -> None:
     source, two, three = folder / "images" / "00.png", *(str(folder / f"nearest{x}.safetensors") for x in ("", "_x3"))
-    for networks, at, side, told in (
-        ((two, three), None, SIDE, "the networks are of scales 2, 3: name one or more of a single scale"),
+    for networks, at, side, message in (
+        ((two, three), None, SIDE, "the networks are of scales 2, 3: name one or more of one scale"),
         (("bicubic",), None, SIDE, "the networks are none but bicubic"),
-        ((two,), None, 91, r"a square of 91 is not in .*00\.png of 120x90: set another --side"),
-        ((two,), (80, 0), SIDE, r"the square of 24 at 80, 0 is not wholly in .*00\.png: set another --at"),
-        ((two,), (0, -1), SIDE, "at 0, -1 is not wholly in"),
+        ((two,), None, 91, r"a square of 91 does not fit into .*00\.png of 120x90: set another --side"),
+        ((two,), (80, 0), SIDE, r"the square of 24 at 80, 0 is not inside .*00\.png: set another --at"),
+        ((two,), (0, -1), SIDE, "at 0, -1 is not inside"),
     ):
-        with pytest.raises(HkdsrError, match=told):
+        with pytest.raises(HkdsrError, match=message):
             draw_strip(source, networks, at, side)

@@ -112,6 +112,16 @@ def test_one_set_or_several_by_name_are_scored(tmp_path: Path) -> None:
     assert list(inspect.signature(hkdsr.evaluate).parameters) == ["network", "sets", "root", "scale", "ensemble"]
 
 
+def test_signatures_are_those_of_plain_functions() -> None:
+    assert hkdsr.evaluate is evaluate
+    parameters = inspect.signature(hkdsr.evaluate).parameters
+    empty = inspect.Parameter.empty
+    expected = {"network": empty, "sets": empty, "root": ".", "scale": None, "ensemble": False}
+    assert {name: parameter.default for name, parameter in parameters.items()} == expected
+    assert list(inspect.signature(hkdsr.compare).parameters) == ["study"]
+    assert (hkdsr.scoring.psnr_y, hkdsr.scoring.ssim_y) == (psnr_y, ssim_y)
+
+
 def test_scores_are_those_of_the_metrics_and_their_means(tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 1)):
         put(image(43, 50, seed), tmp_path / f"{name}.png")
@@ -181,7 +191,7 @@ def test_grey_images_are_three_equal_channels(shared: Path) -> None:
         assert (pixels == pixels[..., :1]).all()
 
 
-def test_b100_goes_by_three_names(tmp_path: Path) -> None:
+def test_b100_has_three_names(tmp_path: Path) -> None:
     put(image(40, 40), tmp_path / "BSDS100/GTmod12/a.png")
     scores = evaluate(None, ["B100", "BSD100", "BSDS100"], tmp_path, scale=2)
     assert {score.images for score in scores} == {scores[0].images}
@@ -191,7 +201,7 @@ def test_missing_sets_are_named_with_what_there_is(tmp_path: Path) -> None:
     put(image(40, 40), tmp_path / "Set5/HR/a.png", tmp_path / "Mine/a.png")
     with pytest.raises(HkdsrError, match=r"no benchmark set .*Set14: name one of Mine, Set5"):
         evaluate(None, ["Set5", "Set14"], tmp_path, scale=2)
-    with pytest.raises(HkdsrError, match="holds none, so name another root"):
+    with pytest.raises(HkdsrError, match="has none, so name another root"):
         evaluate(None, "Set5", tmp_path / "nowhere", scale=2)
     (tmp_path / "Empty/HR").mkdir(parents=True)
     with pytest.raises(HkdsrError, match="has no HR image"):

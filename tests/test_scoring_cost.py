@@ -72,7 +72,7 @@ def test_rcan_costs_what_papers_say(groups: int, blocks: int, scale: int, params
         network = RCAN(scale, groups=groups, blocks=blocks)
     counted = cost(network)
     assert counted.params == params
-    assert counted.counted
+    assert counted.exact
     # At x3 the tables take 1280/3 = 426.67 LR columns; an image has 427.
     columns = 427 / (1280 / 3) if scale == 3 else 1
     assert counted.macs / 1e9 == pytest.approx(giga_macs * columns, abs=0.06)
@@ -88,7 +88,7 @@ def test_multiply_adds_by_hand(scale: int, lr: tuple[int, int]) -> None:
 
 def test_networks_that_look_at_values_are_scaled_and_say_so() -> None:
     looking, blind = (cost(OneConvolution(4, looks), output=(130, 70)) for looks in (True, False))
-    assert not looking.counted
+    assert not looking.exact
     assert looking.macs == pytest.approx(blind.macs, rel=1e-9)
     assert "scaled from a quarter" in str(looking)
     assert "scaled" not in str(blind)
@@ -134,4 +134,4 @@ def test_unfit_settings() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_is_counted_without_being_run(family: str) -> None:
-    assert cost(small(family), (64, 32)).counted
+    assert cost(small(family), (64, 32)).exact

@@ -1,4 +1,4 @@
-"""Every setting explains itself, in the recipe, in every method and on the command line."""
+"""Every setting has a help text where it is declared, which names its choices, and ``--help`` shows it."""
 
 from __future__ import annotations
 
@@ -6,60 +6,112 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import re
 import textwrap
-from typing import Any
+from collections.abc import Iterator
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
 from hkdsr.cli.main import COMMANDS
+from hkdsr.cli.recipes import parse_recipe
 from hkdsr.methods import METHODS
-from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training, TrainRecipe
-from hkdsr.studies.study import Row, Study
+from hkdsr.settings.recipe import DistillRecipe, TrainRecipe
+from hkdsr.studies.study import Study
 
 SHORTEST = 12
 
 
-def settings() -> list[type[Any]]:
-    """All dataclasses that users fill in."""
-    commands = (importlib.import_module(f"hkdsr.cli.{name}") for name in COMMANDS)
-    own = [
-        kind
-        for module in commands
-        for kind in vars(module).values()
-        if dataclasses.is_dataclass(kind) and getattr(kind, "__module__", "") == module.__name__
-    ]
-    return [Data, Training, ExitSettings, TrainRecipe, DistillRecipe, Study, Row, *METHODS.values(), *own]  # pyright: ignore
+def of_commands() -> Iterator[type]:
+    """The dataclasses that the modules of commands declare."""
+    for name in COMMANDS:
+        module = importlib.import_module(f"hkdsr.cli.{name}")
+        kinds = (kind for kind in vars(module).values() if isinstance(kind, type) and dataclasses.is_dataclass(kind))
+        yield from (kind for kind in kinds if kind.__module__ == module.__name__)
 
 
-def explained(kind: type[Any]) -> dict[str, str]:
-    """The texts behind the fields that a class declares itself."""
-    (declared,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    assert isinstance(declared, ast.ClassDef)
-    found = {}
-    for field, after in zip(declared.body, declared.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(after, ast.Expr):
-            value = after.value
-            found[field.target.id] = str(value.value) if isinstance(value, ast.Constant) else ""
-    return found
+def nested(hint: Any) -> Iterator[type]:
+    """The dataclasses in a type, such as that of ``tuple[Row, ...]``."""
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        yield hint
+    for argument in get_args(hint):
+        yield from nested(argument)
 
 
-@pytest.mark.parametrize("kind", settings(), ids=lambda kind: kind.__name__)
-def test_every_setting_has_a_help_text(kind: type[Any]) -> None:
-    texts = {
-        name: text
-        for base in reversed(kind.__mro__[:-1])
-        if base.__module__.startswith("hkdsr")
-        for name, text in explained(base).items()
-    }
-    lacking = [field.name for field in dataclasses.fields(kind) if len(texts.get(field.name, "")) < SHORTEST]
-    assert not lacking
+def reachable(*kinds: type) -> list[type]:
+    """These dataclasses, those they inherit from, and those of their fields."""
+    found: dict[str, type] = {}
+    waiting = list(kinds)
+    while waiting:
+        kind = waiting.pop()
+        if kind.__name__ not in found and dataclasses.is_dataclass(kind):
+            found[kind.__name__] = kind
+            hints = get_type_hints(kind)
+            fields = [inner for field in dataclasses.fields(kind) for inner in nested(hints[field.name])]
+            waiting += [*kind.__mro__[1:], *fields]
+    return [found[name] for name in sorted(found)]
 
 
-def test_the_check_finds_a_setting_without_a_text() -> None:
+def help_texts(kind: type) -> dict[str, str]:
+    """The help text of every setting that the body of a class declares; empty if it is missing."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(definition, ast.ClassDef)
+    fields = {field.name for field in dataclasses.fields(kind)}
+    texts = {}
+    for statement, following in zip(definition.body, [*definition.body[1:], None], strict=True):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            value = following.value if isinstance(following, ast.Expr) else None
+            texts[statement.target.id] = value.value if isinstance(value, ast.Constant) else ""
+    return {name: str(text) for name, text in texts.items() if name in fields}
+
+
+def choices(hint: Any) -> tuple[Any, ...]:
+    """The values of a ``Literal``, also of an optional one."""
+    if get_origin(hint) in (Union, UnionType):
+        return tuple(choice for argument in get_args(hint) for choice in choices(argument))
+    return get_args(hint) if get_origin(hint) is Literal else ()
+
+
+KINDS = reachable(TrainRecipe, DistillRecipe, Study, *METHODS.values(), *of_commands())
+
+
+def test_all_dataclasses_of_settings_are_found() -> None:
+    names = {kind.__name__ for kind in KINDS}
+    assert {"Data", "Training", "ExitSettings", "Row", "FeatureMethod", "AugKD", "Upscale", "Strip"} <= names
+    assert names >= {kind.__name__ for kind in METHODS.values()}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_setting_has_a_help_text_that_names_its_choices(kind: type) -> None:
+    hints = get_type_hints(kind)
+    for name, text in help_texts(kind).items():
+        assert len(text) >= SHORTEST, f"{kind.__name__}.{name} has no help text: write a docstring below it"
+        missing = [choice for choice in choices(hints[name]) if f"``{choice}``" not in text]
+        assert not missing, f"the help text of {kind.__name__}.{name} does not name {missing}"
+
+
+def test_a_missing_help_text_is_found() -> None:
     @dataclasses.dataclass
     class Silent:
-        said: int = 1
-        """This one is explained."""
-        silent: int = 2
+        first: int = 1
+        """This one has a text."""
+        second: int = 2
 
-    assert explained(Silent) == {"said": "This one is explained."}
+    assert help_texts(Silent) == {"first": "This one has a text.", "second": ""}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_command_line_shows_the_help_texts(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_recipe(DistillRecipe, "distill", ["--method.name", name, "--help"])
+    shown = letters(capsys.readouterr().out)
+    texts = [help_texts(kind) for kind in reversed(METHODS[name].__mro__) if dataclasses.is_dataclass(kind)]
+    own = {setting: text for inherited in texts for setting, text in inherited.items()}
+    missing = [setting for setting, text in own.items() if letters(text) not in shown]
+    assert not missing
+
+
+def letters(text: str) -> str:
+    """The text without line breaks, frames and punctuation."""
+    return re.sub(r"[\W_]", "", text)

@@ -1,4 +1,4 @@
-"""Control rows: how many steps the dearest method's seconds buy, and which rows there are."""
+"""Control rows: how many steps they take, and which rows there are."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from hkdsr.studies.controls import NOT_SLICEABLE, all_tasks, controls
 from hkdsr.studies.results import read_result, write_result
 from hkdsr.studies.study import TEACHER, Row, Study, Task
 
-LEFT_OUT = "its teacher's preparation left out"
+REASON = "so that 'none' trains for as many seconds as 'FAKD' (the preparation of its teacher not counted)"
 LABELS = ["plain, longer", "slice init, plain, longer"]
 
 
 def known(study: Study) -> tuple[list[str], int, str, str]:
     found = controls(study)
     assert found is not None
-    return [row.label for row in found.rows], found.steps, found.why, found.missing
+    return [row.label for row in found.rows], found.steps, found.reason, found.not_sliceable
 
 
-def test_they_wait_for_every_other_row(tmp_path: Path) -> None:
+def test_they_are_known_once_every_other_row_is_finished(tmp_path: Path) -> None:
     study = tiny_study.study(tmp_path)
     assert controls(study) is None
     assert [task.name for task in all_tasks(study)] == [
@@ -36,7 +36,7 @@ def test_they_wait_for_every_other_row(tmp_path: Path) -> None:
     tiny_study.finish_row(study, study.rows[2], [[32.0]], 25.0)
     assert controls(study) is None
     tiny_study.finish_row(study, study.rows[2], [[32.0], [32.0]], 25.0)
-    assert known(study) == (LABELS, 250, f"as many as take 'none' the seconds of 'FAKD', {LEFT_OUT}", "")
+    assert known(study) == (LABELS, 250, REASON, "")
     assert [task.name for task in all_tasks(study)][-4:] == [
         "plain-longer-250-1",
         "slice-init-plain-longer-250-1",
@@ -45,7 +45,7 @@ def test_they_wait_for_every_other_row(tmp_path: Path) -> None:
     ]
 
 
-def test_their_steps_are_never_fewer(tmp_path: Path) -> None:
+def test_they_never_take_fewer_steps_than_the_other_rows(tmp_path: Path) -> None:
     study = tiny_study.study(tmp_path, rows=tiny_study.ROWS[:2])
     tiny_study.references(study)
     tiny_study.finish_row(study, study.rows[0], [[32.0], [32.0]], 10.0)
@@ -60,7 +60,7 @@ def test_steps_that_the_study_sets_are_known_at_once(tmp_path: Path) -> None:
     assert known(study) == (LABELS, 300, "as the study sets them", "")
 
 
-def test_a_pair_that_cannot_be_sliced_says_why(tmp_path: Path) -> None:
+def test_without_slice_initialisation_the_reason_is_given(tmp_path: Path) -> None:
     study = tiny_study.study(tmp_path, longer_steps=300)
     tiny_study.references(study)
     task = Task(TEACHER, TEACHER)
@@ -78,7 +78,7 @@ def test_a_study_without_a_plain_row_has_none(tmp_path: Path) -> None:
     assert controls(study) is None
 
 
-def test_runs_that_failed_do_not_keep_them_waiting(tmp_path: Path) -> None:
+def test_failed_runs_do_not_delay_them(tmp_path: Path) -> None:
     study = tiny_study.study(tmp_path)
     tiny_study.references(study)
     tiny_study.finish_row(study, study.rows[0], [[32.0], [32.0]], 10.0)
@@ -94,7 +94,7 @@ def test_runs_that_failed_do_not_keep_them_waiting(tmp_path: Path) -> None:
     assert controls(without_plain, [task.name for task in all_tasks(without_plain)]) is None
 
 
-def test_a_study_may_do_without(tmp_path: Path) -> None:
+def test_a_study_can_switch_them_off(tmp_path: Path) -> None:
     study = tiny_study.study(tmp_path, longer_steps=0)
     tiny_study.references(study)
     for row in study.rows:

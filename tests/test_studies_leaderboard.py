@@ -1,4 +1,4 @@
-"""The leaderboard of made-up results: numbers, page and image say what was put in."""
+"""The leaderboard of given results: numbers, page and chart agree with them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ import pytest
 import tiny_study
 
 from hkdsr.errors import HkdsrError
-from hkdsr.studies.board.board import Board, board
-from hkdsr.studies.board.chart import image
-from hkdsr.studies.board.leaderboard import write_leaderboard
 from hkdsr.studies.controls import controls
-from hkdsr.studies.study import LONGER, Study, training
+from hkdsr.studies.leaderboard.chart import chart
+from hkdsr.studies.leaderboard.collect import collect
+from hkdsr.studies.leaderboard.content import Leaderboard
+from hkdsr.studies.leaderboard.write import write_leaderboard
+from hkdsr.studies.study import CONTROL_ROWS, Study, training
 
 
 def finished(out: Path) -> Study:
     study = tiny_study.study(out)
     tiny_study.finish_all(study)
-    tiny_study.finish_row(study, LONGER[0], [[31.6, 32.7, 33.8], [31.8, 32.9, 34.0]], 25.0, 250)
-    tiny_study.finish_row(study, LONGER[1], [[31.6, 32.7, 33.8]], 25.0, 250)
+    tiny_study.finish_row(study, CONTROL_ROWS[0], [[31.6, 32.7, 33.8], [31.8, 32.9, 34.0]], 25.0, 250)
+    tiny_study.finish_row(study, CONTROL_ROWS[1], [[31.6, 32.7, 33.8]], 25.0, 250)
     return study
 
 
@@ -34,9 +35,9 @@ def cells(page: str, label: str) -> list[list[str]]:
 
 
 def test_numbers(tmp_path: Path) -> None:
-    found = board(finished(tmp_path), {})
+    found = collect(finished(tmp_path), {})
     entries = {entry.label: entry for entry in found.entries}
-    assert list(entries) == ["bicubic", "none", "logits", "FAKD", *(row.label for row in LONGER), "teacher"]
+    assert list(entries) == ["bicubic", "none", "logits", "FAKD", *(row.label for row in CONTROL_ROWS), "teacher"]
     plain, logits, fakd = (entries[name].sets["SetA"] for name in ("none", "logits", "FAKD"))
     assert plain.psnr_y == pytest.approx(32.1)
     assert plain.by_seed == pytest.approx((32.0, 32.2))
@@ -45,10 +46,10 @@ def test_numbers(tmp_path: Path) -> None:
     assert (plain.gap, plain.to_plain) == (None, None)
     assert logits.gap == pytest.approx(0.6 / 1.9)
     assert logits.to_plain is not None
-    assert logits.to_plain.real
+    assert logits.to_plain.significant
     assert logits.to_plain.mean == pytest.approx(0.6)
     assert fakd.to_plain is not None
-    assert not fakd.to_plain.real
+    assert not fakd.to_plain.significant
     assert entries["teacher"].sets["SetA"].deviation is None
     assert entries["teacher"].training is entries["bicubic"].training is None
     training_ = entries["FAKD"].training
@@ -66,7 +67,7 @@ def test_page(tmp_path: Path) -> None:
     assert "](leaderboard.svg)" in page
     assert cells(page, "none")[0] == ["none", "scratch", *["32.100 ± 0.141 / 0.9000"] * 2]
     assert cells(page, "logits")[0] == ["logits", "scratch", *["32.700 ± 0.141 / 0.9000 (32 %) ↑"] * 2]
-    # Above on one image alone, so neither really above nor below; nor really below the best.
+    # Better on one image alone: not significantly above the plain row, nor significantly below the best.
     assert cells(page, "FAKD")[0] == ["fakd", "slice", *["**32.467 ± 0.141 / 0.9000** (19 %)"] * 2]
     assert cells(page, "plain, longer")[0][2] == "**32.800 ± 0.141 / 0.9000** (37 %) ↑"
     assert cells(page, "slice init, plain, longer (1 of 2 seeds)")[0][2] == "**32.700 / 0.9000** (32 %)"
@@ -74,39 +75,39 @@ def test_page(tmp_path: Path) -> None:
     assert cells(page, "logits")[1] == ["+0.600 [+0.500, +0.700]"] * 2
     assert cells(page, "logits")[2] == ["100", "15", "1.50", "1.00", "0.00", "300 MiB"]
     assert "Trained on: 1 CPU thread." in page
-    assert "The control rows take 250 steps, as many as take 'none' the seconds of 'FAKD', " in page
+    assert "The control rows take 250 steps, so that 'none' trains for as many seconds as 'FAKD' (" in page
     assert "- slice-init-plain-longer-250-2: it broke: mend it" in page
     assert "26.74/0.8054" in page
-    told = json.loads(path.with_suffix(".json").read_text())
-    assert told["entries"][2]["sets"]["SetB"]["psnr_y"] == pytest.approx(32.7)
-    assert told["study"]["training.steps"] == 100
-    assert [told["study"]["rows"][2][name] for name in ("label", "method.name", "init")] == ["FAKD", "fakd", "slice"]
-    assert told["published"][0]["scale"] == 4
+    content = json.loads(path.with_suffix(".json").read_text())
+    assert content["entries"][2]["sets"]["SetB"]["psnr_y"] == pytest.approx(32.7)
+    assert content["study"]["training.steps"] == 100
+    assert [content["study"]["rows"][2][name] for name in ("label", "method.name", "init")] == ["FAKD", "fakd", "slice"]
+    assert content["published"][0]["scale"] == 4
     assert str(tmp_path) not in path.with_suffix(".json").read_text()
 
 
-def test_machines_that_differ_are_told(tmp_path: Path) -> None:
+def test_different_devices_are_named(tmp_path: Path) -> None:
     study = tiny_study.study(tmp_path)
     tiny_study.finish_all(study)
     for seed in (1, 2):
         task = training(study, study.rows[1], seed, 100)
         tiny_study.finish(study, task, [32.0, 32.0, 32.0], device="A GPU", teacher_passes=1.0, cached_passes=12.0)
     page = write_leaderboard(study, "t", {}).read_text()
-    assert "1 CPU thread (none, FAKD); A GPU (logits). **Times of different machines do not compare.**" in page
+    assert "1 CPU thread (none, FAKD); A GPU (logits). **Times of different devices cannot be compared.**" in page
     assert cells(page, "logits")[2][4] == "1.00 (12 before)"
 
 
 def test_a_single_row_and_no_plain_one(tmp_path: Path) -> None:
     study = tiny_study.study(tmp_path)
     with pytest.raises(HkdsrError, match="holds no finished run: run the study first"):
-        board(study, {})
+        collect(study, {})
     tiny_study.references(study)
-    assert "Nothing was trained yet." in write_leaderboard(study, "t", {}).read_text()
+    assert "Nothing has been trained yet." in write_leaderboard(study, "t", {}).read_text()
     tiny_study.finish_row(study, study.rows[1], [[32.0, 33.0, 34.0]])
     page = write_leaderboard(study, "t", {}).read_text()
     assert cells(page, "logits (1 of 2 seeds)")[0] == ["logits", "scratch", *["**33.000 / 0.9000**"] * 2]
-    assert "no finished plain row" in page
-    assert "wait for the other rows to be finished" in page
+    assert "need a finished plain row" in page
+    assert "are added once the other rows are finished" in page
     assert controls(study) is None
 
 
@@ -116,23 +117,23 @@ def test_runs_of_different_origin_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "logits-2" / "result.json"
     text = path.read_text()
     path.write_text(text.replace('"data_sha256": "d"', '"data_sha256": "other"'))
-    with pytest.raises(HkdsrError, match="made from different training images: change 'out'"):
-        board(study, {})
+    with pytest.raises(HkdsrError, match="made with different training images: change 'out'"):
+        collect(study, {})
     path.write_text(text.replace('"p1"', '"q"'))
     with pytest.raises(HkdsrError, match="scored on different images of SetA"):
-        board(study, {})
+        collect(study, {})
 
 
-def drawn(found: Board, title: str = "t") -> ElementTree.Element:
-    return ElementTree.fromstring(image(found, title))
+def drawn(found: Leaderboard, title: str = "t") -> ElementTree.Element:
+    return ElementTree.fromstring(chart(found, title))
 
 
-def dots(found: Board) -> list[tuple[str, str]]:
+def dots(found: Leaderboard) -> list[tuple[str, str]]:
     return [(e.get("cx", ""), e.get("cy", "")) for e in drawn(found).iter() if e.get("class") == "mean"]
 
 
-def test_image(tmp_path: Path) -> None:
-    found = board(finished(tmp_path), {})
+def test_chart(tmp_path: Path) -> None:
+    found = collect(finished(tmp_path), {})
     root = drawn(found, 'a < b & "c"')
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     texts = ["".join(element.itertext()) for element in root.iter("{http://www.w3.org/2000/svg}text")]
@@ -141,26 +142,36 @@ def test_image(tmp_path: Path) -> None:
     # Five students on two sets; all have two seeds but the last.
     assert (kinds.count("mean"), kinds.count("spread"), kinds.count("seed")) == (10, 10, 18)
     assert kinds.count("plain") == 2
-    assert len(re.findall("http", image(found, "t"))) == 1
+    assert len(re.findall("http", chart(found, "t"))) == 1
 
 
-def test_image_follows_the_numbers(tmp_path: Path) -> None:
+def test_chart_follows_the_numbers(tmp_path: Path) -> None:
     study = tiny_study.study(tmp_path)
     tiny_study.finish_all(study)
-    before = dots(board(study, {}))
+    before = dots(collect(study, {}))
     left_to_right = sorted(range(3), key=lambda row: float(before[row][0]))
     assert left_to_right == [0, 2, 1]
     tiny_study.finish_row(study, study.rows[2], [[33.0, 33.0, 33.0], [33.2, 33.2, 33.2]], 25.0)
-    after = dots(board(study, {}))
+    after = dots(collect(study, {}))
     assert sorted(range(3), key=lambda row: float(after[row][0])) == [0, 1, 2]
 
 
-def test_a_teacher_far_away_is_told_in_words(tmp_path: Path) -> None:
+def test_a_teacher_out_of_range_is_written_as_text(tmp_path: Path) -> None:
     study = tiny_study.study(tmp_path, rows=tiny_study.ROWS[:1])
     tiny_study.references(study)
     tiny_study.finish_row(study, study.rows[0], [[32.0, 32.0, 32.0], [32.02, 32.02, 32.02]])
-    text = image(board(study, {}), "t")
+    text = chart(collect(study, {}), "t")
     assert "teacher 34.00 →" in text
-    places = [float(x) for x, _ in dots(board(study, {}))]
+    places = [float(x) for x, _ in dots(collect(study, {}))]
     width = float(ElementTree.fromstring(text).get("width", "0"))
     assert all(0 < place < width for place in places)
+
+
+def test_memory_that_the_system_does_not_report(tmp_path: Path) -> None:
+    study = tiny_study.study(tmp_path)
+    tiny_study.finish_all(study)
+    for seed, memory in ((1, None), (2, 200 * 2**20)):
+        tiny_study.finish(study, training(study, study.rows[1], seed, 100), [32.0, 32.0, 32.0], peak_memory=memory)
+        tiny_study.finish(study, training(study, study.rows[2], seed, 100), [32.0, 32.0, 32.0], peak_memory=None)
+    page = write_leaderboard(study, "t", {}).read_text()
+    assert [cells(page, label)[-1][5] for label in ("none", "logits", "FAKD")] == ["300 MiB", "200 MiB", "\N{EN DASH}"]

@@ -1,4 +1,4 @@
-"""Results on disk: what comes back is what was written, and what is not a task's own result is refused."""
+"""Results on disk: read as they were written, and refused where they belong to other settings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def test_other_settings_are_named(tmp_path: Path) -> None:
     study = tiny_study.study(tmp_path)
     tiny_study.finish_all(study)
     changed = dataclasses.replace(study, training=dataclasses.replace(study.training, lr=3e-3, batch=7))
-    with pytest.raises(HkdsrError, match=r"none-1 was made with other settings \(training\.batch, training\.lr\): set"):
+    with pytest.raises(
+        HkdsrError, match=r"none-1 was made with other settings \(training\.batch, training\.lr\): restore"
+    ):
         read_result(changed, training(changed, study.rows[0], 1, 100))
     row = dataclasses.replace(study.rows[1], method=Logits(teacher_weight=2.0))
     with pytest.raises(HkdsrError, match=r"\(method\.teacher_weight\)"):
@@ -47,7 +49,7 @@ def test_other_settings_are_named(tmp_path: Path) -> None:
         read_result(other, Task(TEACHER, TEACHER))
 
 
-def test_settings_that_change_no_weight_may_change(tmp_path: Path) -> None:
+def test_settings_that_no_weight_depends_on_may_change(tmp_path: Path) -> None:
     study = tiny_study.study(tmp_path)
     tiny_study.finish_all(study)
     free = dataclasses.replace(
@@ -75,7 +77,7 @@ def test_a_setting_newer_than_the_result_counts_as_its_default(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("damage", ["", "[]", '{"settings": {}}', '{"sets": {"SetA": {}}, "cost": null}', "\x00"])
-def test_damage_is_named(damage: str, tmp_path: Path) -> None:
+def test_a_damaged_result_is_named(damage: str, tmp_path: Path) -> None:
     study = tiny_study.study(tmp_path)
     task = training(study, study.rows[0], 1, 100)
     tiny_study.finish(study, task, [30.0])

@@ -1,4 +1,4 @@
-"""Studies that run: killed and shared among processes they end as one that nothing happened to."""
+"""Studies that run: killed, and shared by several processes, they end as an uninterrupted study."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from filelock import FileLock
 
 import hkdsr
 from hkdsr.errors import HkdsrError
-from hkdsr.studies.board.leaderboard import write_leaderboard
 from hkdsr.studies.controls import all_tasks
+from hkdsr.studies.leaderboard.write import write_leaderboard
 from hkdsr.studies.results import FILE
-from hkdsr.studies.runs.perform import perform
-from hkdsr.studies.runs.worker import PREPARING, lock
 from hkdsr.studies.study import Study, Task, read_study, references
+from hkdsr.studies.tasks.child_process import PREPARING, lock
+from hkdsr.studies.tasks.run_task import run_task
+from hkdsr.training.sessions import read_sessions
 
 VID = """
 [[rows]]
@@ -35,7 +36,7 @@ Start = Callable[[Path, Path], subprocess.Popen[bytes]]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts ``hkdsr compare`` on a study, its words going to a file; what still runs after the test is killed."""
+    """Starts ``hkdsr compare`` on a study with its output in a file; kills what still runs after the test."""
     processes: list[subprocess.Popen[bytes]] = []
 
     def begin(study: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -52,17 +53,19 @@ def start() -> Iterator[Start]:
 
 def scores(out: Path) -> dict[str, Any]:
     """All scores, costs that no clock gives, and hashes; by row."""
-    told = json.loads((out / "leaderboard.json").read_text())
-    assert told["unfinished"] == {}
+    content = json.loads((out / "leaderboard.json").read_text())
+    assert content["unfinished"] == {}
     kept = ("steps", "student_passes", "teacher_passes", "cached_passes", "exit_passes")
-    costs = {e["label"]: {name: e["training"]["cost"][name] for name in kept} for e in told["entries"] if e["training"]}
-    return {"sets": {e["label"]: e["sets"] for e in told["entries"]}, "costs": costs, "facts": told["facts"]}
+    costs = {
+        e["label"]: {name: e["training"]["cost"][name] for name in kept} for e in content["entries"] if e["training"]
+    }
+    return {"sets": {e["label"]: e["sets"] for e in content["entries"]}, "costs": costs, "facts": content["facts"]}
 
 
 def do(study: Study, tasks: Iterable[Task]) -> None:
     """Do tasks in this process."""
     for task in tasks:
-        perform(study, task, lock(study, PREPARING))
+        run_task(study, task, lock(study, PREPARING))
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
@@ -73,10 +76,10 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.005)
 
 
-def test_killed_and_shared_it_ends_as_if_nothing_had_happened(
+def test_killed_and_shared_it_ends_as_an_uninterrupted_study(
     tmp_path: Path, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """SIGKILL in the middle of a training; then two processes at once, which share what is left."""
+    """SIGKILL in the middle of a training; then two processes at once, which share the rest."""
     whole = read_study(tiny_study.trainable(tmp_path, "whole", 60, VID, "longer_steps = 61"))
     do(whole, references())
     do(whole, all_tasks(whole))
@@ -88,27 +91,28 @@ def test_killed_and_shared_it_ends_as_if_nothing_had_happened(
     wait_for(folder / "vid-3" / "last.pt", killed)
     killed.kill()
     killed.wait()
-    # The run's own process ends too: it lets go of its lock.
+    # The run's own process ends too, which releases its lock.
     with FileLock(folder / ".locks" / "vid-3.lock", timeout=60):
         assert (folder / "none-3" / FILE).exists()
         assert not (folder / "plain-longer-61-3").exists()
     logs = [tmp_path / "one.log", tmp_path / "two.log"]
     processes = [start(cut, log) for log in logs]
     assert [process.wait(timeout=300) for process in processes] == [0, 0], [log.read_text() for log in logs]
-    texts = [log.read_text() for log in logs]
-    done = [line for text in texts for line in text.splitlines() if line.endswith((": begins", ": goes on"))]
-    assert sorted(done) == ["plain-longer-61-3: begins", "vid-3: goes on"]
-    assert all("leaderboard: " in text for text in texts)
+    # No run was done twice, and the killed one was continued.
+    first, second = read_sessions(folder / "vid-3")
+    assert 0 == first["from_step"] < second["from_step"] < second["to_step"] == 60
+    (only,) = read_sessions(folder / "plain-longer-61-3")
+    assert (only["from_step"], only["to_step"]) == (0, 61)
     assert scores(folder) == scores(tmp_path / "whole")
 
-    # Everything is there, also for a study of fewer sets.
+    # Nothing is left to do, also for a study of fewer sets.
     cut.write_text(cut.read_text().replace('["SetA", "SetB"]', '["SetB"]'))
     assert hkdsr.compare(cut) == folder / "leaderboard.md"
-    assert caplog.messages == [f"leaderboard: {folder / 'leaderboard.md'}"]
+    assert f"leaderboard: {folder / 'leaderboard.md'}" in caplog.messages
 
 
-def test_a_row_that_fails_keeps_no_other_from_its_place(tmp_path: Path) -> None:
-    """HKDSR asks for exits before the last block, and this student has one."""
+def test_other_rows_are_done_where_one_fails(tmp_path: Path) -> None:
+    """HKDSR needs exits before the last block, and this student has one block."""
     rows = '[[rows]]\nlabel = "HKDSR"\nmethod = {name = "hkdsr"}'
     path = tiny_study.trainable(tmp_path, steps=2, rows=rows)
     text = path.read_text().replace("convs=4", "convs=1")
@@ -126,7 +130,7 @@ def test_a_row_that_fails_keeps_no_other_from_its_place(tmp_path: Path) -> None:
     assert "| plain, longer | none | scratch |" in page
 
 
-def test_what_keeps_every_run_from_its_scores_stops_the_study(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_set_stops_the_study_before_any_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tiny_study.trainable(tmp_path, steps=2)
     path.write_text(path.read_text().replace('"SetB"', '"Set99"'))
     with pytest.raises(HkdsrError, match=r"there is no benchmark set .*Set99: name one of SetA, SetB"):

@@ -1,4 +1,4 @@
-"""Studies read from TOML: what is refused and how it is said, and which runs they come to."""
+"""Studies read from TOML: mistakes are named, and rows and seeds become runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tiny_study
 
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import FAKD, Logits, Plain, compose
-from hkdsr.studies.study import LONGER, Row, described, read_study, references, trainings
+from hkdsr.studies.study import CONTROL_ROWS, Row, describe_method, read_study, references, trainings
 
 TEXT = """
 teacher = "t.safetensors"
@@ -41,17 +41,17 @@ def test_rows_have_methods_and_starts(tmp_path: Path) -> None:
     study = read_study(path)
     plain, other = study.rows
     assert study.plain == plain
-    assert (other.slug, other.init, described(other.method)) == ("hkdsr-sliced", "slice", "hkdsr (sim_w 0.3)")
+    assert (other.slug, other.init, describe_method(other.method)) == ("hkdsr-sliced", "slice", "hkdsr (sim_w 0.3)")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "naming"),
     [
-        ('teacher = "t.safetensors"', "", "names no teacher: set teacher"),
+        ('teacher = "t.safetensors"', "", r"teacher is missing in .*study\.toml: set it to"),
         ('label = "none"', 'label = "--"', "the label of a row is '--': give each row a label"),
-        ('label = "none"', 'label = "HKDSR sliced"', "two rows are called 'hkdsr-sliced' in short.*change a label"),
-        ('label = "none"', 'label = "Plain, longer"', "two rows are called 'plain-longer' in short.*change a label"),
-        ('label = "none"', 'label = "teacher"', "two rows are called 'teacher' in short.*change a label"),
+        ('label = "none"', 'label = "HKDSR sliced"', "two rows, .* have the name 'hkdsr-sliced': change a label"),
+        ('label = "none"', 'label = "Plain, longer"', "two rows, .* have the name 'plain-longer': change a label"),
+        ('label = "none"', 'label = "teacher"', "two rows, .* have the name 'teacher': change a label"),
         ("seeds = [1, 2]", "seeds = []", "seeds is empty: name at least one"),
         ("seeds = [1, 2]", "seeds = [1, 1]", "seeds has 1 twice: name each once"),
         ("seeds = [1, 2]", "seeds = [1]\nlonger_steps = 100", "longer_steps is 100: set it to 101 or more, or to 0"),
@@ -84,7 +84,7 @@ def test_all_rows_of_a_seed_come_before_the_next_seed(tmp_path: Path) -> None:
     assert {recipe.training.steps for recipe in recipes} == {100}
     assert recipes[2].init == "slice"
     assert recipes[2].out == tmp_path / "fakd-1"
-    assert [task.name for task in trainings(study, LONGER, 250)][:2] == [
+    assert [task.name for task in trainings(study, CONTROL_ROWS, 250)][:2] == [
         "plain-longer-250-1",
         "slice-init-plain-longer-250-1",
     ]
@@ -98,12 +98,12 @@ def test_only_plain_training_from_scratch_is_plain() -> None:
     assert not Row("a", Logits()).is_plain
 
 
-def test_methods_in_words() -> None:
-    assert described(Plain()) == "none"
-    assert described(Logits(teacher_weight=2.0)) == "logits (teacher_weight 2.0)"
-    assert described(compose(Logits(), FAKD(channel_weight=1.0))) == "logits + fakd (channel_weight 1.0)"
+def test_methods_are_described_with_their_settings() -> None:
+    assert describe_method(Plain()) == "none"
+    assert describe_method(Logits(teacher_weight=2.0)) == "logits (teacher_weight 2.0)"
+    assert describe_method(compose(Logits(), FAKD(channel_weight=1.0))) == "logits + fakd (channel_weight 1.0)"
 
 
-def test_a_plus_has_a_name_of_its_own() -> None:
+def test_a_plus_stays_in_the_name_of_the_folder() -> None:
     assert Row("hkdsr+").slug == "hkdsr-plus"
     assert Row("HKDSR").slug == "hkdsr"

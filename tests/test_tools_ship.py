@@ -1,4 +1,4 @@
-"""A run becomes a shipped network whose card tells the truth."""
+"""A run becomes a shipped network with a card of facts."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_run_becomes_a_network_with_a_card(
     assert f"| PSNR-Y | {score.psnr_y:.2f} |" in card
 
 
-def test_what_a_card_would_not_be_true_of_is_not_shipped(run: DistillRecipe, tmp_path: Path) -> None:
+def test_a_run_that_its_card_would_not_describe_is_not_shipped(run: DistillRecipe, tmp_path: Path) -> None:
     benchmarks = tmp_path / "benchmarks"
     mine = written(run, tmp_path / "mine.toml")
     with pytest.raises(HkdsrError, match=r"mine_x3 is a x2 network: let its name end in _x2"):

@@ -43,7 +43,7 @@ def test_mistakes_are_found_before_any_time_is_spent(tmp_path: Path) -> None:
             tiny.exits(recipe, student=(0.5,)),
             r"exits\.student has 1 depths and exits\.teacher 2: .* give as many of each$",
         ),
-        (tiny.exits(recipe, teacher=(0.3, 1.0)), "put one on the last of 4 blocks of edsr"),
+        (tiny.exits(recipe, teacher=(0.3, 1.0)), "at the last of 4 blocks of edsr"),
         (tiny.exits(recipe, student=(0.7, 0.75)), "fall on the same block of compact, which has 4"),
         (tiny.exits(recipe, kind="teacher_tail"), "teacher has 6 channels and the student 4"),
         (dataclasses.replace(recipe, method=HKDSR(fsm_levels=(1, 2))), r"fsm_levels has 2 entries for 3 outputs"),

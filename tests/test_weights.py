@@ -16,7 +16,7 @@ SHIPPED = sorted(WEIGHTS.glob("*.safetensors"))
 LARGEST = 2 * 1024 * 1024
 
 
-def test_there_are_some_and_no_card_without_a_network() -> None:
+def test_every_network_has_a_card_and_every_card_a_network() -> None:
     assert SHIPPED
     assert {path.stem for path in WEIGHTS.glob("*.md")} == {path.stem for path in SHIPPED}
 
@@ -30,8 +30,8 @@ def test_file_and_card_agree(path: Path) -> None:
         names = file.keys()
         assert {file.get_tensor(name).dtype.itemsize for name in names} == {2}
     assert load(path).scale == int(path.stem.rpartition("_x")[2])
-    for told in ("**Recipe**", "seed", "steps", "**Images**", "**Scores**", "**Licence**"):
-        assert told in card, told
+    for part in ("**Recipe**", "seed", "steps", "**Images**", "**Scores**", "**Licence**"):
+        assert part in card, part
 
 
 def cells(card: str, name: str) -> list[str]:
@@ -50,7 +50,7 @@ def test_scores_are_those_of_the_card(path: Path, shared: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_the_readme_tells_the_card_s_scores(path: Path) -> None:
+def test_the_readme_has_the_scores_of_the_card(path: Path) -> None:
     card = path.with_suffix(".md").read_text(encoding="utf-8")
     readme = (WEIGHTS.parents[1] / "README.md").read_text(encoding="utf-8")
     (row,) = re.findall(rf"^\|.*`{path.stem}`.*\|$", readme, re.MULTILINE)

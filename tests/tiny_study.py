@@ -1,4 +1,4 @@
-"""Studies that take no training: results made up, in folders as a study leaves them; and tiny ones that do train."""
+"""Studies without training, whose results are written here; and tiny studies that do train."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def finish_all(of: Study) -> None:
 
 
 def trainable(folder: Path, out: str = "out", steps: int = 12, rows: str = "", extra: str = "") -> Path:
-    """A study's file over tiny images and networks in ``folder``, which are made if they are not there."""
+    """The file of a study with tiny images and networks in ``folder``, which are made where they are missing."""
     recipe = tiny.recipe(folder)
     for name, count in (("SetA", 2), ("SetB", 1)):
         if not (folder / "benchmarks" / name).exists():

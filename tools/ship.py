@@ -25,11 +25,11 @@ from hkdsr.files import write_atomically
 from hkdsr.methods import method_name
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import WEIGHTS, load, save
+from hkdsr.report.run import sessions_text
 from hkdsr.scoring import SetScore, cost, evaluate
 from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.settings.resume import lasting_settings
 from hkdsr.settings.toml import read_recipe
-from hkdsr.training.sessions import read_sessions
 from hkdsr.training.student import WEIGHTS_FILE
 
 SETS = ("Set5", "Set14", "B100", "Urban100")
@@ -73,7 +73,8 @@ def ship(run: Path, name: str, recipe_file: Path, benchmarks: Path, note: str) -
         save(trained, Path(folder, "shipped.safetensors"), told, half=True)
         weights = Path(folder, "shipped.safetensors").read_bytes()
         shipped = load(Path(folder, "shipped.safetensors"))  # what is scored is what is shipped
-    parts = (images(recipe, told["data_sha256"]), note, sessions(run), evaluate(shipped, SETS, benchmarks))
+    sessions = f"{sessions_text(run) or 'not recorded'}."
+    parts = (images(recipe, told["data_sha256"]), note, sessions, evaluate(shipped, SETS, benchmarks))
     text = card(name, recipe_file, recipe, shipped, told["step"], *parts, hashlib.sha256(weights).hexdigest())
     write_atomically(WEIGHTS / f"{name}.safetensors", weights)
     write_atomically(WEIGHTS / f"{name}.md", text.encode())
@@ -126,17 +127,6 @@ def images(recipe: DistillRecipe, key: str) -> str:
     folders = Counter(pair.hr.parent.name for pair in pairs)
     pixels = sum(height * width for height, width in store.sizes)
     return f"{', '.join(f'{folder} {count}' for folder, count in folders.items())}: {pixels / 1e6:.1f} megapixels"
-
-
-def sessions(run: Path) -> str:
-    """One sentence on the sessions of the training in the folder ``run``."""
-    parts = []
-    for session in read_sessions(run):
-        end = f"{session['to_step']} in {session['seconds']:.0f} s" if "to_step" in session else "killed"
-        threads = f", {session['threads']} thread{'s' * (session['threads'] > 1)}" if "threads" in session else ""
-        processes = f", {session['processes']} processes" if session["processes"] > 1 else ""
-        parts.append(f"{session['from_step']} to {end} ({session['device']}{threads}{processes})")
-    return f"steps {'; '.join(parts)}." if parts else "not written down."
 
 
 def _points(texts: list[str]) -> str:

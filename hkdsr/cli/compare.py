@@ -37,10 +37,10 @@ def run(arguments: list[str]) -> None:
     if (settings.study is None) == (settings.published is None):
         raise HkdsrError("name a study to run or --published tables to show: hkdsr compare STUDY.toml")
     if settings.published is not None:
-        from hkdsr.studies.published import described
+        from hkdsr.studies.published import published_text
 
-        show(described(settings.published))
+        show(published_text(settings.published))
     elif settings.study is not None:
-        from hkdsr.studies.runs.run import compare
+        from hkdsr.studies.compare import compare
 
         compare(settings.study)

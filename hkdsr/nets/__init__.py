@@ -1,4 +1,4 @@
-"""Networks. The list below is all there is to registering one."""
+"""Networks. A family is registered by its class in the list below, and nowhere else."""
 
 from __future__ import annotations
 

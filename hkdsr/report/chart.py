@@ -11,11 +11,11 @@ import numpy as np
 
 WIDTH, HEIGHT = 460, 280
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 28, 46
-# Longer curves are averaged down: no more can be seen over this width.
+# Longer curves are averaged: more points cannot be seen at this width.
 MOST_POINTS = 300
-# Values that spread wider than this are drawn over a logarithmic axis.
+# From this ratio of the largest to the smallest value on, the axis is logarithmic.
 WIDE = 20
-# Differences below this come from rounding.
+# Smaller differences come from rounding.
 TINY = 1e-12
 
 Point = tuple[float, float]
@@ -23,7 +23,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Axis:
-    """Maps values from ``low`` to ``high`` to [0, 1], through their logarithms if ``log``."""
+    """Maps values from ``low``..``high`` to 0..1, by their logarithms if ``log``."""
 
     low: float
     high: float
@@ -36,9 +36,9 @@ class Axis:
 
 
 def line_chart(lines: Sequence[tuple[int, Sequence[Point]]], x_name: str, y_name: str) -> str:
-    """An SVG of ``lines``, each its place among the page's colours (from 0) and its points (x, y).
+    """An SVG of ``lines``, each with the number of its colour (from 0) and its points (x, y).
 
-    Points that are not finite are left out; without any point the result is empty.
+    Points that are not finite are left out. Without points the result is empty.
     """
     finite = [(colour, [point for point in points if all(map(isfinite, point))]) for colour, points in lines]
     drawn = [(colour, _thinned(points)) for colour, points in finite if points]
@@ -72,7 +72,7 @@ def line_chart(lines: Sequence[tuple[int, Sequence[Point]]], x_name: str, y_name
 
 
 def linear_axis(low: float, high: float, widen: bool) -> Axis:
-    """An axis with about five round ticks, widened to end at ticks or as it is."""
+    """An axis with about five round ticks; ``widen`` extends it to the nearest ticks."""
     if isclose(low, high, abs_tol=TINY):
         margin = 0.5 * abs(low) if abs(low) > TINY else 0.5
         low, high = low - margin, high + margin
@@ -85,16 +85,16 @@ def linear_axis(low: float, high: float, widen: bool) -> Axis:
 
 
 def value_axis(values: Sequence[float]) -> Axis:
-    """The axis that suits values: logarithmic where they are positive and spread wide."""
+    """An axis for ``values``: logarithmic where they are positive and their ratio is large."""
     low, high = min(values), max(values)
     if not 0 < WIDE * low < high:
         return linear_axis(low, high, widen=True)
-    # A decade more on either side, for log10 rounds.
+    # One decade more on each side, as log10 rounds.
     powers = range(floor(log10(low)) - 1, ceil(log10(high)) + 2)
     ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
     low, high = max(tick for tick in ticks if tick <= low), min(tick for tick in ticks if tick >= high)
     shown = [tick for tick in ticks if low <= tick <= high]
-    # Over many decades only the powers of ten have room.
+    # Over many decades there is only room for powers of ten.
     return Axis(low, high, tuple(shown if len(shown) < 8 else [t for t in ticks[::3] if low <= t <= high]), log=True)
 
 

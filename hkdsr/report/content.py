@@ -1,4 +1,4 @@
-"""What a report shows."""
+"""What a report consists of."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 class Row:
     """A network's numbers; None where there is none.
 
-    ``params`` and ``macs`` (multiply-adds for a 1280x720 output) are counts, ``milliseconds`` the time per image,
-    ``psnr`` (dB) and ``ssim`` those on Y, ``steps`` and ``seconds`` those of its training.
+    ``params`` and ``macs`` (multiply-adds for a 1280x720 output) are counts, ``milliseconds`` the time per image
+    of 640x360 output, ``psnr`` (dB) and ``ssim`` scores on Y, ``steps`` and ``seconds`` those of its training.
     """
 
     name: str
@@ -47,10 +47,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Report:
-    """All that the page shows; what is empty is left out.
+    """All that the page shows; empty parts are left out.
 
-    ``protocol`` says how the scores were taken. ``compared`` are the labels of the two images that every slider
-    starts with and whose difference chooses the crops.
+    ``protocol`` says how the scores were measured. ``compared`` are the labels of the two images that every slider
+    starts with; the crops are taken where these differ most.
     """
 
     title: str

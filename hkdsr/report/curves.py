@@ -8,7 +8,7 @@ from html import escape
 from hkdsr.report.chart import line_chart
 from hkdsr.report.content import Curve
 
-# As many as the style sheet has; further runs share them.
+# Colours of the style sheet; further runs use them again.
 COLOURS = 6
 UNITS = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
 

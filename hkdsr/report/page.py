@@ -1,7 +1,6 @@
-"""One HTML file that shows a run: opened from disk, it asks no network for anything.
+"""One HTML file that shows a run; it can be opened from disk and loads nothing from elsewhere.
 
-The page states what it is given and nothing else: numbers, protocol and recipe come from the caller, and all that is
-chosen here is which crops to enlarge.
+All numbers and texts come from the caller; only the crops are chosen here.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from hkdsr.report.table import results
 
 
 def write_report(report: Report, path: str | Path) -> None:
-    """Write the page, in a new folder if need be; it appears whole or not at all.
+    """Write the page atomically, and its folder where that is missing.
 
-    Raises HkdsrError if a comparison's images are not uint8 RGB of one size or lack one of ``compared``, and if the
-    file cannot be written.
+    Raises HkdsrError if the images of a comparison are not uint8 RGB of one size or one of ``compared`` is missing, and
+    if the file cannot be written.
     """
     write_atomically(Path(path), render(report).encode())
 

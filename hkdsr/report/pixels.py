@@ -1,4 +1,4 @@
-"""Images for the page: packed into data URIs within a budget, and the crops that tell most."""
+"""Images for the page: encoded as data URIs within a budget, and the crops where they differ most."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ QUALITIES = (100, 92, 85, 75)
 
 @dataclass(frozen=True)
 class Packed:
-    """Images as data URIs by label, and the WebP quality that all of them share: 100 is lossless."""
+    """Images as data URIs by label, and the WebP quality of all of them: 100 is lossless."""
 
     uris: dict[str, str]
     quality: int
 
 
 def pack(images: Mapping[str, np.ndarray], budget: int) -> Packed:
-    """Encode uint8 images (H, W, 3) as WebP, all alike, in at most ``budget`` bytes of text if quality 75 allows."""
+    """Encode uint8 images (H, W, 3) as WebP of one quality, in at most ``budget`` characters if quality 75 suffices."""
     packed = Packed({}, QUALITIES[0])
     for quality in QUALITIES:
         uris = {label: _uri(image, "WEBP", quality) for label, image in images.items()}
@@ -38,11 +38,11 @@ def png_uri(image: np.ndarray) -> str:
     return _uri(image, "PNG", 100)
 
 
-def telling_crops(a: np.ndarray, b: np.ndarray, hr: np.ndarray, side: int, count: int) -> list[tuple[int, int]]:
-    """(top, left) of up to ``count`` squares that do not overlap and tell most, best first.
+def most_different_crops(a: np.ndarray, b: np.ndarray, hr: np.ndarray, side: int, count: int) -> list[tuple[int, int]]:
+    """(top, left) of up to ``count`` squares of ``side`` pixels where ``a`` and ``b`` differ most, best first.
 
-    Those are where images ``a`` and ``b`` differ most in squares, or, if they are equal, where ``hr`` has most detail
-    (squared differences of neighbours). All are uint8 (H, W, 3) with H and W of at least ``side``.
+    The squares do not overlap. They have the largest sums of squared differences or, if the images are equal, of the
+    squared gradients of ``hr``. All images are uint8 (H, W, 3) with H and W of at least ``side``.
     """
     difference = (a.astype(np.int32) - b).astype(np.float64)
     if not difference.any():

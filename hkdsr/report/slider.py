@@ -1,4 +1,4 @@
-"""Images to compare: a divided image whose halves the reader chooses, and enlarged crops of all."""
+"""Images to compare: a slider between two images that the reader chooses, and enlarged crops of all images."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import numpy as np
 
 from hkdsr.errors import HkdsrError
 from hkdsr.report.content import Comparison
-from hkdsr.report.pixels import pack, png_uri, telling_crops
+from hkdsr.report.pixels import most_different_crops, pack, png_uri
 
 CROPS, CROP_SIDE = 3, 64
-# Characters of all slider images together: larger pages open slowly, and mail refuses them.
+MOST_COLUMNS = 8
+# Characters of all slider images together: larger pages open slowly and are too large for e-mail.
 BUDGET = 5_000_000
 HR = "HR"
 SIDES = ("left", "right")
 
 
 def images(comparisons: Sequence[Comparison], compared: tuple[str, str]) -> str:
-    """HTML of all comparisons. Raises HkdsrError for images that do not fit their HR or lack one of ``compared``."""
+    """HTML of all comparisons. Raises HkdsrError for images not of HR's size, or if one of ``compared`` is missing."""
     budget = BUDGET // max(len(comparisons), 1)
     return "".join(_comparison(item, compared, budget) for item in comparisons)
 
@@ -30,7 +31,7 @@ def _comparison(item: Comparison, compared: tuple[str, str], budget: int) -> str
     height, width = item.hr.shape[:2]
     side = min(CROP_SIDE, height, width)
     left, right = compared
-    crops = telling_crops(shown[left], shown[right], item.hr, side, CROPS)
+    crops = most_different_crops(shown[left], shown[right], item.hr, side, CROPS)
     packed = pack(shown, budget)
     kind = "lossless" if packed.quality == 100 else f"WebP of quality {packed.quality}"
     return f"""
@@ -47,10 +48,10 @@ def _comparison(item: Comparison, compared: tuple[str, str], budget: int) -> str
 <span class="handle"></span>
 <span class="tag left">{escape(left)}</span><span class="tag right">{escape(right)}</span>
 </div>
-<ol class="crops">
+<ol class="crops" style="--columns:{_columns(len(shown))}">
 {"".join(_crop_row(number, place, side, shown) for number, place in enumerate(crops, start=1))}
 </ol>
-<p class="fine">Images above are {kind}; crops are exact pixels, enlarged without smoothing.</p>
+<p class="fine">Images above are {kind}; crops show exact pixels, enlarged without smoothing.</p>
 </article>"""
 
 
@@ -72,7 +73,7 @@ def _select(side: str, labels: Iterable[str], start: str) -> str:
 
 
 def _layer(name: str, label: str, uri: str, compared: tuple[str, str]) -> str:
-    # Without scripts the two that are compared still show.
+    # Where scripts are off, the two compared images are still visible.
     sides = " ".join(side for side, start in zip(SIDES, compared, strict=True) if label == start)
     return f'<img src="{uri}" alt="{escape(f"{name}: {label}")}" data-label="{escape(label)}" class="{sides}">'
 
@@ -83,6 +84,12 @@ def _frame(number: int, place: tuple[int, int], side: int, size: tuple[int, int]
         f'<i class="frame" style="left:{left:.3f}%;top:{top:.3f}%;width:{width:.3f}%;height:{height:.3f}%">'
         f"<b>{number}</b></i>"
     )
+
+
+def _columns(count: int) -> int:
+    """So many crops in a line that all lines are about equally long."""
+    lines = -(-count // MOST_COLUMNS)
+    return -(-count // lines)
 
 
 def _crop_row(number: int, place: tuple[int, int], side: int, shown: Mapping[str, np.ndarray]) -> str:

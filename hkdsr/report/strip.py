@@ -1,4 +1,4 @@
-"""One image that puts networks side by side: a marked scene, then the same square of it by each of them."""
+"""One image that compares networks: a scene with a marked square, then that square by each of the networks."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from hkdsr.data import ImageData, check_target, imresize, mod_crop, rgb, write_image
+from hkdsr.data import ImageData, check_target, rgb, write_image
+from hkdsr.data.resize import bicubic_pair
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.files.load import load
 from hkdsr.paths import require_writable, same_file, user_path
-from hkdsr.report.pixels import telling_crops
+from hkdsr.report.labels import labels
+from hkdsr.report.pixels import most_different_crops
 from hkdsr.scoring import BICUBIC, psnr_y, ssim_y
-from hkdsr.scoring.inference import super_resolve
+from hkdsr.scoring.inference import upscaled
 
 PANEL, GAP, LINE, FONT = 192, 8, 17, 13
-PAPER, INK, MARK = (255, 255, 255), (28, 29, 33), (255, 64, 32)
+BACKGROUND, INK, MARK = (255, 255, 255), (28, 29, 33), (255, 64, 32)
 
 
 @dataclass(frozen=True)
@@ -29,36 +31,36 @@ class _Panel:
 
 
 def draw_strip(hr: Path, networks: Sequence[str], at: tuple[int, int] | None = None, side: int = 64) -> np.ndarray:
-    """A strip of the image file ``hr`` for networks of one scale, "bicubic" among them if named; uint8 (H, W, 3).
+    """A strip of the image file ``hr`` for networks of one scale, one of which may be "bicubic"; uint8 (H, W, 3).
 
-    HR is reduced by MATLAB's bicubic and enlarged again by each network. Under each stand PSNR-Y (dB) and SSIM-Y of the
-    whole image by the published protocol. ``at`` is (top, left) of a square of ``side`` HR pixels; without it the
-    square where bicubic is furthest from HR is taken, which favours none of the networks.
+    HR is reduced by MATLAB's bicubic and enlarged again by each network. Below each square are PSNR-Y (dB) and SSIM-Y
+    of the whole image by the published protocol. ``at`` is (top, left) of a square of ``side`` HR pixels; the default
+    is the square where bicubic differs most from HR, which favours none of the networks.
 
-    Raises HkdsrError if a file cannot be read, the scales differ, and for a square that is not in the image.
+    Raises HkdsrError if a file cannot be read, if the scales differ, and for a square that is not inside the image.
     """
     loaded = [None if name == BICUBIC else load(name) for name in networks]
     scales = {network.scale for network in loaded if network is not None}
     if len(scales) != 1:
         found = f"of scales {', '.join(map(str, sorted(scales)))}" if scales else "none but bicubic"
-        raise HkdsrError(f"the networks are {found}: name one or more of a single scale")
+        raise HkdsrError(f"the networks are {found}: name one or more of one scale")
     (scale,) = scales
-    truth = mod_crop(rgb(hr), scale)
-    if min(truth.shape[:2]) < side or side < 1:
-        raise HkdsrError(f"a square of {side} is not in {hr} of {truth.shape[1]}x{truth.shape[0]}: set another --side")
-    lr = imresize(truth, 1 / scale)
-    bicubic = imresize(lr, scale)
-    top, left = at or telling_crops(bicubic, truth, truth, side, 1)[0]
-    if not (0 <= top <= truth.shape[0] - side and 0 <= left <= truth.shape[1] - side):
-        raise HkdsrError(f"the square of {side} at {top}, {left} is not wholly in {hr}: set another --at")
-    images = [bicubic if network is None else super_resolve(network, lr) for network in loaded]
+    lr, truth = bicubic_pair(rgb(hr), scale)
+    height, width = truth.shape[:2]
+    if min(height, width) < side or side < 1:
+        raise HkdsrError(f"a square of {side} does not fit into {hr} of {width}x{height}: set another --side")
+    bicubic = upscaled(None, lr, scale)
+    top, left = at or most_different_crops(bicubic, truth, truth, side, 1)[0]
+    if not (0 <= top <= height - side and 0 <= left <= width - side):
+        raise HkdsrError(f"the square of {side} at {top}, {left} is not inside {hr}: set another --at")
+    images = [bicubic if network is None else upscaled(network, lr, scale) for network in loaded]
     square = slice(top, top + side), slice(left, left + side)
     panels = [
         _Panel(label, f"{psnr_y(sr, truth, scale):.2f} dB / {ssim_y(sr, truth, scale):.4f}", sr[square])
         for label, sr in zip(labels(networks), images, strict=True)
     ]
     panels.append(_Panel("HR", f"x{scale}, PSNR-Y / SSIM-Y", truth[square]))
-    return np.asarray(_drawn(_scene(truth, top, left, side), hr.name, panels))
+    return np.asarray(_draw(_marked_scene(truth, top, left, side), hr.name, panels))
 
 
 def write_strip(
@@ -76,16 +78,7 @@ def write_strip(
     write_image(target, ImageData(draw_strip(hr, networks, at, side)))
 
 
-def labels(networks: Sequence[str]) -> list[str]:
-    """File names, and before one that several have its folder's: students of all runs are called alike."""
-    stems = [Path(name).stem for name in networks]
-    return [
-        stem if stems.count(stem) == 1 else f"{Path(name).parent.name}/{stem}"
-        for name, stem in zip(networks, stems, strict=True)
-    ]
-
-
-def _scene(truth: np.ndarray, top: int, left: int, side: int) -> Image.Image:
+def _marked_scene(truth: np.ndarray, top: int, left: int, side: int) -> Image.Image:
     whole = Image.fromarray(truth)
     ImageDraw.Draw(whole).rectangle(
         (left - 2, top - 2, left + side + 1, top + side + 1), outline=MARK, width=max(2, truth.shape[0] // 120)
@@ -93,22 +86,22 @@ def _scene(truth: np.ndarray, top: int, left: int, side: int) -> Image.Image:
     return whole.resize((round(truth.shape[1] * PANEL / truth.shape[0]), PANEL), Image.Resampling.LANCZOS)
 
 
-def _drawn(scene: Image.Image, title: str, panels: Sequence[_Panel]) -> Image.Image:
+def _draw(scene: Image.Image, title: str, panels: Sequence[_Panel]) -> Image.Image:
     width = scene.width + len(panels) * (PANEL + GAP)
-    paper = Image.new("RGB", (width, PANEL + 2 * LINE + GAP), PAPER)
-    pen, font = ImageDraw.Draw(paper), ImageFont.load_default(FONT)
-    paper.paste(scene, (0, 0))
-    pen.text((0, PANEL + 4), _fitting(title, pen, font), INK, font)
+    canvas = Image.new("RGB", (width, PANEL + 2 * LINE + GAP), BACKGROUND)
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(FONT)
+    canvas.paste(scene, (0, 0))
+    pen.text((0, PANEL + 4), _shortened(title, pen, font), INK, font)
     for index, panel in enumerate(panels):
         x = scene.width + GAP + index * (PANEL + GAP)
-        # Enlarged pixel by pixel: what is compared must not be smoothed.
-        paper.paste(Image.fromarray(panel.image).resize((PANEL, PANEL), Image.Resampling.NEAREST), (x, 0))
+        # Nearest neighbour: smoothing would hide differences.
+        canvas.paste(Image.fromarray(panel.image).resize((PANEL, PANEL), Image.Resampling.NEAREST), (x, 0))
         for line, text in enumerate((panel.label, panel.scores)):
-            pen.text((x, PANEL + 4 + line * LINE), _fitting(text, pen, font), INK, font)
-    return paper
+            pen.text((x, PANEL + 4 + line * LINE), _shortened(text, pen, font), INK, font)
+    return canvas
 
 
-def _fitting(text: str, pen: ImageDraw.ImageDraw, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
+def _shortened(text: str, pen: ImageDraw.ImageDraw, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
     if pen.textlength(text, font) <= PANEL:
         return text
     while pen.textlength(f"{text}...", font) > PANEL:

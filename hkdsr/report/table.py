@@ -11,7 +11,7 @@ MISSING = "\N{EN DASH}"
 COLUMNS = (
     "Parameters",
     "Multiply-adds, 1280\N{MULTIPLICATION SIGN}720 output",
-    "Time per image",
+    "Time, 640\N{MULTIPLICATION SIGN}360 output",
     "PSNR-Y (dB)",
     "SSIM-Y",
     "Steps",
@@ -20,7 +20,7 @@ COLUMNS = (
 
 
 def results(rows: Sequence[Row], protocol: str) -> str:
-    """HTML of the table and of the sentence that says how its scores were taken; empty without rows."""
+    """HTML of the table and of the protocol of its scores; empty without rows."""
     if not rows:
         return ""
     head = "".join(f'<th scope="col">{name}</th>' for name in ("Network", *COLUMNS))
@@ -59,7 +59,7 @@ def _count(number: int | None) -> str:
 
 
 def _digits(number: float) -> str:
-    """Three digits, or all those before the point."""
+    """Three digits, or all digits before the decimal point."""
     return f"{number:.0f}" if number >= 99.95 else f"{number:.1f}" if number >= 9.995 else f"{number:.2f}"
 
 

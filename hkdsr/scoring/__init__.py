@@ -1,8 +1,8 @@
-"""Scores by the published protocol, and costs."""
+"""Scores by the protocol of SR papers, and what networks cost."""
 
-from hkdsr.scoring.benchmark import BICUBIC, ImageScore, SetScore, evaluate, evaluate_set, protocol, scored_sets
-from hkdsr.scoring.cost import Cost, cost, milliseconds
+from hkdsr.scoring.cost import Cost, cost, milliseconds, milliseconds_in_turn
 from hkdsr.scoring.metrics import luma, psnr_y, ssim_y
+from hkdsr.scoring.scores import BICUBIC, ImageScore, SetScore, evaluate, evaluate_set, protocol, scored_sets
 
 __all__ = [
     "BICUBIC",
@@ -14,6 +14,7 @@ __all__ = [
     "evaluate_set",
     "luma",
     "milliseconds",
+    "milliseconds_in_turn",
     "protocol",
     "psnr_y",
     "scored_sets",

@@ -1,7 +1,7 @@
-"""PSNR and SSIM as SR papers report them: on the unrounded Y channel of 8-bit images, borders cropped.
+"""PSNR and SSIM as SR papers report them: on the unrounded Y channel of 8-bit images, with the border cropped.
 
 Y is BT.601 in studio swing (16..235). A full-range or YIQ luma gives PSNRs 1.32 dB lower; rounding Y, as MATLAB's
-``rgb2ycbcr`` does on uint8, moves the third decimal.
+``rgb2ycbcr`` does on uint8, changes the third decimal.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def ssim_y(sr: np.ndarray, hr: np.ndarray, crop: int) -> float:
     """SSIM on Y of two uint8 RGB images (H, W, 3), ``crop`` pixels cut from each side; 1 for equal images.
 
     Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004: Gaussian window
-    11x11 of sigma 1.5, where it fits whole, K = (0.01, 0.03), no downsampling. Raises HkdsrError as ``psnr_y`` does,
-    and when the crop leaves less than the window.
+    11x11 of sigma 1.5, only where it fits into the image, K = (0.01, 0.03), no downsampling. Raises HkdsrError as
+    ``psnr_y`` does, and when the crop leaves less than the window.
     """
     a, b = _cropped_luma(sr, hr, crop, smallest=WINDOW)
-    # Strips of lines stay in the processor's cache, which is several times faster than whole images.
+    # Strips of lines fit into the processor's cache, which is several times faster than whole images.
     starts = range(0, len(a) - WINDOW + 1, STRIP)
     total = sum(_ssim_sum(a[top : top + STRIP + WINDOW - 1], b[top : top + STRIP + WINDOW - 1]) for top in starts)
     return total / ((a.shape[0] - WINDOW + 1) * (a.shape[1] - WINDOW + 1))

@@ -1,4 +1,4 @@
-"""Recipes from TOML files."""
+"""Reads recipes and studies from TOML files."""
 
 from __future__ import annotations
 
@@ -17,45 +17,53 @@ from hkdsr.paths import user_path
 Recipe = TypeVar("Recipe")
 
 NAMES = {dict: "a table", list: "a list", str: "text", bool: "true or false", int: "a whole number", float: "a number"}
-QUOTES = "Write paths with backslashes in single quotes: 'D:\\images'"
-BACKSLASH = re.compile(r'"[^"\n]*\\[^"\n]*"')
-SPACE = 32
-LARGEST = 1 << 20
-DEEPEST = 16
 RENAMED = {
     "data.val_pictures": "data.val_images",
     "exits.pictures": "exits.teacher_images",
 }
-"""Settings of older recipes and what they are called now."""
+"""Settings of older recipes and their names now."""
+QUOTES = "write paths with backslashes in single quotes, as 'D:\\images'"
+BACKSLASH = re.compile(r'"[^"\n]*\\[^"\n]*"')
+"""Text in double quotes with a backslash, which TOML reads as an escape."""
+SPACE = 32
+"""Characters below this one are control characters."""
+LARGEST = 1 << 20
+"""Bytes of the largest file that is read."""
+QUOTED = re.compile(r'"[^"]*"|\'[^\']*\'')
+DEEPEST = 16
+"""Dots in a key; ``tomllib`` needs much time and memory for keys of thousands of parts."""
 
 
 def read_recipe(path: Path, kind: type[Recipe]) -> Recipe:
-    """The recipe of a TOML file; settings it leaves out keep their defaults.
+    """The recipe in a TOML file, of the dataclass ``kind``; settings that the file leaves out have their defaults.
 
-    Raises HkdsrError naming the file and the setting: no such file, invalid TOML, an unknown setting, a wrong type.
+    Raises HkdsrError, which names the file and the setting: no such file, invalid TOML, an unknown setting, a wrong
+    type.
     """
     text = _text(path)
     try:
         content = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        remedy = f"correct that line. {QUOTES}" if BACKSLASH.search(text) else "correct that line"
+        remedy = f"correct that line, and {QUOTES}" if BACKSLASH.search(text) else "correct that line"
         raise HkdsrError(f"{path} is not valid TOML ({str(error) or 'nested too deep'}): {remedy}") from error
     return _filled(kind, content, path, "")
 
 
 def _text(path: Path) -> str:
+    """The text of a file that may be a recipe."""
     try:
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a path"
         raise HkdsrError(f"cannot read the recipe {path} ({reason}): check the path") from error
     if len(content) > LARGEST:
-        raise HkdsrError(f"{path} has {len(content):,} bytes, more than a recipe needs: name a recipe")
+        raise HkdsrError(f"{path} has {len(content):,} bytes, too many for a recipe: give the path of a recipe")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise HkdsrError(f"{path} is not UTF-8 text: save it with the encoding UTF-8") from error
-    if any(line.partition("=")[0].count(".") > DEEPEST for line in text.splitlines()):
+    keys = (QUOTED.sub("", line).partition("=")[0] for line in text.splitlines())
+    if any(key.count(".") > DEEPEST for key in keys):
         raise HkdsrError(f"{path} has a key of more than {DEEPEST} parts: shorten it to the name of a setting")
     return text
 
@@ -90,15 +98,16 @@ def _value(hint: Any, value: Any, path: Path, where: str) -> Any:
             raise HkdsrError(f"{path}: {where} is {value!r}: choose one of {', '.join(map(str, arguments))}")
         return value
     if origin is tuple:
-        # One path or name may stand for a list of one, as in Python.
-        items = [value] if isinstance(value, str) else _expect(list, value, path, where)
+        # A single path or name needs no list, as in Python.
+        one_text = isinstance(value, str) and arguments[0] in (str, Path)
+        items = [value] if one_text else _expect(list, value, path, where)
         if arguments[-1] is not Ellipsis and len(items) != len(arguments):
             raise HkdsrError(f"{path}: {where} is {value!r}: give {len(arguments)} values")
         return tuple(_value(arguments[0], item, path, where) for item in items)
     if hint in (Path, str):
         text = _expect(str, value, path, where)
         if any(ord(sign) < SPACE for sign in text):
-            raise HkdsrError(f"{path}: {where} is {text!r}, which has a line break or a tab in it. {QUOTES}")
+            raise HkdsrError(f"{path}: {where} is {text!r}, which has a line break or a tab: {QUOTES}")
         return user_path(text) if hint is Path else text
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -109,8 +118,9 @@ def _method(table: dict[str, Any], path: Path, where: str) -> Method:
     if {"name", "use"} <= table.keys():
         raise HkdsrError(f"{path} sets both {where}.name and {where}.use: leave one of them out")
     use, name = table.pop("use", None), table.pop("name", None)
-    names = [one for one in (name if isinstance(name, list) else [name]) if isinstance(one, str) and one in METHODS]
-    if use is None and not (name == names or [name] == names):
+    asked = name if isinstance(name, list) else [name]
+    names = [one for one in asked if isinstance(one, str) and one in METHODS]
+    if use is None and names != asked:
         raise HkdsrError(f"{path}: {where}.name is {name!r}: choose one of {', '.join(METHODS)}")
     try:
         if use is not None:

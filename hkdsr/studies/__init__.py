@@ -1,1 +1,1 @@
-"""Methods side by side: studies, their leaderboard, and the tables that papers printed."""
+"""Studies: methods compared under equal conditions, their leaderboard, and the tables that papers published."""

@@ -1,6 +1,6 @@
-"""Tables that papers printed, with their protocol and source: ``hkdsr compare --published rcan x4``.
+"""Tables published in papers, with their protocol and source: ``hkdsr compare --published rcan x4``.
 
-They are data of this package, ``published.toml``. A number there that ends in a question mark was written down from
+They are stored in ``published.toml`` of this package. A number there that ends in a question mark was written down from
 memory and not checked against the paper.
 """
 
@@ -25,9 +25,9 @@ LEGEND = (
 class Table:
     """One table at one scale.
 
-    ``rows`` are lines of cells, the first of which says what was measured. A cell is ``PSNR/SSIM`` or a PSNR as
-    printed, with a question mark behind each number that is from memory, or empty where nothing is known. ``networks``
-    are the words by which the table is found.
+    The first cell of each of ``rows`` says what was measured. Every other cell is ``PSNR/SSIM`` or a PSNR as printed,
+    with a question mark after each number that is from memory, or empty where nothing is known. ``networks`` are the
+    words by which the table is found.
     """
 
     title: str
@@ -40,7 +40,7 @@ class Table:
 
     @property
     def from_memory(self) -> bool:
-        """Whether any number is."""
+        """Whether any number of the table is from memory."""
         return any(FROM_MEMORY in cell for row in self.rows for cell in row)
 
     def matches(self, words: Iterable[str]) -> bool:
@@ -50,7 +50,7 @@ class Table:
 
 @cache
 def tables() -> tuple[Table, ...]:
-    """All of them, in the file's order."""
+    """All tables, in the file's order."""
     content = tomllib.loads(FILE.read_text(encoding="utf-8"))
     return tuple(
         Table(
@@ -70,7 +70,7 @@ def tables() -> tuple[Table, ...]:
 def find(words: Sequence[str]) -> list[Table]:
     """The tables that match all ``words``: networks (``rcan``) and scales (``x4``).
 
-    Raises HkdsrError, naming what there is, for a word that no table knows and for words that no table joins.
+    Raises HkdsrError, which lists the words that exist, where no table matches all of them.
     """
     found = [table for table in tables() if table.matches(words)]
     if found:
@@ -78,20 +78,20 @@ def find(words: Sequence[str]) -> list[Table]:
     networks = sorted({name for table in tables() for name in table.networks})
     scales = sorted({f"x{table.scale}" for table in tables()})
     raise HkdsrError(
-        f"no published table is about '{' '.join(words)}': choose from {', '.join((*networks, *scales))}, as in rcan x4"
+        f"no published table matches '{' '.join(words)}': choose from {', '.join((*networks, *scales))}, as in rcan x4"
     )
 
 
 def markdown(table: Table) -> str:
-    """The table with its protocol, source and marks, under a heading."""
+    """The table under a heading, with its protocol, its source and the note on numbers from memory."""
     lines = [("", *table.columns), ("---", *("---:" for _ in table.columns)), *table.rows]
     rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     parts = [f"### {table.title}, x{table.scale}", rows, f"Protocol: {table.protocol}", f"Source: {table.source}"]
     return "\n\n".join([*parts, LEGEND] if table.from_memory else parts)
 
 
-def described(words: Sequence[str]) -> str:
-    """The tables that match, as Markdown, or without any words a list of all. Raises HkdsrError as ``find`` does."""
+def published_text(words: Sequence[str]) -> str:
+    """The tables that match, as Markdown; without words a list of all tables. Raises HkdsrError as ``find`` does."""
     if words:
         return "\n\n".join(map(markdown, find(words)))
     marks = {True: " (from memory, not verified)", False: ""}

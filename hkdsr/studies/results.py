@@ -1,4 +1,4 @@
-"""The result of every task as a JSON file, written once it is complete: what there is need not be done again."""
+"""The result of every task as a JSON file, written when the task is complete and then not computed again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE = "result.json"
 
 @dataclass(frozen=True)
 class SetResult:
-    """A set's scores image by image, PSNR-Y in dB, and the sentence that says how they were taken."""
+    """The scores of every image of a set, PSNR-Y in dB, and the protocol by which they were measured."""
 
     protocol: str
     names: tuple[str, ...]
@@ -29,12 +29,12 @@ class SetResult:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a training took.
+    """What a training cost.
 
-    ``seconds`` of training steps. A pass is one run of a network over as many LR pixels as a batch has:
-    ``student_passes`` and ``teacher_passes`` are those of an average step; ``cached_passes`` made the teacher's
-    images that are kept on disk and ``exit_passes`` trained its exits, both before the first step. ``peak_memory`` in
-    bytes is that of the process while it trained, on a GPU that of the GPU.
+    ``seconds`` are those of the training steps. A pass is one run of a network over as many LR pixels as a batch has:
+    ``student_passes`` and ``teacher_passes`` are means per step; ``cached_passes`` computed the teacher's images that
+    are stored on disk and ``exit_passes`` trained its exits, both before the first step. ``peak_memory`` is in bytes,
+    of the GPU where there is one, else of the process; None where the system does not report it (Windows).
     """
 
     steps: int
@@ -43,13 +43,13 @@ class Cost:
     teacher_passes: float
     cached_passes: float
     exit_passes: float
-    peak_memory: int
+    peak_memory: int | None
     device: str
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was done (``settings``), what else is worth knowing (``facts``: hashes, sizes), and what a training cost."""
+    """The ``settings`` of a task, its scores by set, ``facts`` (hashes and sizes), and what its training cost."""
 
     settings: dict[str, str]
     sets: dict[str, SetResult]
@@ -58,7 +58,7 @@ class Result:
 
 
 def settings_of(study: Study, task: Task) -> dict[str, str]:
-    """What a result must agree in with the study to be taken for this task's."""
+    """The settings that a stored result must agree with to be the result of this task."""
     if task.recipe is not None:
         return {**settings_by_kind(task.recipe, "content"), **lasting_settings(task.recipe)}
     if task.name == BICUBIC:
@@ -69,9 +69,9 @@ def settings_of(study: Study, task: Task) -> dict[str, str]:
 def read_result(study: Study, task: Task) -> Result | None:
     """The result in the task's folder; None if there is none.
 
-    A setting that did not exist yet when the result was made counts as what it is by default.
+    A setting that is newer than the result counts as its default.
 
-    Raises HkdsrError if it is damaged, or came from other settings, which are named.
+    Raises HkdsrError if the file is damaged or from other settings, which are named.
     """
     path = study.out / task.name / FILE
     try:
@@ -81,25 +81,25 @@ def read_result(study: Study, task: Task) -> Result | None:
     except OSError as error:
         raise HkdsrError(f"cannot read {path} ({error.strerror}): check its permissions") from error
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise HkdsrError(f"{path} is damaged or from another version: delete it to have it made again") from error
+        raise HkdsrError(f"{path} is damaged or from another version: delete it to repeat the run") from error
     expected, default = settings_of(study, task), _defaults(task)
     names = sorted(expected.keys() | result.settings.keys())
     if changed := [name for name in names if expected.get(name) != result.settings.get(name, default.get(name))]:
         raise HkdsrError(
-            f"{path.parent} was made with other settings ({', '.join(changed)}): set them back, delete that folder, or "
+            f"{path.parent} was made with other settings ({', '.join(changed)}): restore them, delete that folder, or "
             "change the study's 'out'"
         )
     return result
 
 
 def write_result(study: Study, task: Task, result: Result) -> None:
-    """Atomically. Raises HkdsrError if the disk is full."""
+    """Write the result atomically. Raises HkdsrError if the disk is full."""
     text = json.dumps(dataclasses.asdict(result), indent=1)
     write_atomically(study.out / task.name / FILE, text.encode())
 
 
 def finished(study: Study, task: Task) -> bool:
-    """Whether the task's result is there with all sets of the study."""
+    """Whether the task's result exists and has the scores of all sets of the study."""
     result = read_result(study, task)
     return result is not None and set(study.sets) <= result.sets.keys()
 

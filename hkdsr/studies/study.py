@@ -1,4 +1,4 @@
-"""A study: methods and initialisations side by side, on one teacher, student, data set and budget."""
+"""A study compares methods and initialisations on one teacher, student, data set and number of steps."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ class Row:
     method: Method = field(default_factory=Plain)
     """As in a recipe: ``[rows.method] name = "hkdsr"`` and the method's own settings."""
     init: Init = "scratch"
-    """What the student starts from, as in a recipe."""
+    """First weights of the student, as in a recipe: ``scratch``, ``slice``, ``drop``, ``prune`` or ``student``."""
     init_from: Path | None = field(default=None, metadata=CONTENT)
     """The checkpoint to start from where ``init`` is ``student``."""
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing is distilled into this row's student, by whatever way."""
+        """Whether this row's student gets nothing from the teacher: no distillation, no initialisation."""
         return self.method == Plain() and self.init == "scratch"
 
     @property
     def slug(self) -> str:
-        """The label as the start of a folder's name."""
+        """The label as it begins the names of the row's folders."""
         return re.sub(r"[^a-z0-9]+", "-", self.label.lower().replace("+", " plus ")).strip("-")
 
 
-LONGER = (Row("plain, longer"), Row("slice init, plain, longer", init="slice"))
-"""The control rows."""
+CONTROL_ROWS = (Row("plain, longer"), Row("slice init, plain, longer", init="slice"))
+"""Plain training for longer; see ``hkdsr.studies.controls``."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """Rows x seeds; all but these is as in a recipe for ``hkdsr distill`` and the same for every row.
+    """Every row is trained with every seed; all other settings are those of ``hkdsr distill``, equal for all rows.
 
-    Raises HkdsrError for rows that cannot be told apart or seeds given twice.
+    Raises HkdsrError for two rows with the same name and for seeds or sets given twice.
     """
 
     teacher: str = ""
@@ -63,11 +63,11 @@ class Study:
     student: str = DistillRecipe.student
     """As in a recipe."""
     out: Path = field(default=Path("runs/study"), metadata=FREE)
-    """Folder for the runs, one folder each, and for the leaderboard."""
+    """Folder for the leaderboard and for the runs, each in a folder of its own."""
     data: Data = field(default_factory=Data)
     """As in a recipe."""
     training: Training = field(default_factory=Training)
-    """The budget of every row; its ``seed`` is replaced by each of ``seeds``."""
+    """The same for every row; its ``seed`` is replaced by each of ``seeds``."""
     exits: ExitSettings = field(default_factory=ExitSettings)
     """As in a recipe."""
     seeds: tuple[int, ...] = (1, 2, 3)
@@ -79,10 +79,10 @@ class Study:
     rows: tuple[Row, ...] = ()
     """The rows of the table, each a ``[[rows]]`` table."""
     longer_steps: int | None = None
-    """Steps of the control rows; by default as many as take the plain row the seconds of the dearest one. 0: no such
+    """Steps of the control rows. By default plain training takes as many seconds as the slowest row; 0: no control
     rows."""
     published: str = ""
-    """Published numbers to show below the table, such as ``rcan x4``."""
+    """Published tables to show below the study's own, such as ``rcan x4``."""
 
     def __post_init__(self) -> None:
         if not self.rows:
@@ -90,9 +90,9 @@ class Study:
         for row in self.rows:
             if not row.slug:
                 raise HkdsrError(f"the label of a row is {row.label!r}: give each row a label of letters or digits")
-        slugs = [row.slug for row in (*self.rows, *LONGER, Row(BICUBIC), Row(TEACHER))]
+        slugs = [row.slug for row in (*self.rows, *CONTROL_ROWS, Row(BICUBIC), Row(TEACHER))]
         if twice := repeated(slugs):
-            raise HkdsrError(f"two rows are called '{twice[0]}' in short, or the study adds one: change a label")
+            raise HkdsrError(f"two rows, or one and a row of every study, have the name '{twice[0]}': change a label")
         for name in ("seeds", "sets"):
             if not getattr(self, name):
                 raise HkdsrError(f"{name} is empty: name at least one")
@@ -108,25 +108,25 @@ class Study:
 
     @property
     def plain(self) -> Row | None:
-        """The row that all others are held against."""
+        """The plain row, which all others are compared with; None if the study has none."""
         return next((row for row in self.rows if row.is_plain), None)
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one process does at a time: train and score a student, or score a reference if there is no ``recipe``."""
+    """What one process does: train a student by ``recipe`` and score it, or score a reference where that is None."""
 
     name: str
-    """Its folder within the study's."""
+    """The task's folder within the study's folder."""
     label: str
     recipe: DistillRecipe | None = None
 
 
 def read_study(path: Path) -> Study:
-    """The study of a TOML file. Raises HkdsrError naming the file and the setting for every mistake."""
+    """The study in a TOML file. Raises HkdsrError naming the file and the setting for every mistake."""
     study = read_recipe(path, Study)
     if not study.teacher:
-        raise HkdsrError(f"{path} names no teacher: set teacher to a checkpoint or a shipped network")
+        raise HkdsrError(f"teacher is missing in {path}: set it to a checkpoint or a shipped network")
     for row in study.rows:
         try:
             trainings(study, [row], study.training.steps)
@@ -136,18 +136,18 @@ def read_study(path: Path) -> Study:
 
 
 def references() -> list[Task]:
-    """Bicubic enlargement and the teacher, which are scored once."""
+    """The tasks of bicubic enlargement and the teacher, which are scored once."""
     return [Task(BICUBIC, BICUBIC), Task(TEACHER, TEACHER)]
 
 
 def trainings(study: Study, rows: Iterable[Row], steps: int) -> list[Task]:
-    """Rows x seeds, all rows of the first seed first, so that a study cut short has compared all of them."""
+    """Every row with every seed, all rows of the first seed first: a study that is stopped early has compared all."""
     rows = list(rows)
     return [training(study, row, seed, steps) for seed in study.seeds for row in rows]
 
 
 def training(study: Study, row: Row, seed: int, steps: int) -> Task:
-    """One row with one seed; a run of another length than the study's has it in its folder's name."""
+    """One row with one seed; where ``steps`` are not those of the study, the folder's name ends in them."""
     longer = "" if steps == study.training.steps else f"-{steps}"
     name = f"{row.slug}{longer}-{seed}"
     recipe = DistillRecipe(
@@ -165,21 +165,21 @@ def training(study: Study, row: Row, seed: int, steps: int) -> Task:
     return Task(name, row.label, recipe)
 
 
-def described(method: Method) -> str:
-    """A method's name, the settings that are not its defaults, and what else it wants said."""
+def describe_method(method: Method) -> str:
+    """A method's name with the settings that are not its defaults and its remarks."""
     if isinstance(method, Composed):
-        return " + ".join(map(described, method.parts.values()))
+        return " + ".join(map(describe_method, method.parts.values()))
     changed = [
         f"{setting.name} {getattr(method, setting.name)}"
         for setting in dataclasses.fields(method)
         if getattr(method, setting.name) != _default(setting)
     ]
-    said = ", ".join([*changed, *method.remarks])
-    return f"{method_name(method)} ({said})" if said else method_name(method)
+    details = ", ".join([*changed, *method.remarks])
+    return f"{method_name(method)} ({details})" if details else method_name(method)
 
 
 def repeated(names: Iterable[object]) -> list[object]:
-    """Those that come more than once."""
+    """The names that occur more than once."""
     return [name for name, count in Counter(names).items() if count > 1]
 
 

@@ -13,7 +13,7 @@ import torch
 
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
-from hkdsr.nets.files.state_dict import TORN
+from hkdsr.nets.files.state_dict import DAMAGED
 from hkdsr.paths import exists
 
 FILE = "last.pt"
@@ -46,10 +46,11 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def read_checkpoint(path: Path, fingerprint: Mapping[str, str], free: Collection[str] = ()) -> Checkpoint | None:
+def read_checkpoint(path: Path, fingerprint: Mapping[str, str] | None, free: Collection[str] = ()) -> Checkpoint | None:
     """The checkpoint at ``path``; None if there is none.
 
-    Raises HkdsrError if it is damaged or was made with other settings, which are named; those in ``free`` may differ.
+    Raises HkdsrError if it is damaged, or was made with other settings than those of ``fingerprint``, which are named;
+    those in ``free`` may differ. None takes any settings.
     """
     if not exists(path):
         return None
@@ -58,8 +59,10 @@ def read_checkpoint(path: Path, fingerprint: Mapping[str, str], free: Collection
         if content.pop("format") != FORMAT:
             raise KeyError("format")
         checkpoint = Checkpoint(**content)
-    except (*TORN, pickle.UnpicklingError) as error:
+    except (*DAMAGED, pickle.UnpicklingError) as error:
         raise HkdsrError(f"{path} is damaged or from another version: delete it to start again") from error
+    if fingerprint is None:
+        return checkpoint
     changed = sorted(
         key
         for key in (fingerprint.keys() | checkpoint.fingerprint.keys()) - set(free)

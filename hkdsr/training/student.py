@@ -77,6 +77,8 @@ class StudentTraining:
         settings = settings_by_kind(recipe, "same", "content")
         self._metadata = {"recipe": json.dumps(settings), "data_sha256": store.key, **origin}
         data = recipe.data
+        if data.val:
+            self._metadata["val"] = str(data.val)
         main = process_group().main
         self._validation = Validation(data.val, recipe.scale, data.val_images) if data.val and main else None
         self._sampler(None)

@@ -1,8 +1,8 @@
-"""One task of a study in a process of its own: its memory is measured apart, and a crash takes nothing else with it.
+"""One task of a study in a process of its own: its memory is measured separately, and a crash ends no other task.
 
-``hkdsr compare`` starts it as ``python -m hkdsr.studies.runs.worker STUDY.toml TASK``. The process claims its task by a
-lock file, which the system frees when it dies, and it ends with the process that started it, which holds its standard
-input.
+``hkdsr compare`` starts it as ``python -m hkdsr.studies.tasks.child_process STUDY.toml TASK``. The process claims its
+task by a lock file, which the system releases when the process dies. It ends when the process that started it ends:
+that one holds its standard input open.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from hkdsr.studies.study import Study, read_study
 logger = logging.getLogger(__name__)
 
 MISTAKE, BUSY, INTERRUPTED = 2, 3, 130
-# In the folder of locks beside those of the tasks, whose names have no dot in front.
 PREPARING = ".preparing"
+"""Name of the lock for preparing a teacher; no task's name begins with a dot."""
 
 
 def lock(study: Study, name: str) -> FileLock:
-    """Held by the process that does the task of this name; Timeout at once if another one does.
+    """The lock that the process holds which does the task of this name.
 
-    Raises HkdsrError if the study's folder cannot be written.
+    Acquiring it raises Timeout at once where another process holds it. Raises HkdsrError if the study's folder cannot
+    be written.
     """
     folder = study.out / ".locks"
     try:
@@ -41,9 +42,9 @@ def lock(study: Study, name: str) -> FileLock:
 
 
 def main() -> None:
-    """Claim the task and perform it; the exit code tells a user's mistake (2) from a task at work elsewhere (3).
+    """Claim the task and do it. Exit code 2: a user's mistake; 3: another process does the task.
 
-    Runs that failed are named after it: the control rows depend on them.
+    Further arguments are the names of runs that failed: the control rows depend on them.
     """
     path, name, *failed = sys.argv[1:]
     logging.basicConfig(stream=sys.stdout, format="%(message)s")
@@ -53,13 +54,13 @@ def main() -> None:
         study = read_study(Path(path))
         task = next((task for task in all_tasks(study, failed) if task.name == name), None)
         if task is None:
-            raise HkdsrError(f"{path} has no run {name} any more: start the study again")
+            raise HkdsrError(f"{path} no longer has the run {name}: start the study again")
         with lock(study, task.name):
             if not finished(study, task):
                 logger.info("continues" if (study.out / task.name).exists() else "starts")
-                from hkdsr.studies.runs.perform import perform
+                from hkdsr.studies.tasks.run_task import run_task
 
-                perform(study, task, lock(study, PREPARING))
+                run_task(study, task, lock(study, PREPARING))
     except Timeout:
         sys.exit(BUSY)
     except HkdsrError as error:
@@ -70,9 +71,9 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    # Not sys.stdin: a thread that holds it keeps the process from ending in order.
+    # Not sys.stdin: a thread that reads from it would block the normal end of the process.
     os.read(0, 1)
-    # Not sys.exit, which would only end this thread. Whatever is cut off here is done again.
+    # Not sys.exit, which would only end this thread. Work that is interrupted here is repeated.
     os._exit(INTERRUPTED)
 
 

@@ -1,4 +1,4 @@
-"""The leaderboard as an image: one panel a set, every student's seeds, their mean and their spread."""
+"""The leaderboard as an SVG chart: for each set one panel with the mean, the spread and the seeds of every student."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from html import escape
 
 from hkdsr.report.chart import Axis, linear_axis
-from hkdsr.studies.board.board import Board, Entry, Scores
+from hkdsr.studies.leaderboard.content import Entry, Leaderboard, Scores
 from hkdsr.studies.study import TEACHER
 
 LETTER, PANEL, GAP = 7, 200, 40
 TOP, ROW, BOTTOM, MARGIN = 88, 32, 64, 20
-# The seeds lie a little below their mean, which would hide them.
-DROP = 9
-# A reference further off than this many times the students' own range would press them together: it is told in words.
-REACH = 1.5
+# The seeds are drawn this much below their mean, which would hide them.
+SEED_OFFSET = 9
+# A teacher further away than this many times the students' range would compress them: it is then written as text.
+TEACHER_REACH = 1.5
 MOST_TICKS = 4
 STYLE = """\
 svg { --page: #faf9f6; --ink: #1c1d21; --soft: #5d616b; --line: #dedcd5; --dot: #1f5fbf; --teacher: #c8501e; }
@@ -36,8 +36,8 @@ text.teacher { stroke: none; fill: var(--teacher); font-size: 11px; }
 """
 
 
-def image(board: Board, title: str) -> str:
-    """An SVG that needs no other file: dots are means over seeds, bars a deviation each way, small dots the seeds."""
+def chart(board: Leaderboard, title: str) -> str:
+    """An SVG that needs no other file: dots are means, bars one standard deviation each way, small dots the seeds."""
     students = [entry for entry in board.entries if entry.training]
     teacher = next((entry for entry in board.entries if entry.label == TEACHER), None)
     sets = list(board.images)
@@ -48,9 +48,7 @@ def image(board: Board, title: str) -> str:
         f"<style>{STYLE}</style>",
         f'<rect class="page" width="{width}" height="{height}"/>',
         _text(MARGIN, 28, title, "title"),
-        _text(
-            MARGIN, 47, "PSNR-Y in dB: mean over seeds, one standard deviation each way, and below it the seeds", "soft"
-        ),
+        _text(MARGIN, 47, "PSNR-Y in dB: mean over seeds, one standard deviation each way; below it each seed", "soft"),
     ]
     for index, entry in enumerate(students):
         parts.append(_text(MARGIN, _middle(index) + 4, entry.label, "row"))
@@ -70,24 +68,26 @@ def _panel(name: str, left: int, students: Sequence[Entry], teacher: Scores | No
     parts = [_text(left, TOP - 12, name, "set")]
     axis = _axis(rows, teacher)
 
-    def across(value: float) -> float:
+    def x_of(value: float) -> float:
         return left + axis(value) * PANEL
 
     for tick in axis.ticks[:: -(-len(axis.ticks) // MOST_TICKS)]:
-        parts.append(_upright(across(tick), "grid", bottom))
-        parts.append(_text(across(tick), bottom + 17, f"{tick:.10g}", "soft", "middle"))
+        parts.append(_vertical_line(x_of(tick), "grid", bottom))
+        parts.append(_text(x_of(tick), bottom + 17, f"{tick:.10g}", "soft", "middle"))
     for entry, scores in zip(students, rows, strict=True):
         if entry.training and entry.training.is_plain:
-            parts.append(_upright(across(scores.psnr_y), "plain", bottom))
+            parts.append(_vertical_line(x_of(scores.psnr_y), "plain", bottom))
     if teacher:
         parts += _teacher(teacher.psnr_y, axis, left, bottom)
     for index, scores in enumerate(rows):
         y = _middle(index)
         spread = scores.deviation or 0.0
-        low, high = across(scores.psnr_y - spread), across(scores.psnr_y + spread)
+        low, high = x_of(scores.psnr_y - spread), x_of(scores.psnr_y + spread)
         parts.append(f'<line class="spread" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
-        parts += [f'<circle class="seed" cx="{across(seed):.1f}" cy="{y + DROP}" r="2.2"/>' for seed in scores.by_seed]
-        parts.append(f'<circle class="mean" cx="{across(scores.psnr_y):.1f}" cy="{y}" r="4.5"/>')
+        parts += [
+            f'<circle class="seed" cx="{x_of(seed):.1f}" cy="{y + SEED_OFFSET}" r="2.2"/>' for seed in scores.by_seed
+        ]
+        parts.append(f'<circle class="mean" cx="{x_of(scores.psnr_y):.1f}" cy="{y}" r="4.5"/>')
     return parts
 
 
@@ -96,7 +96,7 @@ def _axis(rows: Sequence[Scores], teacher: Scores | None) -> Axis:
     if not values:
         values = [teacher.psnr_y] if teacher else [0.0]
     low, high = min(values), max(values)
-    if teacher and low - REACH * (high - low) <= teacher.psnr_y <= high + REACH * (high - low):
+    if teacher and low - TEACHER_REACH * (high - low) <= teacher.psnr_y <= high + TEACHER_REACH * (high - low):
         low, high = min(low, teacher.psnr_y), max(high, teacher.psnr_y)
     return linear_axis(low, high, widen=True)
 
@@ -108,7 +108,7 @@ def _extent(scores: Scores) -> tuple[float, ...]:
 
 def _teacher(value: float, axis: Axis, left: int, bottom: int) -> list[str]:
     if axis.low <= value <= axis.high:
-        return [_upright(left + axis(value) * PANEL, "teacher", bottom)]
+        return [_vertical_line(left + axis(value) * PANEL, "teacher", bottom)]
     arrow = "\N{RIGHTWARDS ARROW}" if value > axis.high else "\N{LEFTWARDS ARROW}"
     return [_text(left + PANEL, TOP - 12, f"teacher {value:.2f} {arrow}", "teacher", "end")]
 
@@ -117,7 +117,7 @@ def _middle(index: int) -> int:
     return TOP + ROW * index + ROW // 2
 
 
-def _upright(x: float, kind: str, bottom: int) -> str:
+def _vertical_line(x: float, kind: str, bottom: int) -> str:
     return f'<line class="{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>'
 
 

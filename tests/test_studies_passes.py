@@ -1,4 +1,4 @@
-"""Counting passes: what plain training, a live teacher, images on disk and methods of their own come to."""
+"""Counting passes: of plain training, a live teacher, images on disk and methods that run networks themselves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hkdsr.data.store import build_store
 from hkdsr.methods import FAKD, HKDSR, Logits, Method, Plain
 from hkdsr.methods.inputs import LossInputs
 from hkdsr.settings.recipe import DistillRecipe
-from hkdsr.studies.runs.costs import FILE, PassCounter, device_name, peak_memory, reset_peak_memory
+from hkdsr.studies.tasks.forward_passes import FILE, ForwardPassCounter
 from hkdsr.training.log import TrainingLog
 from hkdsr.training.run import distill
 
@@ -26,8 +26,8 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Moody(Method):
-    """Runs the student again on a draw, and the teacher always on a quarter of the area."""
+class Irregular(Method):
+    """Runs the student again in a random half of the steps, and the teacher always on a quarter of the area."""
 
     uses_networks: ClassVar[bool] = True
 
@@ -37,15 +37,10 @@ class Moody(Method):
         return {"pixel": (again - inputs.hr).abs().mean() + 0 * small.mean()}
 
 
-def counted(recipe: DistillRecipe) -> tuple[PassCounter, tuple[float, float]]:
-    counter = PassCounter(recipe, CPU)
+def counted(recipe: DistillRecipe) -> tuple[ForwardPassCounter, tuple[float, float]]:
+    counter = ForwardPassCounter(recipe, CPU)
     trained = distill(recipe, observer=counter)
     return counter, counter.averages(trained.steps)
-
-
-def with_images(recipe: DistillRecipe, choice: str) -> DistillRecipe:
-    exits = dataclasses.replace(recipe.exits, images=choice)  # pyright: ignore[reportArgumentType]
-    return dataclasses.replace(recipe, exits=exits)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +56,7 @@ def with_images(recipe: DistillRecipe, choice: str) -> DistillRecipe:
     ids=["none", "none with exits", "logits live", "logits cached", "fakd", "hkdsr"],
 )
 def test_passes_of_a_step(method: Method, images: str, expected: tuple[int, int], tmp_path: Path) -> None:
-    recipe = with_images(tiny.recipe(tmp_path, method, steps=3), images)
+    recipe = tiny.exits(tiny.recipe(tmp_path, method, steps=3), teacher_images=images)
     counter, averages = counted(recipe)
     assert averages == pytest.approx(expected)
     store = build_store(find_pairs(recipe.data.train, 2), 2, tmp_path / "cache", workers=1)
@@ -71,7 +66,7 @@ def test_passes_of_a_step(method: Method, images: str, expected: tuple[int, int]
 
 
 def test_a_batch_in_parts_is_one_pass(tmp_path: Path) -> None:
-    recipe = with_images(tiny.recipe(tmp_path, Logits(), steps=2, accumulate=3), "live")
+    recipe = tiny.exits(tiny.recipe(tmp_path, Logits(), steps=2, accumulate=3), teacher_images="live")
     assert counted(recipe)[1] == pytest.approx((1, 1))
 
 
@@ -84,11 +79,11 @@ def test_padding_and_validation_do_not_count(tmp_path: Path) -> None:
 
 
 def test_steps_that_differ_and_a_kill_between_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = tiny.recipe(tmp_path, Moody())
+    recipe = tiny.recipe(tmp_path, Irregular())
     student, teacher = counted(dataclasses.replace(recipe, out=tmp_path / "whole"))[1]
     assert 1 < student < 2
     assert 12 * student == pytest.approx(round(12 * student), abs=1e-4)
-    # Its own run on a quarter of the area: the images of the inputs come from the disk.
+    # The method runs it on a quarter of the area; its images for the loss come from the disk.
     assert teacher == pytest.approx(0.25)
     real = TrainingLog.terms
 
@@ -104,22 +99,5 @@ def test_steps_that_differ_and_a_kill_between_them(tmp_path: Path, monkeypatch: 
     with (recipe.out / FILE).open("a") as file:
         file.write('{"step": 8, "stu')
     assert counted(recipe)[1] == pytest.approx((student, teacher))
-    # Everything is done: what is on disk tells the averages.
+    # Nothing is left to do: the averages come from the file.
     assert counted(recipe)[1] == pytest.approx((student, teacher))
-
-
-def test_peak_memory_is_that_since_the_reset() -> None:
-    reset_peak_memory(CPU)
-    before = peak_memory(CPU)
-    size = 64 * 2**20
-    torch.ones(size // 4)
-    after = peak_memory(CPU)
-    assert after - before > size // 2
-    reset_peak_memory(CPU)
-    if peak_memory(CPU) < after:  # where the system forgets the peak
-        assert after - peak_memory(CPU) > size // 4
-
-
-def test_the_device_tells_its_threads() -> None:
-    threads = torch.get_num_threads()
-    assert device_name(CPU).startswith(f"{threads} CPU thread")

@@ -1,4 +1,4 @@
-"""The statistics of a leaderboard: against sums by hand, and what must hold for any scores."""
+"""The statistics of a leaderboard: against values computed by hand, and properties that hold for any scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hkdsr.studies.board.stats import gap_closed, mean_and_std, paired_bootstrap
+from hkdsr.studies.leaderboard.statistics import gap_closed, mean_and_std, paired_bootstrap
 
 
 def seeds(*scores: object, first: int = 1) -> dict[str, np.ndarray]:
@@ -35,7 +35,7 @@ def test_gap() -> None:
     assert gap_closed(31.5, 32.0, 31.0) is None
 
 
-def test_bootstrap_comes_near_all_draws_there_are() -> None:
+def test_bootstrap_approximates_all_possible_draws() -> None:
     first, second = np.array([[31.0, 33.0, 30.5, 36.0]]), np.array([[30.9, 32.5, 30.7, 35.0]])
     by_image = (first - second)[0]
     every = [np.mean(draw) for draw in product(by_image, repeat=4)]
@@ -46,12 +46,12 @@ def test_bootstrap_comes_near_all_draws_there_are() -> None:
     assert found.high == pytest.approx(high, abs=0.03)
 
 
-def test_pairing_takes_out_what_images_share() -> None:
+def test_pairing_removes_what_images_share() -> None:
     images = np.random.default_rng(0).normal(32, 4, 20)
     plain = seeds(images)
     better = seeds(images + 0.02 + 0.001 * np.arange(20) / 20)
-    assert paired_bootstrap(better, plain).real
-    assert not paired_bootstrap(better, seeds(images[::-1])).real
+    assert paired_bootstrap(better, plain).significant
+    assert not paired_bootstrap(better, seeds(images[::-1])).significant
 
 
 def test_the_spread_over_seeds_widens_the_interval() -> None:
@@ -62,7 +62,7 @@ def test_the_spread_over_seeds_widens_the_interval() -> None:
     # All images are shifted alike, so what is left is the t interval of 0.1, 0.2 and 0.3.
     half = 4.303 * 0.1 / np.sqrt(3)
     assert [found.low, found.high] == pytest.approx([0.2 - half, 0.2 + half], abs=0.02)
-    assert not found.real
+    assert not found.significant
 
 
 def test_seeds_that_differ_alike_are_paired() -> None:
@@ -81,23 +81,23 @@ def test_only_seeds_that_both_have_are_compared() -> None:
     assert [found.mean, found.low, found.high] == pytest.approx([0.05] * 3)
 
 
-def test_a_single_pair_does_not_hide_what_seeds_do() -> None:
+def test_one_shared_seed_is_not_enough_for_pairs() -> None:
     unlike = np.array([[30.0, 31.0], [31.0, 32.0], [35.0, 36.0]])
     found = paired_bootstrap(seeds(*(unlike[:2] + 0.05)), seeds(*unlike[1:], first=2))
     assert found.mean == pytest.approx(30.5 + 0.05 - 33)
-    assert not found.real
-    assert paired_bootstrap(seeds(unlike[0] + 0.05), seeds(unlike[0])).real
+    assert not found.significant
+    assert paired_bootstrap(seeds(unlike[0] + 0.05), seeds(unlike[0])).significant
 
 
-def test_methods_that_are_the_same_are_seldom_told_apart() -> None:
+def test_equal_methods_rarely_differ_significantly() -> None:
     random = np.random.default_rng(5)
     images = random.normal(30, 3, 100)
 
     def trained() -> dict[str, np.ndarray]:
         return seeds(*(images + random.normal(0, 0.02, (3, 1)) + random.normal(0, 0.03, (3, 100))))
 
-    told = sum(paired_bootstrap(trained(), trained()).real for _ in range(60))
-    assert told <= 6  # 5 % of 60 are expected; images alone would tell apart most of them
+    found = sum(paired_bootstrap(trained(), trained()).significant for _ in range(60))
+    assert found <= 6  # 5 % of 60 are expected; without the spread over seeds most would be significant
 
 
 @settings(max_examples=20, deadline=None)
@@ -107,7 +107,7 @@ def test_a_shift_of_all_images_is_found_exactly(values: list[float], shift: floa
     found = paired_bootstrap(seeds(*(base + shift)), seeds(*base))
     assert [found.mean, found.low, found.high] == pytest.approx([shift] * 3, abs=1e-9)
     if abs(shift) > 1e-6:
-        assert found.real
+        assert found.significant
 
 
 @settings(max_examples=20, deadline=None)

@@ -1,7 +1,7 @@
-"""``hkdsr compare``: do every task of a study that nobody else is at, then write the leaderboard.
+"""``hkdsr compare``: do every task of a study that no other process does, then write the leaderboard.
 
 Several of these processes, on one machine or on several GPUs, may run the same study at once: tasks are claimed through
-lock files. A task is finished when its result is written; one that was killed goes on from its last checkpoint.
+lock files. A task is finished when its result is written; one that was killed continues from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from pathlib import Path
 from filelock import Timeout
 
 from hkdsr.errors import HkdsrError
-from hkdsr.studies.board.leaderboard import write_leaderboard
 from hkdsr.studies.controls import all_tasks
+from hkdsr.studies.leaderboard.write import write_leaderboard
 from hkdsr.studies.results import finished
-from hkdsr.studies.runs.worker import BUSY, INTERRUPTED, MISTAKE, lock
 from hkdsr.studies.study import Study, Task, read_study
+from hkdsr.studies.tasks.child_process import BUSY, INTERRUPTED, MISTAKE, lock
 
 logger = logging.getLogger(__name__)
 
-POLL = 2.0
+POLL_SECONDS = 2.0
 
 
 def compare(study: str | Path) -> Path:
     """Run the study in the TOML file ``study`` to its end; returns the leaderboard's Markdown file.
 
-    Whatever is done already stays; after a kill, the same command continues.
+    Results that exist are kept; after a kill, the same call continues.
 
-    Raises HkdsrError for every mistake a user can mend. A run that fails does not keep the others from being done: they
-    are, the leaderboard is written without it, and the error comes then.
+    Raises HkdsrError for every mistake that the user can correct. If a run fails, the others are still done and the
+    leaderboard is written without the failed one; then the error is raised.
     """
     path = Path(study)
     runner = _Runner(path, read_study(path))
@@ -48,28 +48,28 @@ def compare(study: str | Path) -> Path:
 
 
 class _Runner:
-    """Does one task after the other, each in a process of its own."""
+    """Does one task after another, each in a process of its own."""
 
     def __init__(self, path: Path, study: Study) -> None:
         self.study, self._path = study, path
         self.failures: dict[str, str] = {}
 
     def work(self) -> None:
-        """Until nothing is left to do; waits for tasks that other processes are at, lest one of them dies.
+        """Do every task, and wait for those of other processes: if one of them dies, its task is done here.
 
-        Raises HkdsrError if a reference cannot be scored: then no run could be.
+        Raises HkdsrError if a reference cannot be scored, since no run could be scored then.
         """
         while open_tasks := self._open():
-            # Only the first that is done: what is open may be known better after it.
+            # After each task the list is made again: its result may add control rows.
             if not any(self._attempt(task) for task in open_tasks if not finished(self.study, task)):
-                time.sleep(POLL)
+                time.sleep(POLL_SECONDS)
 
     def _open(self) -> Sequence[Task]:
         tasks = all_tasks(self.study, self.failures)
         return [task for task in tasks if task.name not in self.failures and not finished(self.study, task)]
 
     def _attempt(self, task: Task) -> bool:
-        """Do the task unless another process is at it; whether it ended, well or not."""
+        """Do the task unless another process does it; returns whether it ended, with success or not."""
         try:
             with lock(self.study, task.name):
                 pass
@@ -89,8 +89,9 @@ class _Runner:
         return True
 
     def _in_child(self, task: Task) -> tuple[int, str]:
-        """Exit code and last line of the task's process, which ends when this one does: it reads from it."""
-        command = [sys.executable, "-m", "hkdsr.studies.runs.worker", str(self._path), task.name, *self.failures]
+        """Exit code and last line of the task's process, which ends when this process does: it reads from its pipe."""
+        module = "hkdsr.studies.tasks.child_process"
+        command = [sys.executable, "-m", module, str(self._path), task.name, *self.failures]
         last = ""
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""What a task consists of: a reference is scored; a student is trained, its cost taken down, and then scored."""
+"""What a task does: it scores a reference, or trains a student, records what that costs, and scores the student."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from hkdsr.scoring.benchmark import find_benchmark
 from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.studies.controls import NOT_SLICEABLE
 from hkdsr.studies.results import Cost, Result, SetResult, read_result, settings_of, write_result
-from hkdsr.studies.runs.costs import PassCounter, device_name, peak_memory
 from hkdsr.studies.study import Study, Task
+from hkdsr.studies.tasks.forward_passes import ForwardPassCounter
+from hkdsr.studies.tasks.machine import device_name, peak_memory
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.run import distill
 from hkdsr.training.student import WEIGHTS_FILE
@@ -31,32 +32,32 @@ from hkdsr.training.student import WEIGHTS_FILE
 logger = logging.getLogger(__name__)
 
 
-def perform(study: Study, task: Task, preparing: FileLock) -> None:
-    """Do what is not done yet of a task, and write its result.
+def run_task(study: Study, task: Task, preparing: FileLock) -> None:
+    """Do whatever of a task is not done yet, and write its result.
 
     ``preparing`` is held while the teacher's exits and images are made, which several tasks share.
 
     Raises HkdsrError as ``distill`` and ``evaluate_set`` do.
     """
-    before = read_result(study, task)
+    result = read_result(study, task)
     if task.recipe is None:
         network = None if task.name == BICUBIC else load(study.teacher)
-        if before is None:
-            before = Result(settings_of(study, task), {}, {} if network is None else _facts(study, network))
+        if result is None:
+            result = Result(settings_of(study, task), {}, {} if network is None else _teacher_facts(study, network))
     else:
-        if before is None:
+        if result is None:
             cost = _train(task.recipe, preparing)
-            before = Result(settings_of(study, task), {}, _origin(task.recipe.out / WEIGHTS_FILE), cost)
-            # What it cost is known only now: a kill while it is scored must not lose it.
-            write_result(study, task, before)
+            result = Result(settings_of(study, task), {}, _hashes(task.recipe.out / WEIGHTS_FILE), cost)
+            # The cost is known only now: a kill during the scoring must not lose it.
+            write_result(study, task, result)
         network = load(task.recipe.out / WEIGHTS_FILE)
-    write_result(study, task, dataclasses.replace(before, sets=_scores(study, network, before.sets)))
+    write_result(study, task, dataclasses.replace(result, sets=_scores(study, network, result.sets)))
 
 
-class _Watcher:
-    """Counts passes, and frees the lock once the training is prepared."""
+class _CostObserver:
+    """Counts forward passes, and releases the lock once the teacher is prepared."""
 
-    def __init__(self, counter: PassCounter, preparing: FileLock) -> None:
+    def __init__(self, counter: ForwardPassCounter, preparing: FileLock) -> None:
         self._counter, self._preparing = counter, preparing
 
     def begin(self, module: Distiller, stored: ImageStore | None) -> None:
@@ -69,9 +70,9 @@ class _Watcher:
 
 def _train(recipe: DistillRecipe, preparing: FileLock) -> Cost:
     device = pick_device(recipe.training.device)
-    counter = PassCounter(recipe, device)
+    counter = ForwardPassCounter(recipe, device)
     with preparing.acquire(timeout=-1) if recipe.method.uses_teacher else nullcontext():
-        trained = distill(recipe, _Watcher(counter, preparing), extend=False)
+        trained = distill(recipe, _CostObserver(counter, preparing), extend=False)
     student, teacher = counter.averages(trained.steps)
     return Cost(
         trained.steps,
@@ -87,14 +88,14 @@ def _train(recipe: DistillRecipe, preparing: FileLock) -> Cost:
 
 def _exit_passes(recipe: DistillRecipe) -> float:
     method, exits = recipe.method.resolved(recipe.scale), recipe.exits
-    taught = method.uses_teacher and method.uses_exits
-    # Heads that are the network's own tail have nothing to be trained, unless all of it is.
-    trained = taught and (exits.kind == "separate" or exits.stage1_trainable == "all")
+    uses_teacher_exits = method.uses_teacher and method.uses_exits
+    # Heads that share the network's own tail have nothing to train, unless the whole network is trained.
+    trained = uses_teacher_exits and (exits.kind == "separate" or exits.stage1_trainable == "all")
     return exits.stage1_steps * exits.stage1_batch / recipe.training.batch if trained else 0.0
 
 
 def _scores(study: Study, network: Network | None, known: dict[str, SetResult]) -> dict[str, SetResult]:
-    """Of every set of the study, those ``known`` as they are; None is bicubic enlargement."""
+    """Scores on every set of the study, those in ``known`` unchanged; a network of None is bicubic enlargement."""
     if study.training.threads is not None:
         torch.set_num_threads(study.training.threads)
     missing = [name for name in study.sets if name not in known]
@@ -111,7 +112,7 @@ def _scores(study: Study, network: Network | None, known: dict[str, SetResult]) 
     return scores
 
 
-def _facts(study: Study, teacher: Network) -> dict[str, str]:
+def _teacher_facts(study: Study, teacher: Network) -> dict[str, str]:
     student = build(study.student, study.scale)
     facts = {"teacher": str(cost(teacher)), "student": str(cost(student))}
     facts["teacher_sha256"] = digest(teacher.state_dict())
@@ -122,8 +123,8 @@ def _facts(study: Study, teacher: Network) -> dict[str, str]:
     return {**facts, NOT_SLICEABLE: ""}
 
 
-def _origin(weights: Path) -> dict[str, str]:
-    """Hashes of what a student was made from, as its file tells them."""
+def _hashes(weights: Path) -> dict[str, str]:
+    """Hashes of the teacher and the images that a student was trained with, from the file of its weights."""
     with safe_open(weights, "pt") as file:
         metadata = file.metadata()
     return {name: metadata[name] for name in ("teacher_sha256", "data_sha256")}

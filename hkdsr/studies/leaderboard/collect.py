@@ -1,4 +1,4 @@
-"""The leaderboard's numbers: every result of a study brought together, row by row and set by set."""
+"""Collecting the leaderboard: the results of a study, row by row and set by set."""
 
 from __future__ import annotations
 
@@ -11,72 +11,11 @@ import numpy as np
 
 from hkdsr.errors import HkdsrError
 from hkdsr.scoring import BICUBIC
-from hkdsr.studies.board.stats import Difference, gap_closed, mean_and_std, paired_bootstrap
 from hkdsr.studies.controls import Controls, all_tasks, controls, row_results
+from hkdsr.studies.leaderboard.content import Entry, Leaderboard, RowTraining, Scores
+from hkdsr.studies.leaderboard.statistics import gap_closed, mean_and_std, paired_bootstrap
 from hkdsr.studies.results import Cost, Result, finished, read_result
-from hkdsr.studies.study import TEACHER, Row, Study, Task, described
-
-
-@dataclass(frozen=True)
-class Scores:
-    """A row's scores on one set: PSNR-Y in dB, with its spread over seeds, and SSIM-Y.
-
-    ``by_seed`` are the seeds' mean PSNRs, ``by_image`` the images' PSNRs averaged over seeds. ``gap`` is the share
-    of the gap between plain training and the teacher that was closed; ``to_plain`` and ``to_best`` are differences in
-    PSNR to the plain row and to the best student, None where that is the row itself or is not finished. ``is_student``
-    is False for bicubic and the teacher.
-    """
-
-    psnr_y: float
-    deviation: float | None
-    ssim_y: float
-    by_seed: tuple[float, ...]
-    by_image: tuple[float, ...]
-    is_student: bool
-    gap: float | None = None
-    to_plain: Difference | None = None
-    to_best: Difference | None = None
-
-
-@dataclass(frozen=True)
-class Training:
-    """What was done for a row: costs are means over seeds, peak memory in bytes is the highest.
-
-    ``wall_clock`` is a ratio: seconds of training over those of the plain row, None while there is none. Only that row
-    has ``is_plain``.
-    """
-
-    method: str
-    init: str
-    is_plain: bool
-    seconds_by_seed: tuple[float, ...]
-    cost: Cost
-    wall_clock: float | None
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of the table; bicubic and the teacher have no ``training``."""
-
-    label: str
-    sets: dict[str, Scores]
-    training: Training | None
-
-
-@dataclass(frozen=True)
-class Board:
-    """All of a leaderboard.
-
-    ``images`` names those of each set, ``facts`` is what is known of teacher and student, ``controls`` says where
-    the control rows' steps come from, ``unfinished`` names runs that are missing, with the reason where it is known.
-    """
-
-    entries: tuple[Entry, ...]
-    protocols: tuple[str, ...]
-    images: dict[str, tuple[str, ...]]
-    facts: dict[str, str]
-    controls: str
-    unfinished: dict[str, str]
+from hkdsr.studies.study import TEACHER, Row, Study, Task, describe_method
 
 
 @dataclass(frozen=True)
@@ -88,18 +27,18 @@ class _Group:
     row: Row | None = None
 
 
-def board(study: Study, failures: Mapping[str, str]) -> Board:
-    """What is known as yet; ``failures`` are reasons by the names of runs.
+def collect(study: Study, failures: Mapping[str, str]) -> Leaderboard:
+    """The leaderboard of all results so far; ``failures`` are reasons by the names of runs.
 
-    Raises HkdsrError if there is no result at all, if one is damaged or from other settings, or if runs were made from
-    different images or teachers, or scored on different images.
+    Raises HkdsrError if there is no result at all, if one is damaged or from other settings, or if runs were trained
+    with different images or teachers, or scored on different images.
     """
     known = controls(study, failures)
     groups = _groups(study, known)
     if not groups:
         raise HkdsrError(f"{study.out} holds no finished run: run the study first")
-    everything = [result for group in groups for result in group.results]
-    _require_one_origin(everything, study)
+    results = [result for group in groups for result in group.results]
+    _require_same_origin(results, study)
     sets = {name: _set_scores(study, groups, name) for name in study.sets}
     plain = next((group for group in groups if group.row and group.row == study.plain), None)
     entries = (
@@ -110,50 +49,50 @@ def board(study: Study, failures: Mapping[str, str]) -> Board:
         )
         for group in groups
     )
-    teacher = next((result.facts for group in groups for result in group.results if group.label == TEACHER), {})
-    return Board(
+    teacher_facts = next((result.facts for group in groups for result in group.results if group.label == TEACHER), {})
+    return Leaderboard(
         tuple(entries),
-        tuple(dict.fromkeys(scores.protocol for result in everything for scores in result.sets.values())),
-        {name: everything[0].sets[name].names for name in study.sets},
-        teacher,
-        _told(study, known),
+        tuple(dict.fromkeys(scores.protocol for result in results for scores in result.sets.values())),
+        {name: results[0].sets[name].names for name in study.sets},
+        teacher_facts,
+        _controls_text(study, known),
         {task.name: failures.get(task.name, "") for task in all_tasks(study, failures) if not finished(study, task)},
     )
 
 
 def _groups(study: Study, known: Controls | None) -> list[_Group]:
-    found = [_Group(BICUBIC, _references(study, BICUBIC))]
+    found = [_Group(BICUBIC, _reference_results(study, BICUBIC))]
     found += [_Group(row.label, row_results(study, row, study.training.steps), row) for row in study.rows]
     if known:
         found += [_Group(row.label, row_results(study, row, known.steps), row) for row in known.rows]
-    found.append(_Group(TEACHER, _references(study, TEACHER)))
-    whole = (
+    found.append(_Group(TEACHER, _reference_results(study, TEACHER)))
+    complete = (
         dataclasses.replace(group, results=[r for r in group.results if set(study.sets) <= r.sets.keys()])
         for group in found
     )
-    return [group for group in whole if group.results]
+    return [group for group in complete if group.results]
 
 
-def _references(study: Study, name: str) -> list[Result]:
+def _reference_results(study: Study, name: str) -> list[Result]:
     result = read_result(study, Task(name, name))
     return [result] if result else []
 
 
-def _told(study: Study, known: Controls | None) -> str:
+def _controls_text(study: Study, known: Controls | None) -> str:
     if study.longer_steps == 0:
         return "The study has no control rows."
     if known is None:
-        reason = "the other rows to be finished" if study.plain else "a row with method 'none' and init 'scratch'"
-        return f"The control rows wait for {reason}."
-    told = f"The control rows take {known.steps} steps, {known.why}."
-    return f"{told} There is none with slice initialisation: {known.missing}." if known.missing else told
+        missing = "the other rows are finished" if study.plain else "a row has method 'none' and init 'scratch'"
+        return f"The control rows are added once {missing}."
+    text = f"The control rows take {known.steps} steps, {known.reason}."
+    return f"{text} None has slice initialisation: {known.not_sliceable}." if known.not_sliceable else text
 
 
-def _require_one_origin(results: Sequence[Result], study: Study) -> None:
+def _require_same_origin(results: Sequence[Result], study: Study) -> None:
     for fact, what in (("data_sha256", "training images"), ("teacher_sha256", "teachers")):
-        # A run with further teachers names the study's own first.
+        # A run with several teachers lists the study's own first.
         if len({result.facts[fact].split(",")[0] for result in results if fact in result.facts}) > 1:
-            raise HkdsrError(f"runs in {study.out} were made from different {what}: change 'out' and run them again")
+            raise HkdsrError(f"runs in {study.out} were made with different {what}: change 'out' and run them again")
     for name in study.sets:
         if len({result.sets[name].names for result in results}) > 1:
             raise HkdsrError(f"runs in {study.out} were scored on different images of {name}: change 'out'")
@@ -185,11 +124,11 @@ def _set_scores(study: Study, groups: Sequence[_Group], name: str) -> dict[str, 
 
 
 def _seed(result: Result) -> str:
-    """A reference has no seed, which is none that a row has."""
+    """Empty for a reference, which has no seed: it is then paired with no row."""
     return result.settings.get("training.seed", "")
 
 
-def _training(group: _Group, plain: _Group | None) -> Training:
+def _training(group: _Group, plain: _Group | None) -> RowTraining:
     assert group.row is not None
     costs = _costs(group)
 
@@ -201,11 +140,11 @@ def _training(group: _Group, plain: _Group | None) -> Training:
         seconds=mean("seconds"),
         student_passes=mean("student_passes"),
         teacher_passes=mean("teacher_passes"),
-        peak_memory=max(cost.peak_memory for cost in costs),
+        peak_memory=max((cost.peak_memory for cost in costs if cost.peak_memory is not None), default=None),
         device="; ".join(dict.fromkeys(cost.device for cost in costs)),
     )
-    return Training(
-        described(group.row.method),
+    return RowTraining(
+        describe_method(group.row.method),
         group.row.init,
         group is plain,
         tuple(cost.seconds for cost in costs),

@@ -1,0 +1,161 @@
+"""The report of a run: its student beside bicubic, the teacher and other runs, scored on images that it shows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from hkdsr.data.embedded import demo_files
+from hkdsr.errors import HkdsrError
+from hkdsr.nets.base import Network
+from hkdsr.nets.files.load import load
+from hkdsr.report.content import Comparison, Report, Row
+from hkdsr.report.labels import labels
+from hkdsr.report.run import Run, read_run
+from hkdsr.scoring import BICUBIC, SetScore, cost, milliseconds_in_turn, protocol
+from hkdsr.scoring.benchmark import Benchmark, find_benchmark
+from hkdsr.scoring.inference import upscaled
+from hkdsr.scoring.scores import score_image
+
+TEACHER = "teacher"
+RESERVED = (BICUBIC, TEACHER, "HR")
+TIMED_OUTPUT = (640, 360)
+TIMED_ROUNDS = 3
+SHOWN = 6
+"""As many images are shown; all are scored."""
+
+logger = logging.getLogger(__name__)
+
+
+def read_sources(run: Path, against: Sequence[str | Path]) -> tuple[Run, list[Run]]:
+    """The run in the folder ``run``, and the runs (folders) and networks (files or names) of ``against``.
+
+    Each has a label of its own. Raises HkdsrError as ``read_run`` and ``hkdsr.load`` do.
+    """
+    label, *others = labels([run, *against], RESERVED)
+    found = zip(against, others, strict=True)
+    return read_run(run, label), [
+        read_run(Path(name), label) if Path(name).is_dir() else Run(label, load(name)) for name, label in found
+    ]
+
+
+def run_report(
+    run: Run, against: Sequence[Run] = (), images: Sequence[Path] = (), device: torch.device | None = None
+) -> Report:
+    """The report of ``run`` beside bicubic, the networks of ``against`` and, if its file is there, the teacher.
+
+    ``images`` are files and folders of HR images; by default the validation images of the recipe if they are there,
+    else the demo's photographs. All networks run on ``device`` (default: the CPU).
+
+    Raises HkdsrError for networks of different scales, and for images that are missing, unreadable or too small.
+    """
+    scale = run.network.scale
+    for other in against:
+        if other.network.scale != scale:
+            raise HkdsrError(
+                f"{other.label} is a x{other.network.scale} network and {run.label} a x{scale} one: "
+                "compare networks of one scale"
+            )
+    benchmarks = _benchmarks(images or _default_images(run), scale)
+    teacher = _teacher(run)
+    runs = [*against, run, *([teacher] if teacher else [])]
+    networks: dict[str, Network | None] = {BICUBIC: None}
+    networks |= {each.label: each.network.to(device or torch.device("cpu")) for each in runs}
+    scores, comparisons = _scores(networks, benchmarks, scale)
+    rows = [Row(BICUBIC, psnr=scores[BICUBIC].psnr_y, ssim=scores[BICUBIC].ssim_y)]
+    rows += [_row(each, scores[each.label], time) for each, time in zip(runs, _times(runs, scale), strict=True)]
+    count = len(scores[BICUBIC].images)
+    shown = f", the first {SHOWN} of which are shown" if count > SHOWN else ""
+    return Report(
+        title=run.label,
+        subtitle=f"{_summary(run)}; scored on {count} image{'s' if count > 1 else ''}{shown}",
+        protocol=scores[BICUBIC].protocol,
+        rows=rows,
+        curves=[curve for each in runs for curve in each.curves],
+        comparisons=comparisons,
+        recipe_text="\n".join(f"{name} = {value}" for name, value in run.recipe.items()),
+        compared=(against[0].label if against else BICUBIC, run.label),
+    )
+
+
+def _summary(run: Run) -> str:
+    student = run.setting("student") or run.label
+    if run.setting("method.name") is None:
+        return f"{student} trained without a teacher"
+    teacher = Path(run.teacher).name if run.teacher else "the teacher"
+    return f"{teacher} distilled into {student} by {run.setting('method.name')}"
+
+
+def _default_images(run: Run) -> list[Path]:
+    if run.val and Path(run.val).is_dir():
+        return [Path(run.val)]
+    try:
+        return list(demo_files()[1].values())
+    except HkdsrError as error:
+        raise HkdsrError(f"no images are given and {error}, or give HR images") from error
+
+
+def _benchmarks(images: Sequence[Path], scale: int) -> list[Benchmark]:
+    for path in images:
+        if not path.exists():
+            raise HkdsrError(f"there is no image or folder {path}: name HR images or folders of them")
+    return [
+        find_benchmark(path, scale) if path.is_dir() else Benchmark(path.name, path.parent, scale, (path,), None)
+        for path in images
+    ]
+
+
+def _teacher(run: Run) -> Run | None:
+    if not run.teacher:
+        return None
+    try:
+        network = load(run.teacher)
+    except HkdsrError as error:
+        logger.warning("The report is without the teacher: %s", error)
+        return None
+    return Run(TEACHER, network, sessions=Path(run.teacher).name)
+
+
+def _scores(
+    networks: Mapping[str, Network | None], benchmarks: Sequence[Benchmark], scale: int
+) -> tuple[dict[str, SetScore], list[Comparison]]:
+    """The scores of every network on all images together, and the first images by every network."""
+    places = [(benchmark, index) for benchmark in benchmarks for index in range(len(benchmark))]
+    by_label = {label: [] for label in networks}
+    comparisons = []
+    for benchmark, index in tqdm(places, "images", leave=False, disable=None):
+        (lr, hr), name = benchmark.pair(index), benchmark.hr[index].stem
+        images: dict[str, np.ndarray] = {}
+        for label, network in networks.items():
+            images[label] = upscaled(network, lr, scale)
+            by_label[label].append(score_image(name, images[label], hr, scale))
+        if len(comparisons) < SHOWN:
+            comparisons.append(Comparison(name, images, hr))
+    sources = dict.fromkeys(protocol(scale, lr_source=benchmark.lr_source) for benchmark in benchmarks)
+    scores = {label: SetScore("images", " / ".join(sources), tuple(found)) for label, found in by_label.items()}
+    return scores, comparisons
+
+
+def _times(runs: Sequence[Run], scale: int) -> list[float]:
+    size = (TIMED_OUTPUT[1] // scale, TIMED_OUTPUT[0] // scale)
+    return milliseconds_in_turn([run.network for run in runs], [size] * len(runs), TIMED_ROUNDS)
+
+
+def _row(run: Run, score: SetScore, time: float) -> Row:
+    counted = cost(run.network) if run.network.runs_in_pytorch else None
+    return Row(
+        run.label,
+        params=counted.params if counted else None,
+        macs=counted.macs if counted else None,
+        milliseconds=time,
+        psnr=score.psnr_y,
+        ssim=score.ssim_y,
+        steps=run.steps,
+        seconds=run.seconds,
+        note=run.note,
+    )

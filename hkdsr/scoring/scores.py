@@ -1,0 +1,128 @@
+"""Scores on benchmark sets by the protocol of SR papers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from tqdm import tqdm
+
+from hkdsr.errors import HkdsrError
+from hkdsr.nets.base import Network
+from hkdsr.nets.files.load import load
+from hkdsr.paths import user_path
+from hkdsr.scoring.benchmark import find_benchmark
+from hkdsr.scoring.inference import upscaled
+from hkdsr.scoring.metrics import psnr_y, ssim_y
+
+BICUBIC = "bicubic"
+"""What commands take in place of a network to score bicubic enlargement."""
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """PSNR in dB and SSIM on Y of one image."""
+
+    name: str
+    psnr_y: float
+    ssim_y: float
+
+
+@dataclass(frozen=True)
+class SetScore:
+    """The scores of every image of a set, and the protocol by which they were measured."""
+
+    name: str
+    protocol: str
+    images: tuple[ImageScore, ...]
+
+    @property
+    def psnr_y(self) -> float:
+        """Mean of the images' PSNRs in dB."""
+        return fmean(image.psnr_y for image in self.images)
+
+    @property
+    def ssim_y(self) -> float:
+        """Mean of the images' SSIMs."""
+        return fmean(image.ssim_y for image in self.images)
+
+
+def score_image(name: str, sr: np.ndarray, hr: np.ndarray, scale: int) -> ImageScore:
+    """Score SR against HR, both uint8 RGB (H, W, 3)."""
+    return ImageScore(name, psnr_y(sr, hr, scale), ssim_y(sr, hr, scale))
+
+
+def protocol(scale: int, ensemble: bool = False, lr_source: str | None = None) -> str:
+    """How scores are measured, in one sentence: only scores with the same protocol can be compared.
+
+    ``lr_source`` names the folder of the LR files; None where LR is made from HR.
+    """
+    made = f"HR cut to a multiple of {scale}, LR by MATLAB's 8-bit bicubic"
+    return (
+        f"x{scale}: {f'LR files of {lr_source}' if lr_source else made}; SR rounded to 8 bits; PSNR and SSIM on "
+        f"unrounded BT.601 Y (16..235), {scale} pixels cropped a side, mean over images; "
+        f"{'self-ensemble x8' if ensemble else 'no self-ensemble'}"
+    )
+
+
+def evaluate_set(
+    network: Network | None, folder: str | Path, scale: int, *, ensemble: bool = False, progress: bool = True
+) -> SetScore:
+    """Score ``network``, or bicubic enlargement for None, on the set in ``folder``.
+
+    Whole images run on the network's device in its precision. ``ensemble`` averages over the eight flips and rotations.
+    ``progress`` shows a progress bar, on a terminal only. Raises HkdsrError for a scale that is not the network's, and
+    as ``find_benchmark`` and ``Benchmark.pair`` do.
+    """
+    if network is not None and network.scale != scale:
+        raise HkdsrError(f"the network is a x{network.scale} network: set the scale to {network.scale}")
+    benchmark = find_benchmark(folder, scale)
+    scores = []
+    bar = tqdm(range(len(benchmark)), benchmark.name, leave=False, disable=None if progress else True)
+    for index in bar:
+        lr, hr = benchmark.pair(index)
+        scores.append(score_image(benchmark.hr[index].stem, upscaled(network, lr, scale, ensemble=ensemble), hr, scale))
+    ensemble = ensemble and network is not None
+    return SetScore(benchmark.name, protocol(scale, ensemble, benchmark.lr_source), tuple(scores))
+
+
+def evaluate(
+    network: Network | str | Path | None,
+    sets: str | Path | Sequence[str | Path],
+    root: str | Path = ".",
+    scale: int | None = None,
+    ensemble: bool = False,
+) -> list[SetScore]:
+    """Score a network, or a file or name that ``hkdsr.load`` takes, on sets in the folder ``root``; None is bicubic.
+
+    ``sets`` is the name of one set or of several. Bicubic needs a ``scale``; networks have their own. Raises HkdsrError
+    as ``evaluate_set`` does, and before any image is scored if one of the sets is missing.
+    """
+    return list(scored_sets(network, sets, root, scale, ensemble))
+
+
+def scored_sets(
+    network: Network | str | Path | None,
+    sets: str | Path | Sequence[str | Path],
+    root: str | Path = ".",
+    scale: int | None = None,
+    ensemble: bool = False,
+) -> Iterator[SetScore]:
+    """The same as an iterator: the sets are looked for at once, and each score is given as soon as it is known."""
+    if isinstance(network, str | Path):
+        network = load(network)
+    if scale is None:
+        if network is None:
+            raise HkdsrError("the scale of bicubic is not set: set scale to 2, 3 or 4")
+        scale = network.scale
+    if scale < 2:
+        raise HkdsrError(f"scale is {scale}: set it to 2, 3 or 4")
+    if not sets:
+        raise HkdsrError("sets is empty: name at least one set")
+    folders = [user_path(root) / name for name in ([sets] if isinstance(sets, str | Path) else sets)]
+    for folder in folders:
+        find_benchmark(folder, scale)
+    return (evaluate_set(network, folder, scale, ensemble=ensemble) for folder in folders)

@@ -1,1 +1,0 @@
-"""Running a study: its rows and seeds as processes that share the work."""

@@ -1,0 +1,60 @@
+"""Every benchmark, run as small as it gets: it prints a row for all that it compares, relative to the first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from benchmarks import exit_start, speed, step
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_step_compares_every_method(capsys: pytest.CaptureFixture[str]) -> None:
+    step.main([tiny.STUDENT, "--batch", "2", "--patch", "16", "--rounds", "1", "--threads", "1"])
+    title, student, *rows = capsys.readouterr().out.splitlines()
+    assert title == "batch 2, LR 16, x2, 1 threads; plain, same exits = 1"
+    assert student == tiny.STUDENT
+    ratios = {row[:24].strip(): float(row[24:]) for row in rows}
+    assert list(ratios) == list(step.METHODS)
+    assert ratios["plain, same exits"] == 1
+    assert min(ratios.values()) > 0
+
+
+def test_speed_compares_networks_at_one_output_size(capsys: pytest.CaptureFixture[str]) -> None:
+    speed.main(["compact_x2", "tiny_x4", "--size", "64x32", "--rounds", "1", "--threads", "1"])
+    title, *rows = capsys.readouterr().out.splitlines()
+    assert title.startswith("output 64x32, 1 CPU threads, medians of 1 rounds")
+    assert rows[0].startswith("compact_x2: x2, 78.6 K parameters, ")
+    assert rows[1].startswith("tiny_x4: x4, 53.0 K parameters, ")
+    relative = [float(re.findall(r"([\d.]+) times the time of the first", row)[0]) for row in rows]
+    assert relative[0] == 1
+    assert len(relative) == 2
+
+
+def test_a_size_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        speed.main(["compact_x2", "--size", "large"])
+    assert "invalid size value: 'large'" in capsys.readouterr().err
+
+
+def test_exit_start_scores_both_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    teacher = tiny.teacher(tmp_path / "teacher.safetensors")
+    exit_start.main([str(teacher), "--steps", "2", "--threads", "1"])
+    rows = capsys.readouterr().out.splitlines()
+    scores = [re.findall(r"(bicubic|exit \d|final) ([\d.]+)", row) for row in rows if row.startswith(str(teacher))]
+    assert [row.split(": ")[0] for row in rows] == [f"{teacher}, start {start}, 2 steps" for start in exit_start.STARTS]
+    assert all([name for name, _ in found] == ["bicubic", "exit 1", "exit 2", "final"] for found in scores)
+    bicubic, plain = ({name: float(score) for name, score in found} for found in scores)
+    # The correction starts at zero, so after two steps the exits are still nearly bicubic.
+    assert abs(bicubic["exit 1"] - bicubic["bicubic"]) < 1 < plain["bicubic"] - plain["exit 1"]

@@ -35,11 +35,11 @@ def small(family: str, scale: int = 2) -> Network:
     return build(SMALL[family], scale).eval()
 
 
-def scattered(description: str, scale: int = 2) -> Network:
+def scattered(description: str, scale: int = 2, std: float = 0.4) -> Network:
     """A network in float64 with weights far from zero, so that no layer goes unnoticed in the image."""
     network = build(description, scale).double().eval()
     for parameter in network.parameters():
-        nn.init.normal_(parameter, std=0.4)
+        nn.init.normal_(parameter, std=std)
     return network
 
 

@@ -87,8 +87,9 @@ def _summary(run: Run) -> str:
     student = run.setting("student") or run.label
     if run.setting("method.name") is None:
         return f"{student} trained without a teacher"
-    teacher = Path(run.teacher).name if run.teacher else "the teacher"
-    return f"{teacher} distilled into {student} by {run.setting('method.name')}"
+    if not run.teacher:
+        return f"{student} distilled by {run.setting('method.name')}"
+    return f"{Path(run.teacher).name} distilled into {student} by {run.setting('method.name')}"
 
 
 def _default_images(run: Run) -> list[Path]:

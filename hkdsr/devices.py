@@ -26,7 +26,7 @@ def pick_device(name: str, setting: str = "training.device") -> torch.device:
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """bf16 autocast where asked for, or where ``auto`` finds a GPU with bf16; most CPUs emulate it, which is slow."""
+    """bf16 autocast for ``bf16``, and for ``auto`` on a GPU with bf16; most CPUs emulate it, which is slow."""
     has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "bf16" or (precision == "auto" and has_bf16):
         return torch.autocast(device.type, torch.bfloat16)

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+LONGEST_WORD, LONGEST = 160, 480
+
 
 class HkdsrError(Exception):
-    """A mistake the user can mend. The command line prints it as one sentence and exits with code 2.
+    """A mistake that the user can correct. The command line prints it as one sentence and exits with code 2.
 
-    Every message names the file or the setting at fault and ends with the remedy; it never contains a newline.
+    Every message names the file or the setting at fault and ends with the remedy. It is one line of at most 480
+    characters, whatever names and values are in it: the middle of longer ones is left out.
     """
+
+    def __init__(self, message: str) -> None:
+        words = (_shortened(word, LONGEST_WORD) for word in message.split())
+        super().__init__(_shortened(" ".join(words), LONGEST))
+
+
+def _shortened(text: str, longest: int) -> str:
+    text = "".join(sign if sign.isprintable() else "?" for sign in text)
+    half = (longest - 5) // 2
+    return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"

@@ -1,7 +1,9 @@
-"""Writing files so that a kill or a full disk never leaves half of one, nor two processes mix theirs."""
+"""Writing files so that neither a kill nor a full disk leaves a part of one, and only one process uses a folder."""
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,34 +13,68 @@ from filelock import FileLock, Timeout
 
 from hkdsr.errors import HkdsrError
 
+LONGEST_NAME, ROOM = 255, 24
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write beside ``path``, flush to disk, then rename: afterwards there is the old file or the new one.
 
-    Makes missing folders. Raises HkdsrError naming the file when it cannot be written.
+    Makes missing folders, and removes what killed processes left of earlier tries. Raises HkdsrError naming the file
+    when it cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    name = _part_name(path.name)
+    part = path.with_name(f".{name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent, glob.escape(name))
         with part.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except OSError as error:
-        raise HkdsrError(f"cannot write {path} ({error.strerror}): free space or choose another folder") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise HkdsrError(f"cannot write {path} ({reason}): free space or choose another folder") from error
     finally:
         # Gone already after the rename; what a failure or Ctrl-C left is of no use, and may not even exist.
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             part.unlink()
+
+
+def _part_name(name: str) -> str:
+    """The name itself, or a short one in its place where the system allows no more letters."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= LONGEST_NAME - ROOM else hashlib.sha256(encoded).hexdigest()[:12]
+
+
+def _remove_leftovers(folder: Path, name: str) -> None:
+    """Remove unfinished files of processes that have ended; ``name`` is a pattern for the finished ones."""
+    for part in folder.glob(f".{name}.*.part"):
+        process = part.name.split(".")[-2]
+        if process.isdecimal() and not _runs(int(process)):
+            with suppress(OSError):
+                part.unlink()
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # somebody else's
+    return True
 
 
 @contextmanager
 def claimed(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold ``folder``, which is made if it is missing, for this process; the system frees it when the process dies.
+    """Reserve ``folder``, which is made if it is missing, for this process; the system frees it when the process ends.
 
-    Where another process holds it, ``wait`` until it is free. Raises HkdsrError where that is not asked for, and if the
-    folder cannot be written.
+    Only the process that has the folder writes there, so unfinished files in it were left by killed processes: they
+    are deleted.
+
+    If another process has the folder, ``wait`` until it is free. Raises HkdsrError if ``wait`` is false in that case,
+    and if the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,17 +86,5 @@ def claimed(folder: Path, *, wait: bool = False) -> Iterator[None]:
     except OSError as error:
         raise HkdsrError(f"cannot write {folder} ({error.strerror}): choose another 'out'") from error
     with lock:
+        _remove_leftovers(folder, "*")
         yield
-
-
-def entries(folder: Path) -> list[Path]:
-    """What is in ``folder``, by name. Raises HkdsrError if it cannot be read."""
-    try:
-        return sorted(folder.iterdir())
-    except OSError as error:
-        raise HkdsrError(f"cannot look into {folder} ({error.strerror}): change its permissions or move it") from error
-
-
-def same_file(one: Path, other: Path) -> bool:
-    """Whether both are there and are one file or folder, under whatever names."""
-    return one.exists() and other.exists() and one.samefile(other)

@@ -62,7 +62,7 @@ class Ended:
 def command(*arguments: str | Path, encoding: str = "utf-8", stdout: io.TextIOBase | None = None) -> Ended:
     """Run ``hkdsr ARGUMENTS`` in this process. What it raises besides the end of the program is raised here."""
     streams = [io.TextIOWrapper(io.BytesIO(), encoding, write_through=True) for _ in range(2)]
-    before, code = sys.argv, 0
+    before, code, notes = sys.argv, 0, []
     sys.argv = ["hkdsr", *map(str, arguments)]
     try:
         with heard() as notes, redirect_stdout(stdout or streams[0]), redirect_stderr(streams[1]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper, save
@@ -11,12 +12,10 @@ FLOAT = TensorProto.FLOAT
 ANY = ["n", 3, "h", "w"]
 
 
-def model(
-    nodes: list[tuple[str, str, str, dict[str, object]]], output: object = None, **constants: object
-) -> ModelProto:
+def model(nodes: list[Any], output: Any = None, **constants: object) -> ModelProto:
     """Of nodes (operation, "inputs", "outputs", attributes) from ``x`` to ``y``; ``constants`` are further inputs."""
     graph = helper.make_graph(
-        [helper.make_node(name, ins.split(), outs.split(), **more) for name, ins, outs, more in nodes],
+        [helper.make_node(name, ins.split(), outs.split(), **more) for name, ins, outs, more in nodes],  # pyright: ignore
         "test",
         [helper.make_tensor_value_info("x", FLOAT, ANY)],
         [output or helper.make_tensor_value_info("y", FLOAT, None)],
@@ -60,7 +59,7 @@ def kinds() -> dict[str, ModelProto]:
 
 def _with_output(made: ModelProto, output: object) -> ModelProto:
     del made.graph.output[:]
-    made.graph.output.extend([output])
+    made.graph.output.extend([output])  # pyright: ignore
     return made
 
 

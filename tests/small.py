@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from hkdsr.data import rgb
+from hkdsr.data.embedded import demo_files
 from hkdsr.errors import HkdsrError
 from hkdsr.nets import Network
 from hkdsr.nets.files.load import build
@@ -23,6 +25,7 @@ SMALL = {
     "rcan": "rcan:groups=4,blocks=1,features=8,reduction=4",
     "rlfn": "rlfn:features=8,blocks=4,esa_channels=4",
     "smfanet": "smfanet:dim=8,blocks=4,ffn_scale=1.5",
+    "span": "span:features=8,blocks=4,norm=1",
     "swinir": "swinir:features=8,groups=4,blocks=2,heads=2,upsampler=pixelshuffledirect",
 }
 
@@ -38,6 +41,12 @@ def scattered(description: str, scale: int = 2) -> Network:
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.4)
     return network
+
+
+def crops(size: int = 24) -> Tensor:
+    """Crops (2, 3, size, size) of photographs, in [0, 1] and float64."""
+    images = [rgb(path)[90 : 90 + size, 120 : 120 + size] for path in list(demo_files()[0].values())[:2]]
+    return torch.stack([torch.from_numpy(image.copy()).permute(2, 0, 1).double() / 255 for image in images])
 
 
 def pth(folder: Path, content: object) -> Path:

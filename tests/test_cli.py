@@ -145,7 +145,14 @@ def test_a_strip_of_networks(tmp_path: Path, network: Path, photo: np.ndarray) -
         assert strip.size == (256 + 3 * 200, 192 + 42)
     refused("strip", tmp_path / "absent.png", network, "-o", target, naming="absent.png")
     refused("strip", tmp_path / "photo.png", network, "-o", tmp_path / "photo.png", naming="is also the HR image")
-    refused("strip", tmp_path / "photo.png", "absent", "-o", tmp_path / "strip", naming="has no suffix of an image")
+    refused(
+        "strip",
+        tmp_path / "photo.png",
+        "absent",
+        "-o",
+        tmp_path / "strip",
+        naming="does not have the suffix of an image",
+    )
 
 
 def test_networks_that_cannot_be_read(tmp_path: Path, network: Path) -> None:

@@ -1,7 +1,8 @@
-"""CONTRIBUTING.md: its method from outside distils, and what it quotes is in the package."""
+"""CONTRIBUTING.md: its methods distil, and the code that it quotes is in the package."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 import tiny
 import torch
 
+from hkdsr.errors import HkdsrError
+from hkdsr.methods.outside import outside_class
 from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.settings.toml import read_recipe
 from hkdsr.training.log import read_log
@@ -56,7 +59,25 @@ def test_the_method_of_the_page_distils(tmp_path: Path) -> None:
         assert not torch.equal(states[0][name], states[1][name])
 
 
-@pytest.mark.parametrize("block", [block for block in blocks("python") if "MyKD" not in block])
+def test_the_file_of_the_page_may_move(tmp_path: Path) -> None:
+    (method,) = (block for block in blocks("python") if "class WithPrior" in block)
+    (tmp_path / "prior.py").write_text(method)
+    (tmp_path / "first").write_text("statistics")
+    kind = outside_class("prior.py:WithPrior", tmp_path)
+    recipe = tiny.recipe(tmp_path, kind(prior=str(tmp_path / "first")), steps=1)  # pyright: ignore[reportCallIssue]
+    distill(recipe)
+    moved = (tmp_path / "first").rename(tmp_path / "moved")
+    again = dataclasses.replace(recipe, method=kind(prior=str(moved)))  # pyright: ignore[reportCallIssue]
+    assert distill(again).steps == 1
+    moved.write_text("other statistics")
+    with pytest.raises(HkdsrError, match=r"begun with other settings \(files_sha256\)"):
+        distill(again)
+
+
+QUOTED = [block for block in blocks("python") if "from dataclasses import" not in block]
+
+
+@pytest.mark.parametrize("block", QUOTED)
 def test_quoted_code_is_in_the_package(block: str) -> None:
     assert any(block in path.read_text(encoding="utf-8") for path in (REPOSITORY / "hkdsr").rglob("*.py"))
 

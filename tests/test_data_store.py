@@ -101,7 +101,7 @@ def test_second_build_decodes_nothing_and_a_changed_image_makes_a_new_store(
 def test_a_truncated_store_is_refused(tmp_path: Path) -> None:
     built = build_store([Pair("a", save(tmp_path / "a.png", noise(8, 8)))], 2, tmp_path / "cache")
     (built.folder / "lr.u8").write_bytes(b"short")
-    with pytest.raises(HkdsrError, match="not a complete image store: delete it"):
+    with pytest.raises(HkdsrError, match="no complete image store \\(damaged\\): delete it"):
         ImageStore(built.folder)
 
 

@@ -34,6 +34,8 @@ EXPORTED = (
     "imdn:features=16,blocks=2",
     "rlfn:features=12,blocks=2",
     "bsrn:features=16,blocks=2",
+    "span:features=12,blocks=2",
+    "span:features=12,blocks=2,attention=0",
 )
 
 
@@ -160,9 +162,9 @@ def test_files_that_are_no_such_network_are_named(tmp_path: Path) -> None:
     network, sizes = build("compact:features=4,convs=1", 2), {2: "height", 3: "width"}
     for content, told in (
         (b"no ONNX", "cannot be run by ONNX Runtime: export it again"),
-        (raw(Unscaled(), (3, 40, 56)), "does not take images"),
-        (raw(network, (1, 3, 48, 64)), r"takes images of one size alone \(64x48\)"),
-        (raw(Unscaled(), (1, 3, 40, 56), sizes), "does not make an image x2, x3 or x4"),
+        (raw(Unscaled(), (3, 40, 56)), "are not one batch of images"),
+        (raw(network, (1, 3, 48, 64)), r"takes only images of 64x48: export it with"),
+        (raw(Unscaled(), (1, 3, 40, 56), sizes), "does not upscale images x2, x3 or x4"),
         (raw(Unscaled(), (1, 4, 40, 56), sizes), "fails on an RGB image of 48x48"),
     ):
         (tmp_path / "net.onnx").write_bytes(content)
@@ -177,7 +179,7 @@ def test_mistakes_are_named(
         export(load("compact_x2"), tmp_path / "out.pth")
     with pytest.raises(HkdsrError, match="there is no image at"):
         export(load("compact_x2"), tmp_path / "out.onnx", [tmp_path / "absent.png"])
-    with pytest.raises(HkdsrError, match="cannot be copied, changed or counted"):
+    with pytest.raises(HkdsrError, match="cannot be copied, converted or counted"):
         export(load(exported), tmp_path / "out.onnx", photographs)
     real = builtins.__import__
 

@@ -1,4 +1,4 @@
-"""The contrastive loss, and VGG19 beside torchvision's."""
+"""The contrastive loss, and VGG19 compared with torchvision's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def maps(*channels: int) -> list[Tensor]:
 
 @pytest.mark.parametrize("layers", [1, 3, 5])
 def test_formula(layers: int) -> None:
-    """Written out, with the weights of both papers."""
+    """Term by term, with the weights of both papers."""
     anchor, positive, *negatives = (maps(*range(1, layers + 1)) for _ in range(5))
     weights = [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1][-layers:]
     total = 0.0
@@ -96,9 +96,11 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
     def read(path: Path) -> str:
         return refusal(lambda: vgg19(str(path), CPU, torch.float32))
 
-    assert read(tmp_path / "none.pth").startswith(f"method.features is '{tmp_path / 'none.pth'}', which is no file: ")
+    assert read(tmp_path / "none.pth").startswith(
+        f"method.features is '{tmp_path / 'none.pth'}', which is not a file: "
+    )
     other = pth(tmp_path, {"features.0.weight": torch.zeros(1)})
-    assert read(other).startswith(f"{other} does not hold torchvision's VGG19: ")
+    assert read(other).startswith(f"{other} is not torchvision's VGG19: ")
     (tmp_path / "torn.pth").write_bytes(b"torn")
     assert "torn.pth" in read(tmp_path / "torn.pth")
 

@@ -95,7 +95,7 @@ def test_sample_by_sample_equals_the_whole_batch(
     options: dict[str, Any], pixels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss takes its gradient from one, two or all samples at a time; the definition takes the batch at once."""
-    monkeypatch.setattr(by_sample, "PIXELS_TOGETHER", pixels)
+    monkeypatch.setattr(by_sample, "PIXELS_PER_PASS", pixels)
     student, teacher, hr = images(3, 6)
     student.requires_grad_()
     made = fusion(**options)
@@ -204,7 +204,7 @@ def test_equal_images_have_no_loss(inputs: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "sentence"),
     [
         ({"inputs": "t_gt"}, "acf_inputs is 't_gt': choose one of gt_t, s_t, gt_s_t, gt"),
         ({"split": "colour"}, "acf_split is 'colour': choose one of per_channel, joint"),
@@ -214,6 +214,6 @@ def test_equal_images_have_no_loss(inputs: Any) -> None:
         ({"hidden": 0}, "acf_hidden is 0: set it to 1 or more"),
     ],
 )
-def test_wrong_options_are_named(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(HkdsrError, match=told):
+def test_wrong_options_are_named(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(HkdsrError, match=sentence):
         Fusion(**options)

@@ -209,7 +209,7 @@ def test_a_broken_student_shows_in_the_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "sentence"),
     [
         ({"mode": "high"}, "FSM mode is 'high': choose one of gt_similarity, low, direct, wave"),
         ({"domain": "dct"}, "FSM domain is 'dct': choose one of wavelet, pixel"),
@@ -219,13 +219,13 @@ def test_a_broken_student_shows_in_the_loss() -> None:
         ({"levels": 0}, "levels is 0: set it to 1 or more"),
     ],
 )
-def test_wrong_options_are_named(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(HkdsrError, match=told):
+def test_wrong_options_are_named(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(HkdsrError, match=sentence):
         fsm(*images(), **options)
 
 
 def test_images_of_different_shapes_are_refused() -> None:
     student, teacher, hr = images()
     for wrong in ((student[..., :4], teacher, hr), (student, teacher[:1], hr), (student, teacher, hr[:, :1])):
-        with pytest.raises(HkdsrError, match=r"one shape, got \(.*: crop them alike"):
+        with pytest.raises(HkdsrError, match=r"images of one shape, and .*: crop them$"):
             fsm(*wrong)

@@ -1,4 +1,4 @@
-"""The size of features, and heads that compare one tap."""
+"""The size of features, and features of two networks in comparable units."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hkdsr.data import rgb
 from hkdsr.data.embedded import demo_files
 from hkdsr.errors import HkdsrError
-from hkdsr.losses.taps import EPS, Comparable, Gaussian, Laplace, feature_sizes
+from hkdsr.losses.taps import Comparable, feature_sizes
 from hkdsr.nets.files.load import load
 
 DEPTHS = (1 / 3, 2 / 3, 1.0)
@@ -83,39 +83,3 @@ def test_sizes_are_saved() -> None:
     first, second = Comparable(nn.Identity(), (5.0, 2.0)), Comparable(nn.Identity(), (1.0, 1.0))
     second.load_state_dict(first.state_dict())
     assert float(second.size) == 2
-
-
-@pytest.mark.parametrize("kind", [Gaussian, Laplace])
-def test_a_density_is_one(kind: type[Gaussian] | type[Laplace]) -> None:
-    """The likelihood of one channel at one place, summed over all that the teacher may say, is 1 but for constants."""
-    head = kind((2, 1), (1.5, 1.0)).double()
-    student = torch.randn(1, 2, 1, 1, dtype=torch.float64)
-    values = torch.linspace(-30, 30, 6001, dtype=torch.float64)
-    with torch.no_grad():
-        densities = torch.stack([(-head(student, value.reshape(1, 1, 1, 1))).exp() for value in values])
-    constant = math.sqrt(2 * math.pi) if kind is Gaussian else 1.0
-    assert torch.trapezoid(densities, values).item() == pytest.approx(constant, rel=1e-3)
-
-
-def test_variances_start_at_1() -> None:
-    head = Gaussian((4, 3), (1.0, 1.0))
-    variance = nn.functional.softplus(head.scale) + EPS
-    torch.testing.assert_close(variance, torch.ones(3, 1, 1), atol=2 * EPS, rtol=0)
-
-
-@pytest.mark.parametrize("kind", [Gaussian, Laplace])
-def test_training_makes_a_useless_head_a_good_one(kind: type[Gaussian] | type[Laplace]) -> None:
-    """Told by the student in part: the second channel of the teacher is noise, and its variance says so."""
-    head = kind((3, 2), (1.0, 1.0))
-    student = torch.randn(4, 3, 12, 12)
-    teacher = torch.stack([0.5 * student[:, 0] - student[:, 2], torch.randn(4, 12, 12)], 1)
-    optimiser = torch.optim.Adam(head.parameters(), 0.05)
-    first = head(student, teacher).item()
-    for _ in range(150):
-        optimiser.zero_grad()
-        head(student, teacher).backward()
-        optimiser.step()
-    assert head(student, teacher).item() < first - 0.5
-    if isinstance(head, Gaussian):
-        told, noise = head.scale.flatten().tolist()
-        assert told < noise - 1

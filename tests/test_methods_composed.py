@@ -1,4 +1,4 @@
-"""Several methods at once: every term is there once, and every part sees what it asked for and nothing else."""
+"""Sums of methods: every term is counted once, and every part gets only what it declares."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def image() -> Tensor:
     return torch.rand(2, 3, 16, 16)
 
 
-def lesson_of(exits: int = 2, features: tuple[int, ...] = ()) -> LossInputs:
-    """Random outputs, the features of as many channels as ``features`` says."""
+def make_inputs(exits: int = 2, features: tuple[int, ...] = ()) -> LossInputs:
+    """Random outputs, with a map of features for each number of channels in ``features``."""
 
     def outputs() -> Outputs:
         return Outputs(
@@ -107,7 +107,7 @@ def lesson_of(exits: int = 2, features: tuple[int, ...] = ()) -> LossInputs:
 
 def test_terms_are_summed_and_the_common_ones_counted_once() -> None:
     hkdsr, logits = HKDSR().resolved(2), Logits(pixel_weight=5.0, teacher_weight=2.0)
-    method, inputs, student = compose(hkdsr, logits), lesson_of(), Compact(2, 4, 2)
+    method, inputs, student = compose(hkdsr, logits), make_inputs(), Compact(2, 4, 2)
     heads = method.heads(student, (student,), 2)
     assert heads is not None
     terms = method.losses(heads, inputs)
@@ -125,7 +125,7 @@ def test_terms_are_summed_and_the_common_ones_counted_once() -> None:
 
 def test_other_equal_names_are_told_apart() -> None:
     method = compose(Fake(), Another(weight=3.0), Alone())
-    inputs = lesson_of(features=(4, 4))
+    inputs = make_inputs(features=(4, 4))
     terms = method.losses(method.heads(Compact(2, 4, 2), (Compact(2, 5, 2),), 0), with_teacher_width(inputs, 5))
     assert list(terms) == ["feature", "Another_feature", "pixel", "Alone_feature"]
     assert float(terms["Alone_feature"]) == 1
@@ -159,7 +159,7 @@ def test_every_part_sees_its_own() -> None:
     assert SEEN[Another][1:] == [("step", children["Another"], 3)]
     assert SEEN[Alone][1:] == [("step", None, 3)]
 
-    inputs = dataclasses.replace(lesson_of(features=(4, 4, 4)), teacher_networks=(main, b, c, x, a))
+    inputs = dataclasses.replace(make_inputs(features=(4, 4, 4)), teacher_networks=(main, b, c, x, a))
     assert inputs.teacher is not None
     method.losses(heads, inputs)
     for part, taps, networks in ((fake, slice(0, 2), (main, b, c)), (another, slice(2, 3), (main, c, a))):

@@ -20,7 +20,7 @@ from hkdsr.methods.inputs import LossInputs
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Outputs
 from hkdsr.nets.files.load import build
-from hkdsr.studies.study import described
+from hkdsr.studies.study import describe_method
 
 STUDENT, TEACHER = "edsr:features=3,blocks=4", "edsr:features=5,blocks=4"
 SIDE = 8
@@ -36,7 +36,7 @@ def networks() -> tuple[Network, Network]:
     return scattered(STUDENT), scattered(TEACHER).requires_grad_(False)
 
 
-def lesson_of(student: Network, teacher: Network, count: int = 4, dtype: torch.dtype = torch.float64) -> LossInputs:
+def make_inputs(student: Network, teacher: Network, count: int = 4, dtype: torch.dtype = torch.float64) -> LossInputs:
     lr = torch.rand(count, 3, SIDE, SIDE, dtype=dtype)
     hr = torch.rand(count, 3, 2 * SIDE, 2 * SIDE, dtype=dtype)
     return LossInputs(lr, hr, Outputs(student(lr)), Outputs(teacher(lr)), student, (teacher,))
@@ -80,7 +80,7 @@ class Tap(nn.Module):
 def test_formula_by_the_teachers_taps(changed: dict[str, Any], K: int) -> None:
     method = CSD(**changed, depths=(0.5, 0.75, 1.0), pixel_weight=2.0)
     student, teacher = networks()
-    inputs = lesson_of(student, teacher)
+    inputs = make_inputs(student, teacher)
     torch.manual_seed(5)
     found = method.losses(None, inputs)
     torch.manual_seed(5)
@@ -97,7 +97,7 @@ def test_formula_by_vgg(weights: Path) -> None:
     """On whole images."""
     method = CSD(features=str(weights))
     student, teacher = networks()
-    inputs = lesson_of(student, teacher, count=2)
+    inputs = make_inputs(student, teacher, count=2)
     network = VGG19().double()
     network.load_state_dict(torch.load(weights, weights_only=True))
 
@@ -118,7 +118,7 @@ def test_no_contrast_where_the_student_is_the_teacher() -> None:
     _, teacher = networks()
     student = copy.deepcopy(teacher).requires_grad_()
     CSD().heads(student, (teacher,), 0)
-    assert CSD().losses(None, lesson_of(student, teacher))["contrast"].item() == 0
+    assert CSD().losses(None, make_inputs(student, teacher))["contrast"].item() == 0
 
 
 @pytest.mark.parametrize("by_vgg", [False, True])
@@ -126,21 +126,21 @@ def test_only_the_student_learns(by_vgg: bool, weights: Path) -> None:
     method = CSD(features=str(weights)) if by_vgg else CSD()
     student, teacher = networks()
     before = copy.deepcopy(teacher.state_dict())
-    method.losses(None, lesson_of(student, teacher))["contrast"].backward()
+    method.losses(None, make_inputs(student, teacher))["contrast"].backward()
     assert all(p.grad is not None and p.grad.any() for p in student.parameters())
     assert all(p.grad is None for p in teacher.parameters())
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
 
 
-def test_the_feature_network_is_told() -> None:
-    assert described(CSD()) == "csd (features of the teacher)"
-    assert described(CSD(features="vgg19.pth")) == "csd (features vgg19.pth, features of VGG19)"
+def test_tables_name_the_feature_network() -> None:
+    assert describe_method(CSD()) == "csd (features of the teacher)"
+    assert describe_method(CSD(features="vgg19.pth")) == "csd (features vgg19.pth, features of VGG19)"
 
 
 def test_features_that_are_not_there_are_found_before_training(tmp_path: Path) -> None:
     student, teacher = networks()
     method = CSD(features=str(tmp_path / "vgg19.pth"))
-    assert "which is no file: " in refusal(lambda: method.heads(student, (teacher,), 0))
+    assert "which is not a file: " in refusal(lambda: method.heads(student, (teacher,), 0))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_slices_are_accepted_and_left_alone(student: str, teacher: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("student", "teacher", "told"),
+    ("student", "teacher", "sentence"),
     [
         ("edsr:features=3,blocks=3", TEACHER, "only one of them has body."),
         ("edsr:features=3,blocks=5", TEACHER, "the student's trunk has 5 blocks"),
@@ -175,16 +175,16 @@ def test_slices_are_accepted_and_left_alone(student: str, teacher: str) -> None:
         ),
     ],
 )
-def test_other_pairs_are_refused(student: str, teacher: str, told: str) -> None:
+def test_other_pairs_are_refused(student: str, teacher: str, sentence: str) -> None:
     message = refusal(lambda: require_slice(build(student, 2), build(teacher, 2)))
-    assert message.startswith(f"csd takes a student that is its teacher with fewer channels, but {told}")
+    assert message.startswith(f"csd needs a student that is its teacher with fewer channels, but {sentence}")
     assert message.count(": ") == 1
     assert "init" not in message
 
 
 def test_a_single_image_has_no_negatives() -> None:
-    with pytest.raises(HkdsrError, match=r"^csd compares the images of a batch and was given 1: "):
-        CSD().losses(None, lesson_of(*networks(), count=1))
+    with pytest.raises(HkdsrError, match=r"^csd compares at least 2 images with one another and gets 1: "):
+        CSD().losses(None, make_inputs(*networks(), count=1))
 
 
 @pytest.mark.parametrize("changed", [{"negatives": 0}, {"contrast_weight": -1.0}, {"depths": (0.0,)}])
@@ -197,4 +197,4 @@ def test_it_composes() -> None:
     assert both.uses_networks
     student, teacher = networks()
     heads = both.heads(student, (teacher,), 0)
-    assert both.losses(heads, lesson_of(student, teacher)).keys() == {"pixel", "contrast", "logits"}
+    assert both.losses(heads, make_inputs(student, teacher)).keys() == {"pixel", "contrast", "logits"}

@@ -30,7 +30,7 @@ def networks(student: str = STUDENT, teacher: str = TEACHER) -> tuple[Network, N
     return own, other.requires_grad_(False)
 
 
-def lesson_of(student: Network, teacher: Network, count: int = 3) -> LossInputs:
+def make_inputs(student: Network, teacher: Network, count: int = 3) -> LossInputs:
     lr = torch.rand(count, 3, SIDE, SIDE, dtype=torch.float64)
     hr = torch.rand(count, 3, 2 * SIDE, 2 * SIDE, dtype=torch.float64)
     with torch.no_grad():
@@ -39,7 +39,7 @@ def lesson_of(student: Network, teacher: Network, count: int = 3) -> LossInputs:
 
 
 def made_heads(method: DCKD, student: Network, teacher: Network) -> nn.ModuleDict:
-    """With a history that is no longer the student."""
+    """With a history that differs from the student."""
     heads = method.heads(student, (teacher,), 0)
     for parameter in heads.parameters():
         parameter.add_(0.05 * torch.randn_like(parameter))
@@ -117,7 +117,7 @@ def restated(method: DCKD, heads: nn.ModuleDict, inputs: LossInputs, layers: Lay
 def test_formula_by_the_teachers_taps(changed: dict[str, Any]) -> None:
     method = DCKD(**changed, depths=(0.25, 0.5, 0.75, 1.0))
     student, teacher = networks()
-    inputs, heads = lesson_of(student, teacher), made_heads(method, student, teacher)
+    inputs, heads = make_inputs(student, teacher), made_heads(method, student, teacher)
     torch.manual_seed(4)
     found = {name: value.item() for name, value in method.losses(heads, inputs).items()}
     torch.manual_seed(4)
@@ -128,7 +128,7 @@ def test_formula_by_vgg(tmp_path: Path) -> None:
     network = VGG19()
     method = DCKD(features=str(pth(tmp_path, network.state_dict())), negatives=2)
     student, teacher = networks()
-    inputs, heads = lesson_of(student, teacher, count=1), made_heads(method, student, teacher)
+    inputs, heads = make_inputs(student, teacher, count=1), made_heads(method, student, teacher)
     torch.manual_seed(4)
     found = {name: value.item() for name, value in method.losses(heads, inputs).items()}
     torch.manual_seed(4)
@@ -139,19 +139,19 @@ def test_formula_by_vgg(tmp_path: Path) -> None:
 def test_without_its_weight_there_is_no_consistency() -> None:
     student, teacher = networks()
     method = DCKD(consistency_weight=0.0)
-    terms = method.losses(method.heads(student, (teacher,), 0), lesson_of(student, teacher))
+    terms = method.losses(method.heads(student, (teacher,), 0), make_inputs(student, teacher))
     assert terms.keys() == {"pixel", "logits", "contrast"}
 
 
 def test_no_contrast_where_the_student_is_the_teacher() -> None:
     _, teacher = networks()
     student = copy.deepcopy(teacher).requires_grad_()
-    inputs = lesson_of(student, teacher)
+    inputs = make_inputs(student, teacher)
     inside = Outputs(inputs.student.final.clamp(0, 1))
     terms = DCKD().losses(DCKD().heads(student, (teacher,), 0), LossInputs(**{**vars(inputs), "student": inside}))
     assert terms["contrast"].item() == 0
     assert terms["logits"].item() == 0
-    assert terms["consistency"].item() > 0  # the teacher answers changed input otherwise
+    assert terms["consistency"].item() > 0  # the teacher's image of changed input is another
 
 
 @pytest.mark.parametrize("term", ["logits", "consistency", "contrast"])
@@ -160,7 +160,7 @@ def test_only_the_student_learns(term: str) -> None:
     student, teacher = networks()
     heads = made_heads(method, student, teacher)
     before = copy.deepcopy((teacher.state_dict(), heads.state_dict()))
-    method.losses(heads, lesson_of(student, teacher))[term].backward()
+    method.losses(heads, make_inputs(student, teacher))[term].backward()
     assert all(p.grad is not None and p.grad.any() for p in student.parameters())
     frozen = [*teacher.parameters(), *heads.parameters()]
     assert not any(p.requires_grad or p.grad is not None for p in frozen)
@@ -168,7 +168,7 @@ def test_only_the_student_learns(term: str) -> None:
         assert all(torch.equal(value, then[name]) for name, value in now.items())
 
 
-def test_history_follows_at_its_interval() -> None:
+def test_history_is_updated_at_its_interval() -> None:
     method = DCKD(history_every=3, history_kept=0.25)
     student, teacher = networks()
     heads = method.heads(student, (teacher,), 0)
@@ -220,14 +220,14 @@ def test_noise_is_as_strong_as_it_says_and_grey_for_half() -> None:
 )
 def test_pairs_of_any_kind(student: str, teacher: str) -> None:
     own, other = networks(student, teacher)
-    terms = DCKD(negatives=2).losses(DCKD().heads(own, (other,), 0), lesson_of(own, other, count=2))
+    terms = DCKD(negatives=2).losses(DCKD().heads(own, (other,), 0), make_inputs(own, other, count=2))
     assert all(value.isfinite() and value.requires_grad for value in terms.values())
 
 
 def test_features_that_are_not_there_are_found_before_training(tmp_path: Path) -> None:
     student, teacher = networks()
     method = DCKD(features=str(tmp_path / "vgg19.pth"))
-    assert "which is no file: " in refusal(lambda: method.heads(student, (teacher,), 0))
+    assert "which is not a file: " in refusal(lambda: method.heads(student, (teacher,), 0))
 
 
 @pytest.mark.parametrize(

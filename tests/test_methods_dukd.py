@@ -20,7 +20,7 @@ from hkdsr.methods import HKDSR, Logits, compose
 from hkdsr.methods.augkd import AugKD
 from hkdsr.methods.dukd import DUKD
 from hkdsr.methods.inputs import LossInputs
-from hkdsr.methods.zoom import CHANGES, changed, drawn_changes, random_tiles, reduced, restored
+from hkdsr.methods.zoom import CHANGES, changed, random_changes, random_tiles, reduced, restored
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Outputs
 from hkdsr.nets.files.load import build
@@ -40,7 +40,7 @@ def networks(scale: int) -> tuple[Network, Network]:
     return student, teacher.requires_grad_(False)
 
 
-def lesson_of(student: Network, teacher: Network, lr: Tensor, hr: Tensor) -> LossInputs:
+def make_inputs(student: Network, teacher: Network, lr: Tensor, hr: Tensor) -> LossInputs:
     with torch.no_grad():
         given = Outputs(teacher(lr).clamp(0, 1))
     return LossInputs(lr, hr, Outputs(student(lr)), given, student, (teacher,))
@@ -49,7 +49,7 @@ def lesson_of(student: Network, teacher: Network, lr: Tensor, hr: Tensor) -> Los
 def inputs(scale: int, side: int, count: int = 3) -> LossInputs:
     lr = torch.rand(count, 3, side, side, dtype=torch.float64)
     hr = torch.rand(count, 3, scale * side, scale * side, dtype=torch.float64)
-    return lesson_of(*networks(scale), lr, hr)
+    return make_inputs(*networks(scale), lr, hr)
 
 
 def total(terms: dict[str, Tensor]) -> Tensor:
@@ -78,18 +78,18 @@ def test_the_order_of_application_would_undo_a_quarter_wrongly() -> None:
     assert chances[wrong].sum().item() == pytest.approx(0.126)
 
 
-def test_changes_are_drawn_each_with_the_probability() -> None:
-    drawn = drawn_changes(20_000, 0.3)
-    assert (drawn.dtype, drawn.device.type, drawn.shape) == (torch.bool, "cpu", (20_000, len(CHANGES)))
-    assert drawn.double().mean(0).tolist() == pytest.approx([0.3] * 4, abs=0.02)
-    both = (drawn[:, :, None] & drawn[:, None]).double().mean(0)
+def test_each_change_is_chosen_with_its_probability() -> None:
+    chosen = random_changes(20_000, 0.3)
+    assert (chosen.dtype, chosen.device.type, chosen.shape) == (torch.bool, "cpu", (20_000, len(CHANGES)))
+    assert chosen.double().mean(0).tolist() == pytest.approx([0.3] * 4, abs=0.02)
+    both = (chosen[:, :, None] & chosen[:, None]).double().mean(0)
     assert both[~torch.eye(4, dtype=torch.bool)].tolist() == pytest.approx([0.09] * 12, abs=0.02)
-    assert not drawn_changes(50, 0.0).any()
-    assert drawn_changes(50, 1.0).all()
+    assert not random_changes(50, 0.0).any()
+    assert random_changes(50, 1.0).all()
     torch.manual_seed(5)
-    first = drawn_changes(9, 0.5)
+    first = random_changes(9, 0.5)
     torch.manual_seed(5)
-    assert torch.equal(first, drawn_changes(9, 0.5))
+    assert torch.equal(first, random_changes(9, 0.5))
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -122,7 +122,7 @@ def test_zoom_out_cuts_to_a_multiple_and_clamps(scale: int, height: int, width: 
 
 def test_zoom_out_of_too_small_a_patch_is_refused() -> None:
     message = small.refusal(lambda: DUKD().losses(None, inputs(3, 2)))
-    assert message == "zoom-out at x3 leaves nothing of LR patches of 2x2 pixels: set data.patch to 3 or more"
+    assert message == "LR crops of 2x2 pixels are too small for zoom-out at x3: set data.patch to 3 or more"
     assert "zoom_in" in DUKD(zoom_out_weight=0, zoom_out_pixel_weight=0).losses(None, inputs(3, 2))
 
 
@@ -149,7 +149,7 @@ def run(network: Network | None, image: np.ndarray) -> np.ndarray:
 
 
 def restatement(method: DUKD, given: LossInputs, seed: int) -> dict[str, float]:
-    """ImageData by image in NumPy, with the draws that ``seed`` leads to."""
+    """Image by image in NumPy, with the random choices of ``seed``."""
     torch.manual_seed(seed)
     student, (teacher,) = given.student_network, given.teacher_networks
     (count, _, side, _), scale = given.lr.shape, given.hr.shape[-1] // given.lr.shape[-1]
@@ -190,7 +190,7 @@ def test_terms_equal_a_plain_restatement(method: DUKD, scale: int, side: int) ->
 @pytest.mark.parametrize("method", [DUKD(probability=0.5), AugKD(probability=0.5)], ids=str)
 def test_zero_where_the_student_is_the_teacher_and_commutes(method: DUKD, scale: int) -> None:
     lr, hr = dyadic(32, 3, 12, 12), dyadic(32, 3, 12 * scale, 12 * scale)
-    terms = method.losses(None, lesson_of(tiny.nearest(scale), tiny.nearest(scale), lr, hr))
+    terms = method.losses(None, make_inputs(tiny.nearest(scale), tiny.nearest(scale), lr, hr))
     assert terms["pixel"] > 0
     assert (terms["logits"], terms["zoom_in"]) == (0, 0)
     if not method.change_zoom_out:
@@ -209,7 +209,7 @@ def test_the_gradient_of_each_term_is_its_slope(method: DUKD, term: str) -> None
 
     def value() -> Tensor:
         torch.manual_seed(3)
-        return method.losses(None, lesson_of(student, teacher, lr, hr))[term]
+        return method.losses(None, make_inputs(student, teacher, lr, hr))[term]
 
     def moved(by: float) -> float:
         with torch.no_grad():

@@ -147,7 +147,7 @@ def test_exits_are_asked_for_only_if_something_is_compared_there() -> None:
 
 
 def test_the_released_codes_cumulative_weights() -> None:
-    """K, K-1, ..., 1 for K outputs, the earliest exit most (B2)."""
+    """K, K-1, ..., 1 for K outputs, the earliest exit most (docs/method.md)."""
     found = terms(HKDSR(**WEIGHTS, legacy_cumulative=True))
     assert found["fsm"].item() == pytest.approx(0.2 * (3 * FSM[0] + 2 * FSM[1]) + 0.8 * FSM[2], rel=1e-6)
     assert found["acf"].item() == pytest.approx((3 * ACF[0] + 2 * ACF[1]) / 6 + ACF[2] / 3, rel=1e-6)
@@ -160,7 +160,7 @@ def test_haar_levels_of_each_output() -> None:
     found = terms(HKDSR(**WEIGHTS, fsm_levels=(1, 3, 1)))
     each = [fsm(s, t, hr, j).item() for s, t, j in zip(students, teachers, (1, 3, 1), strict=True)]
     assert found["fsm"].item() == pytest.approx(weighted(tuple(each), 0.2, 0.8), rel=1e-9)
-    with pytest.raises(HkdsrError, match="fsm_levels has 2 entries for 3 outputs: give one, or one each"):
+    with pytest.raises(HkdsrError, match="fsm_levels has 2 entries for 3 outputs: set one, or one each"):
         HKDSR(fsm_levels=(1, 2)).heads(Compact(2, 4, 1), (), 2)
 
 
@@ -239,7 +239,7 @@ def test_sampling_reaches_the_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "sentence"),
     [
         ({"sim_w": -0.1}, "method.sim_w is -0.1: set it to 0 or more"),
         ({"ada_wt": -1.0}, "method.ada_wt is -1.0: set it to 0 or more"),
@@ -249,15 +249,15 @@ def test_sampling_reaches_the_loss() -> None:
         ({"acf_hidden": 0}, "method.acf_hidden is 0: set it to 1 or more"),
         ({"fsm_levels": (2, 0, 1)}, "method.fsm_levels is 0: set it to 1 or more"),
         ({"fsm_levels": ()}, "method.fsm_levels is 0: set it to 1 or more"),
-        ({"teacher_blend": 1.5}, "method.teacher_blend is 1.5: set it to a share between 0 and 1"),
+        ({"teacher_blend": 1.5}, "method.teacher_blend is 1.5: set it to a value from 0 to 1"),
     ],
 )
-def test_wrong_settings_are_named(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(HkdsrError, match=told):
+def test_wrong_settings_are_named(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(HkdsrError, match=sentence):
         HKDSR(**options)
 
 
-def test_gradients_reach_student_exits_and_gates_but_neither_teacher_nor_truth() -> None:
+def test_gradients_reach_student_exits_and_gates_but_neither_teacher_nor_ground_truth() -> None:
     torch.manual_seed(1)
     student_net, teacher_net = Compact(2, 8, 4), Compact(2, 8, 4)
     student = NetworkWithExits(student_net, Exits(student_net, (0.25, 0.75)))
@@ -285,8 +285,8 @@ def test_nothing_is_left_when_all_agree() -> None:
     assert found.keys() == {"pixel", "fsm", "acf"}
 
 
-def test_a_student_that_equals_its_teacher_keeps_only_the_distance_to_the_truth() -> None:
-    """FSM vanishes; ACF is the share of the truth in the target times that distance."""
+def test_a_student_that_equals_its_teacher_keeps_only_the_distance_to_the_ground_truth() -> None:
+    """FSM is zero; ACF is the share of the ground truth in the target times that distance."""
     _, teacher, hr = images()
     method = HKDSR(**WEIGHTS, acf_gate_training="frozen")
     both = Outputs(teacher, (teacher, teacher))

@@ -97,7 +97,7 @@ def test_the_terms_are_their_formulas() -> None:
     assert found["pixel"].item() == pytest.approx((student.final - hr).abs().mean().item(), rel=1e-12)
 
 
-def test_nothing_but_the_distance_to_the_truth_is_left_where_student_and_teacher_are_equal() -> None:
+def test_only_the_distance_to_the_ground_truth_is_left_where_student_and_teacher_are_equal() -> None:
     given = inputs()
     same = dataclasses.replace(given.student, exits=(given.student.final,) * 2)
     alike = dataclasses.replace(given, student=same, teacher=same, hr=same.final.detach())
@@ -153,7 +153,7 @@ def test_exits_are_used_where_something_compares_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "sentence"),
     [
         ({"fsm_share": -0.1}, "method.fsm_share is -0.1: set it to 0 or more"),
         ({"zoom_in_share": -1.0}, "method.zoom_in_share is -1.0: set it to 0 or more"),
@@ -163,7 +163,7 @@ def test_exits_are_used_where_something_compares_them() -> None:
         ({"teacher_blend": -0.5}, "method.teacher_blend is -0.5: set it to a value from 0 to 1"),
     ],
 )
-def test_impossible_settings_are_refused(settings: dict[str, Any], told: str) -> None:
+def test_impossible_settings_are_refused(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(HkdsrError) as caught:
         HKDSRPlus(**settings)
-    assert str(caught.value) == told
+    assert str(caught.value) == sentence

@@ -1,4 +1,4 @@
-"""MiPKD: its formula restated, where its gradients go, and what it makes of a student that is its teacher."""
+"""MiPKD: its formula restated, where its gradients go, and its terms for a student that equals its teacher."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hkdsr.errors import HkdsrError
 from hkdsr.losses.taps import feature_sizes
 from hkdsr.methods.inputs import LossInputs
-from hkdsr.methods.mipkd import MiPKD, drawn_mask
+from hkdsr.methods.mipkd import MiPKD, random_mask
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Outputs
 from hkdsr.nets.files.load import build
@@ -26,7 +26,7 @@ def networks(student: str = STUDENT, teacher: str = TEACHER) -> tuple[Network, N
     return scattered(student), scattered(teacher).requires_grad_(False)
 
 
-def lesson_of(method: MiPKD, student: Network, teacher: Network, side: int = 8) -> LossInputs:
+def make_inputs(method: MiPKD, student: Network, teacher: Network, side: int = 8) -> LossInputs:
     lr = torch.rand(2, 3, side, side, dtype=torch.float64)
     hr = torch.rand(2, 3, 2 * side, 2 * side, dtype=torch.float64)
     own, given = (traced_outputs(n, lr, None, feature_taps(n, method.feature_depths)) for n in (student, teacher))
@@ -55,7 +55,7 @@ def restated(method: MiPKD, heads: nn.ModuleList, inputs: LossInputs) -> dict[st
     if not method.relative:
         sizes = own_sizes = [1.0] * len(method.depths)
     masks = [torch.rand(4, 8, 8) < method.student_entries for _ in method.depths]
-    coins = [float(torch.rand(())) for _ in method.depths]
+    draws = [float(torch.rand(())) for _ in method.depths]
     F_T = [features / size for features, size in zip(inputs.teacher.features, sizes, strict=True)]
     F_S = [features / size for features, size in zip(inputs.student.features, own_sizes, strict=True)]
     E_S, E_T, D, N = (
@@ -72,11 +72,11 @@ def restated(method: MiPKD, heads: nn.ModuleList, inputs: LossInputs) -> dict[st
 
     M = mixed(0, E_S[0](F_S[0]))
     image = inputs.hr
-    for k, coin in enumerate(coins):
-        of_student = coin < method.student_stages
+    for k, draw in enumerate(draws):
+        of_student = draw < method.student_stages
         network, places = (student, own_taps) if of_student else (teacher, taps)
         features = own_sizes[k] * N[k](M) if of_student else sizes[k] * M
-        last = k == len(coins) - 1
+        last = k == len(draws) - 1
         for block in network.blocks[places[k] + 1 : None if last else places[k + 1] + 1]:
             features = block(features)
         if last:
@@ -85,7 +85,7 @@ def restated(method: MiPKD, heads: nn.ModuleList, inputs: LossInputs) -> dict[st
             M = mixed(k + 1, E_S[k + 1](features / own_sizes[k + 1]))
         else:
             M = mixed(k + 1, E_T[k + 1](features / sizes[k + 1]))
-    target = inputs.hr if method.target == "truth" else inputs.teacher.final
+    target = inputs.hr if method.target == "gt" else inputs.teacher.final
     S, T = inputs.student.final, inputs.teacher.final
     values = {
         "pixel": method.pixel_weight * l1(S, inputs.hr),
@@ -111,7 +111,7 @@ def restated(method: MiPKD, heads: nn.ModuleList, inputs: LossInputs) -> dict[st
 def test_formula(changed: dict[str, Any], seed: int) -> None:
     method = MiPKD(**changed)
     student, teacher = networks()
-    inputs = lesson_of(method, student, teacher)
+    inputs = make_inputs(method, student, teacher)
     heads = made_heads(method, student, teacher)
     torch.manual_seed(seed)
     found = method.losses(heads, inputs)
@@ -128,7 +128,7 @@ def test_nothing_is_left_where_the_student_is_the_teacher() -> None:
     method = MiPKD(target="teacher")
     heads = method.heads(student, (teacher,), 0).double()
     for _ in range(4):
-        terms = method.losses(heads, lesson_of(method, student, teacher))
+        terms = method.losses(heads, make_inputs(method, student, teacher))
         for name in ("logits", "feature", "autoencoder", "block"):
             assert terms[name].item() == pytest.approx(0, abs=1e-9), name
 
@@ -144,7 +144,7 @@ def test_gradients_pass_through_the_teachers_stages() -> None:
     student, teacher = networks()
     before = copy.deepcopy(teacher.state_dict())
     heads = made_heads(method, student, teacher)
-    terms = method.losses(heads, lesson_of(method, student, teacher))
+    terms = method.losses(heads, make_inputs(method, student, teacher))
     reached = grads(terms["block"], student)
     # The first tap is the student's, behind it all is the teacher's.
     assert reached["head.0.weight"]
@@ -155,25 +155,25 @@ def test_gradients_pass_through_the_teachers_stages() -> None:
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
 
 
-def test_the_students_stages_learn_in_the_mixed_network() -> None:
+def test_the_students_stages_are_trained_in_the_mixed_network() -> None:
     method = MiPKD(student_stages=1.0)
     student, teacher = networks()
     heads = made_heads(method, student, teacher)
-    terms = method.losses(heads, lesson_of(method, student, teacher))
+    terms = method.losses(heads, make_inputs(method, student, teacher))
     reached = grads(terms["block"], student)
     assert all(reached.values()), reached
-    learnt = grads(terms["block"], heads)
-    assert all(learnt[f"{tap}.{layer}.weight"] for tap in range(3) for layer in ("encode_student", "decode", "narrow"))
+    trained = grads(terms["block"], heads)
+    assert all(trained[f"{tap}.{layer}.weight"] for tap in range(3) for layer in ("encode_student", "decode", "narrow"))
 
 
 @pytest.mark.parametrize("term", ["feature", "autoencoder"])
-def test_every_head_learns_whatever_the_coin_says(term: str) -> None:
+def test_every_head_is_trained_whichever_stage_follows(term: str) -> None:
     method = MiPKD(student_stages=0.0)
     student, teacher = networks()
     heads = made_heads(method, student, teacher)
-    terms = method.losses(heads, lesson_of(method, student, teacher))
-    learnt = grads(terms[term], heads)
-    assert all(value for name, value in learnt.items() if term == "autoencoder" or "narrow" not in name)
+    terms = method.losses(heads, make_inputs(method, student, teacher))
+    trained = grads(terms[term], heads)
+    assert all(value for name, value in trained.items() if term == "autoencoder" or "narrow" not in name)
     assert any(grads(terms[term], student).values()) == (term == "feature")
 
 
@@ -191,7 +191,7 @@ def test_every_pair_has_a_mixed_network(student: str, teacher: str, stages: floa
     method = MiPKD(student_stages=stages)
     own, other = build(student, 2).double(), build(teacher, 2).double().requires_grad_(False)
     heads = method.heads(own, (other,), 0).double()
-    terms = method.losses(heads, lesson_of(method, own, other, side=9))
+    terms = method.losses(heads, make_inputs(method, own, other, side=9))
     assert terms["block"].isfinite()
     assert any(grads(terms["block"], own).values())
 
@@ -199,19 +199,19 @@ def test_every_pair_has_a_mixed_network(student: str, teacher: str, stages: floa
 def test_without_its_weight_there_is_no_mixed_network() -> None:
     student, teacher = networks()
     method = MiPKD(block_weight=0.0)
-    terms = method.losses(made_heads(method, student, teacher), lesson_of(method, student, teacher))
+    terms = method.losses(made_heads(method, student, teacher), make_inputs(method, student, teacher))
     assert terms.keys() == {"pixel", "logits", "feature", "autoencoder"}
 
 
 def test_a_mask_has_its_share_and_is_one_for_the_batch() -> None:
-    mask = drawn_mask(torch.zeros(3, 16, 30, 30), 0.3)
+    mask = random_mask(torch.zeros(3, 16, 30, 30), 0.3)
     assert mask.shape == (16, 30, 30)
     assert mask.double().mean().item() == pytest.approx(0.3, abs=0.02)
     assert 0 < mask.double().mean(0).std().item() < 0.2
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "sentence"),
     [
         ({"depths": (0.5, 0.2)}, "method.depths is"),
         ({"depths": (0.5, 0.5)}, "method.depths is"),
@@ -220,8 +220,8 @@ def test_a_mask_has_its_share_and_is_one_for_the_batch() -> None:
         ({"block_weight": -1.0}, "method.block_weight is -1.0: "),
     ],
 )
-def test_wrong_settings_are_refused(changed: dict[str, Any], told: str) -> None:
-    assert refusal(lambda: MiPKD(**changed)).startswith(told)
+def test_wrong_settings_are_refused(changed: dict[str, Any], sentence: str) -> None:
+    assert refusal(lambda: MiPKD(**changed)).startswith(sentence)
 
 
 def test_a_teacher_that_runs_only_as_a_whole_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

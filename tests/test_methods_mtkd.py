@@ -1,4 +1,4 @@
-"""MTKD: bands of the difference to several teachers' aggregate, restated; and who is asked for what."""
+"""MTKD: its formula restated for several teachers, and which teachers run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def network(scale: int, width: int) -> Network:
     return build(f"compact:features={width},convs=2", scale).double().requires_grad_(False)
 
 
-def lesson_of(scale: int = 2, side: int = 5, teachers: Sequence[Network] = ()) -> LossInputs:
+def make_inputs(scale: int = 2, side: int = 5, teachers: Sequence[Network] = ()) -> LossInputs:
     """The first teacher's image is random, as one that was cached; the others are to be run."""
 
     def image(factor: int) -> Tensor:
@@ -49,13 +49,13 @@ def haar_bands(image: np.ndarray) -> list[np.ndarray]:
     return [np.einsum("ij,hiwj->hw", np.array(sign) / 2, squares) for sign in signs]
 
 
-def plain_aggregate(images: np.ndarray, truth: np.ndarray, aggregate: MtkdAggregate) -> np.ndarray:
-    """Images of the teachers (K, B, 3, H, W) and the truth (B, 3, H, W) -> one image per sample."""
+def plain_aggregate(images: np.ndarray, hr: np.ndarray, aggregate: MtkdAggregate) -> np.ndarray:
+    """Images of the teachers (K, B, 3, H, W) and HR images (B, 3, H, W) -> one image per sample."""
     if aggregate == "mean":
         return images.sum(0) / len(images)
-    found = np.empty_like(truth)
-    for b, row, column in np.ndindex(len(truth), *truth.shape[2:]):
-        distances = [np.abs(one[b, :, row, column] - truth[b, :, row, column]).sum() for one in images]
+    found = np.empty_like(hr)
+    for b, row, column in np.ndindex(len(hr), *hr.shape[2:]):
+        distances = [np.abs(one[b, :, row, column] - hr[b, :, row, column]).sum() for one in images]
         found[b, :, row, column] = images[int(np.argmin(distances))][b, :, row, column]
     return found
 
@@ -65,13 +65,13 @@ def restatement(method: MTKD, inputs: LossInputs) -> dict[str, float]:
     with torch.no_grad():
         others = [teacher(inputs.lr).clamp(0, 1) for teacher in inputs.teacher_networks[1:]]
     images = torch.stack([inputs.teacher.final, *others]).numpy()
-    student, truth = inputs.student.final.detach().numpy(), inputs.hr.numpy()
-    aggregate = plain_aggregate(images, truth, method.aggregate)
+    student, hr = inputs.student.final.detach().numpy(), inputs.hr.numpy()
+    aggregate = plain_aggregate(images, hr, method.aggregate)
     bands = np.zeros(4)
     for s, m in zip(student.reshape(-1, *student.shape[2:]), aggregate.reshape(-1, *student.shape[2:]), strict=True):
         bands += [np.abs(a - b).mean() for a, b in zip(haar_bands(s), haar_bands(m), strict=True)]
     return {
-        "pixel": method.pixel_weight * float(np.abs(student - truth).mean()),
+        "pixel": method.pixel_weight * float(np.abs(student - hr).mean()),
         "wavelet": method.wavelet_weight * float(bands.sum()) / (student.shape[0] * student.shape[1]),
     }
 
@@ -82,7 +82,7 @@ def restatement(method: MTKD, inputs: LossInputs) -> dict[str, float]:
 def test_terms_equal_a_plain_restatement(aggregate: MtkdAggregate, others: int, scale: int) -> None:
     method = MTKD(tuple(map(str, range(others))), aggregate, wavelet_weight=0.7)
     # Odd sides at x3. The first network must not be run: its image is in the inputs.
-    inputs = lesson_of(scale, 5, [network(scale, 2 + index) for index in range(1 + others)])
+    inputs = make_inputs(scale, 5, [network(scale, 2 + index) for index in range(1 + others)])
     terms = method.losses(None, inputs)
     found = {name: value.item() for name, value in terms.items()}
     assert found == pytest.approx(restatement(method, inputs), rel=1e-12)
@@ -93,7 +93,7 @@ def test_terms_equal_a_plain_restatement(aggregate: MtkdAggregate, others: int, 
 def test_the_nearest_aggregate_is_at_least_as_near_as_every_teacher(count: int, side: int, seed: int) -> None:
     torch.manual_seed(seed)
     teachers = [network(2, 2) for _ in range(1 + count)]
-    inputs = lesson_of(2, side, teachers)
+    inputs = make_inputs(2, side, teachers)
     assert inputs.teacher is not None
     found = MTKD(tuple(map(str, range(count))), "nearest")._aggregate(inputs)
     images = [inputs.teacher.final, *(inputs.teacher_on(inputs.lr, index) for index in range(1, 1 + count))]
@@ -103,7 +103,7 @@ def test_the_nearest_aggregate_is_at_least_as_near_as_every_teacher(count: int, 
 
 @pytest.mark.parametrize("aggregate", ["mean", "nearest"])
 def test_bands_are_zero_where_the_student_is_the_only_teacher(aggregate: MtkdAggregate) -> None:
-    inputs = lesson_of()
+    inputs = make_inputs()
     inputs = dataclasses.replace(inputs, teacher=Outputs(inputs.student.final.detach().clone()))
     terms = MTKD(aggregate=aggregate).losses(None, inputs)
     assert terms["wavelet"] == 0
@@ -112,7 +112,7 @@ def test_bands_are_zero_where_the_student_is_the_only_teacher(aggregate: MtkdAgg
 
 @pytest.mark.parametrize("aggregate", ["mean", "nearest"])
 def test_bands_are_zero_where_all_agree(aggregate: MtkdAggregate) -> None:
-    inputs = lesson_of(2, 5, [network(2, 2), network(2, 3)])
+    inputs = make_inputs(2, 5, [network(2, 2), network(2, 3)])
     shown = Outputs(inputs.teacher_on(inputs.lr, 1))
     agreed = dataclasses.replace(inputs, student=shown, teacher=shown)
     assert MTKD(("second",), aggregate).losses(None, agreed)["wavelet"] == 0
@@ -122,7 +122,7 @@ def test_bands_are_zero_where_all_agree(aggregate: MtkdAggregate) -> None:
 @pytest.mark.parametrize("aggregate", ["mean", "nearest"])
 def test_the_gradient_reaches_the_student_alone(aggregate: MtkdAggregate, term: str) -> None:
     teachers = [network(2, 2).requires_grad_(), network(2, 3).requires_grad_()]
-    inputs = lesson_of(2, 3, teachers)
+    inputs = make_inputs(2, 3, teachers)
 
     def value(image: Tensor) -> Tensor:
         asked = dataclasses.replace(inputs, student=Outputs(image))
@@ -146,7 +146,7 @@ def test_in_a_sum_it_finds_its_own_teachers() -> None:
     assert method.more_teachers == ("a", "b")
     heads = method.heads(first, (first, second, third), 0)
     assert heads is not None
-    inputs = lesson_of(2, 5, [first, second, third])
+    inputs = make_inputs(2, 5, [first, second, third])
     terms = method.losses(heads.double(), inputs)
     assert list(terms) == ["pixel", "fsm", "acf", "wavelet", "mtkd_wavelet"]
     torch.testing.assert_close(terms["pixel"], (inputs.student.final - inputs.hr).abs().mean())

@@ -1,4 +1,4 @@
-"""Methods from files outside the package: they distil as any other, and a file that cannot serve is named."""
+"""Methods from files outside the package: they distil like others, and a file that cannot be used is refused."""
 
 from __future__ import annotations
 
@@ -21,6 +21,34 @@ from hkdsr.settings.resume import flat_settings, lasting_settings
 from hkdsr.settings.toml import read_recipe
 from hkdsr.training.log import read_log
 from hkdsr.training.run import distill
+
+PRIOR = '''
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hkdsr.methods import Method
+from hkdsr.methods.inputs import LossInputs
+from hkdsr.settings.fields import CONTENT
+
+
+@dataclass(frozen=True)
+class Prior(Method):
+    prior: str = field(default="none", metadata=CONTENT)
+    """A file with the mean colour of images, or ``none``."""
+    more: tuple[Path, ...] = field(default=(), metadata=CONTENT)
+    """Other files."""
+
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
+        terms = {"pixel": (inputs.student.final - inputs.hr).abs().mean()}
+        if self.prior not in ("none", "grey"):
+            terms["prior"] = (inputs.student.final.mean() - float(Path(self.prior).read_text())).abs()
+        return terms
+'''
 
 HINT = """
 from __future__ import annotations
@@ -89,13 +117,13 @@ def test_a_recipe_names_the_file_relative_to_itself(
     method = read_recipe(recipe, DistillRecipe).method
     assert type(method) is outside_class("hint.py:Hint", file.parent)
     assert str(method) == "Hint(weight=2.0, kind='l2')"
-    for text, told in (
+    for text, sentence in (
         ("weight = 'much'", "method.weight is 'much': give a number"),
         ("kind = 'l3'", "method.kind is 'l3': choose one of l1, l2"),
-        ("other = 1", "sets 'method.other', which is no setting: choose from kind, weight"),
+        ("other = 1", "sets 'method.other', which is not a setting: choose from kind, weight"),
     ):
         recipe.write_text(f'[method]\nuse = "elsewhere/hint.py:Hint"\n{text}')
-        assert told in refusal(lambda: read_recipe(recipe, DistillRecipe))
+        assert sentence in refusal(lambda: read_recipe(recipe, DistillRecipe))
     recipe.write_text('[method]\nuse = "hint.py:Hint"')
     message = refusal(lambda: read_recipe(recipe, DistillRecipe))
     assert message.startswith(f"{recipe}: cannot read {tmp_path / 'hint.py'} (No such file or directory): set")
@@ -111,10 +139,10 @@ def test_a_flag_names_the_file_relative_to_the_current_folder(file: Path, monkey
     assert with_method(recipe, ["--method.use=hint.py:Hint"]) == (recipe, [])
     assert with_method(DistillRecipe(), ["--method.use=hint.py:Hint"])[0].method == kind()
     for wrong in (["--method.use"], ["--method.use="], ["--method.use", "hint.py"]):
-        assert "give a file and a class" in refusal(lambda wrong=wrong: with_method(recipe, wrong))
+        assert "set it to a file and a class" in refusal(lambda wrong=wrong: with_method(recipe, wrong))
 
 
-def test_settings_tell_file_and_hash_and_only_the_hash_lasts(tmp_path: Path, file: Path) -> None:
+def test_settings_have_file_and_hash_and_only_the_hash_must_stay(tmp_path: Path, file: Path) -> None:
     method = outside_class(use(file), tmp_path)()
     flat = flat_settings(DistillRecipe(method=method))
     assert flat["method.name"] == '"Hint"'
@@ -128,7 +156,7 @@ def test_settings_tell_file_and_hash_and_only_the_hash_lasts(tmp_path: Path, fil
     assert "method.use" not in flat_settings(DistillRecipe(method=HKDSR()))
 
 
-def test_a_changed_file_is_noticed_on_resume_and_a_moved_one_is_not(tmp_path: Path, file: Path) -> None:
+def test_a_run_continues_with_a_moved_file_but_not_with_a_changed_one(tmp_path: Path, file: Path) -> None:
     recipe = tiny.recipe(tmp_path, outside_class(use(file), tmp_path)(), steps=2)
     distill(recipe)
     moved = file.rename(tmp_path / "moved.py")
@@ -141,6 +169,47 @@ def test_a_changed_file_is_noticed_on_resume_and_a_moved_one_is_not(tmp_path: Pa
         distill(changed)
 
 
+def refused(recipe: DistillRecipe, *names: str) -> None:
+    message = refusal(lambda: distill(recipe))
+    assert f"begun with other settings ({', '.join(names)})" in message
+
+
+def test_a_run_continues_after_a_file_of_a_setting_has_moved(tmp_path: Path, file: Path) -> None:
+    file.write_text(PRIOR)
+    prior = outside_class(use(file, "Prior"), tmp_path)
+    first, moved = tmp_path / "first.txt", tmp_path / "moved.txt"
+    first.write_text("0.5")
+    recipe = tiny.recipe(tmp_path, prior(prior=str(first)), steps=2)  # pyright: ignore[reportCallIssue]
+    distill(recipe)
+    first.rename(moved)
+    again = dataclasses.replace(recipe, method=prior(prior=str(moved)))  # pyright: ignore[reportCallIssue]
+    assert again.method.more_files == (str(moved),)
+    assert distill(again).steps == 2
+    moved.write_text("0.4")
+    refused(again, "files_sha256")
+    grey = dataclasses.replace(recipe, method=prior(prior="grey"))  # pyright: ignore[reportCallIssue]
+    refused(grey, "files_sha256", "method.prior")
+
+
+def test_a_value_that_is_not_a_file_must_stay(tmp_path: Path, file: Path) -> None:
+    file.write_text(PRIOR)
+    prior = outside_class(use(file, "Prior"), tmp_path)
+    recipe = tiny.recipe(tmp_path, prior(), steps=1)
+    distill(recipe)
+    refused(dataclasses.replace(recipe, method=prior(prior="grey")), "method.prior")  # pyright: ignore[reportCallIssue]
+
+
+def test_several_files_of_one_setting(tmp_path: Path, file: Path) -> None:
+    file.write_text(PRIOR)
+    prior = outside_class(use(file, "Prior"), tmp_path)
+    (tmp_path / "a").write_text("0")
+    both, one = (prior(more=more) for more in ((tmp_path / "a", file), (tmp_path / "a", Path("absent"))))  # pyright: ignore[reportCallIssue]
+    assert both.more_files == (str(tmp_path / "a"), str(file))
+    assert one.more_files == (str(tmp_path / "a"),)
+    assert "method.more" not in lasting_settings(DistillRecipe(method=both))
+    assert "method.more" in lasting_settings(DistillRecipe(method=one))
+
+
 def test_nothing_is_written_beside_the_file(tmp_path: Path, file: Path) -> None:
     outside_class(use(file), tmp_path)
     assert list(file.parent.iterdir()) == [file]
@@ -151,26 +220,29 @@ BODY = "    def losses(self, heads, inputs):\n        return {}\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "sentence"),
     [
-        ("def f(:", "cannot be run (SyntaxError: invalid syntax (hint.py, line 1)): mend it"),
+        ("def f(:", "cannot be run (SyntaxError: invalid syntax (hint.py, line 1)): correct the file"),
         ("import nothing_of_that_name", "cannot be run (ModuleNotFoundError: No module named"),
-        ("raise RuntimeError('two\\nlines')", "cannot be run (RuntimeError: two lines): mend it"),
+        ("raise RuntimeError('two\\nlines')", "cannot be run (RuntimeError: two lines): correct the file"),
         ("x = 1", "is not defined there: define it"),
         (METHOD, "is not defined there: define it"),
         (METHOD + f"@dataclass(frozen=True)\nclass Mine(Method):\n{BODY}", "is not defined there: choose one of Mine"),
         ("from hkdsr.methods import HKDSR as Hint", "is not defined there: define it"),
-        ("class Hint: pass", "is no method: derive it from hkdsr.methods.Method"),
-        ("def Hint(): pass", "is no method: derive it from hkdsr.methods.Method"),
-        (METHOD + "@dataclass(frozen=True)\nclass Hint(Method):\n    x: int = 1", "has no losses: define"),
-        (METHOD + f"class Hint(Method):\n{BODY}", "is no dataclass: put @dataclass(frozen=True) before it"),
+        ("class Hint: pass", "is not a method: derive it from hkdsr.methods.Method"),
+        ("def Hint(): pass", "is not a method: derive it from hkdsr.methods.Method"),
+        (
+            METHOD + "@dataclass(frozen=True)\nclass Hint(Method):\n    x: int = 1",
+            "has no losses: define",
+        ),
+        (METHOD + f"class Hint(Method):\n{BODY}", "is not a dataclass: write @dataclass(frozen=True) before it"),
         (
             METHOD + f"@dataclass(frozen=True)\nclass Hint(Method):\n    use: int = 1\n{BODY}",
-            "has a setting 'use': call",
+            "has a setting 'use': rename it",
         ),
         (
             METHOD + f"@dataclass(frozen=True)\nclass Hint(Method):\n    x: int\n{BODY}",
-            "without a default: give it one",
+            "without a default: give it a default",
         ),
         (
             METHOD + f"@dataclass(frozen=True)\nclass Hint(Method):\n    x: 'Tensor' = 1\n{BODY}",
@@ -178,14 +250,14 @@ BODY = "    def losses(self, heads, inputs):\n        return {}\n"
         ),
     ],
 )
-def test_a_file_that_cannot_serve_is_told(text: str, told: str, file: Path) -> None:
+def test_a_file_that_cannot_be_used_is_refused(text: str, sentence: str, file: Path) -> None:
     file.write_text(text)
     message = refusal(lambda: outside_class(use(file), file.parent))
     assert str(file) in message
-    assert told in message
+    assert sentence in message
 
 
-def test_a_folder_is_no_method_file(tmp_path: Path) -> None:
+def test_a_folder_is_refused(tmp_path: Path) -> None:
     assert "(Is a directory): set method.use" in refusal(lambda: outside_class(use(tmp_path), tmp_path))
 
 

@@ -10,7 +10,7 @@ from vectors import exits
 
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, METHODS, Logits, Method, Plain, method_class, method_name
-from hkdsr.methods.base import cumulative
+from hkdsr.methods.hkdsr import cumulative
 from hkdsr.methods.inputs import LossInputs
 from hkdsr.nets.exits import Outputs
 from hkdsr.nets.families.compact import Compact
@@ -23,7 +23,7 @@ def outputs() -> tuple[Outputs, Outputs, torch.Tensor]:
     return Outputs(students[2], tuple(students[:2])), Outputs(teachers[2], tuple(teachers[:2])), hr
 
 
-def test_no_distillation_is_the_distance_to_the_truth() -> None:
+def test_no_distillation_is_the_distance_to_the_ground_truth() -> None:
     student, _, hr = outputs()
     method = Plain()
     assert (method.uses_teacher, method.uses_exits, method.heads(Compact(2, 4, 1), (), 0)) == (False, False, None)
@@ -50,7 +50,7 @@ def test_output_distillation_adds_the_distance_to_the_teacher() -> None:
     assert found == {"pixel": pytest.approx(2 * S_G, rel=1e-6), "logits": pytest.approx(S_T / 4, rel=1e-6)}
 
 
-def test_gradients_are_signs_towards_truth_and_teacher() -> None:
+def test_gradients_are_signs_towards_ground_truth_and_teacher() -> None:
     student, teacher, hr = outputs()
     image = student.final.requires_grad_()
     terms = Logits().losses(None, LossInputs(hr, hr, Outputs(image), teacher))

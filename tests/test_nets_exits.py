@@ -66,8 +66,8 @@ def test_every_depth_is_the_nearest_block_and_never_the_last(blocks: int, depth:
 
 def test_depths_that_cannot_be_are_refused() -> None:
     network = Compact(2, 4, 4)
-    assert "on the last of 4 blocks of compact, which is the final output: set" in refusal(network, (0.5, 1.0))
-    assert "fall on the same block of compact, which has 4: set fewer" in refusal(network, (0.5, 0.55))
+    assert "at the last of 4 blocks of compact, which gives the final output: set" in refusal(network, (0.5, 1.0))
+    assert "fall on the same block of compact, which has 4 blocks: set fewer" in refusal(network, (0.5, 0.55))
     for depth in (0.0, -0.5, 1.5):
         assert f"tap depth is {depth}: " in refusal(network, (depth,))
 
@@ -210,7 +210,7 @@ def test_kinds_that_do_not_suit_the_networks_are_refused() -> None:
     assert "the teacher has 16 channels and the student 8: set exits.kind to 'separate'" in message
 
 
-def test_foreign_teachers_take_separate_heads() -> None:
+def test_spandrel_teachers_take_separate_heads() -> None:
     spandrel = pytest.importorskip("spandrel")
     from hkdsr.nets.files.spandrel import SpandrelNetwork
 
@@ -223,7 +223,7 @@ def test_foreign_teachers_take_separate_heads() -> None:
     assert all(p.grad is None for p in teacher.parameters())
     assert any(p.grad is not None and p.grad.any() for p in found.exits.parameters())
     for arguments in ((teacher, DEPTHS, "shared"), (net, DEPTHS, "teacher_tail", "auto", "auto", teacher)):
-        assert "a foreign network runs only as a whole: set it to 'separate'" in refusal(*arguments)
+        assert "spandrel networks run only as a whole: set it to 'separate'" in refusal(*arguments)
 
 
 def test_the_input_is_not_changed() -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints and descriptions of networks: what loads, what comes back, and what a user is told otherwise."""
+"""Checkpoints and descriptions of networks: what loads, what comes back, and the error messages."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_our_files_give_back_settings_and_weights(family: str, tmp_path: Path) -
     assert not again.training
     assert digest(again.state_dict()) == digest(net.state_dict())
     with safe_open(tmp_path / "net.safetensors", framework="pt") as file:
-        told = file.metadata()
-    assert told == {"step": "7", "family": family, "settings": json.dumps(net.settings)}
+        metadata = file.metadata()
+    assert metadata == {"step": "7", "family": family, "settings": json.dumps(net.settings)}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -112,12 +112,12 @@ def test_descriptions_set_what_they_say() -> None:
         ("compact:features=0", "features is 0: set it to 1 or more"),
         ("compact:features=-1", "features is -1: set it to 1 or more"),
         ("compact:features=100000000000000000", "cannot be built with"),
-        ("compact:width=8", "compact has no setting 'width': choose from features, convs"),
-        ("compact:scale=4", "leave it out"),
+        ("compact:width=8", "compact has no setting 'width': choose one of features, convs"),
+        ("compact:scale=4", "contains a scale, which has a setting of its own: remove it"),
         ("edsr:res_scale=nan", "edsr's setting 'res_scale' is nan: give a finite number"),
         ("smfanet:ffn_scale=inf", "smfanet's setting 'ffn_scale' is inf: give a finite number"),
         ("swinir:mlp_ratio=-1", "swinir cannot be built with"),
-        ("swinir:upsampler=3", "swinir's setting 'upsampler' is 3: give a word"),
+        ("swinir:upsampler=3", "swinir's setting 'upsampler' is 3: give a name"),
         ("swinir:heads=7", "heads is 7: set it to a divisor"),
         ("vdsr", f"network family 'vdsr' is unknown: choose one of {', '.join(FAMILIES)}, or give a file"),
         ("vdsr:features=8", "network family 'vdsr' is unknown"),
@@ -159,14 +159,14 @@ def test_keys_that_do_not_match_are_named(family: str, how: str, told: str, tmp_
     state = small(family).state_dict()
     name = next(name for name in reversed(state) if name.endswith("bias") and state[name].ndim == 1)
     message = refusal(lambda: load(pth(tmp_path, change(state, name, how))))
-    assert f"net.pth does not match the network {family}: {told} {name}" in message
+    assert f"net.pth does not match the network {family} ({told} {name}" in message
 
 
 def test_many_wrong_keys_are_counted(tmp_path: Path) -> None:
     net = small("compact")
     state = net.state_dict() | {f"extra.{index}": torch.ones(1) for index in range(9)}
     message = refusal(lambda: load(pth(tmp_path, state)))
-    assert "unexpected extra.0, extra.1, extra.2 and 6 more; give" in message
+    assert "(unexpected extra.0, extra.1, extra.2 and 6 more): give" in message
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -182,13 +182,13 @@ def test_a_file_of_any_shapes_loads_or_is_refused_in_one_sentence(family: str, t
 
 def test_a_file_of_an_unknown_network_is_told(tmp_path: Path) -> None:
     message = refusal(lambda: load(pth(tmp_path, {"classifier.weight": torch.ones(3, 4)})))
-    assert "net.pth is no network that spandrel knows" in message
+    assert "net.pth holds the weights of a network that neither hkdsr nor spandrel knows: choose" in message
 
 
-def test_a_foreign_network_cannot_be_saved(shared: Path, tmp_path: Path) -> None:
+def test_a_spandrel_network_cannot_be_saved(shared: Path, tmp_path: Path) -> None:
     net = load(shared / "weights" / "CRAFT" / "CRAFT_x4.pth")
     assert isinstance(net, SpandrelNetwork)
-    assert "keep its own file" in refusal(lambda: save(net, tmp_path / "net.safetensors"))
+    assert "use their original file" in refusal(lambda: save(net, tmp_path / "net.safetensors"))
 
 
 def test_equal_weights_have_equal_digests() -> None:
@@ -213,7 +213,7 @@ def test_every_public_checkpoint_loads_or_is_named_unknown(shared: Path) -> None
         folder = path.parent.name
         family = "spandrel" if folder == "CRAFT" else folder.lower().replace("-", "")
         if family not in (*FAMILIES, "spandrel"):
-            assert f"{path} is no network that spandrel knows" in refusal(lambda path=path: load(path))
+            assert f"{path} holds the weights of a network that neither" in refusal(lambda path=path: load(path))
             continue
         net = load(path)
         assert (net.family, net.scale, net.training) == (family, entry["scale"], False)

@@ -104,7 +104,7 @@ def described(net: nn.Module) -> SpandrelNetwork:
     [RCAN(2, 3, 2, 16, 4), SwinIR(2, 24, 3, 2, 2), SwinIR(3, 24, 3, 2, 2, upsampler="pixelshuffledirect")],
     ids=lambda net: f"{net.family}-x{net.scale}",
 )
-def test_taps_of_a_foreign_network_are_those_of_our_own(net: Network) -> None:
+def test_taps_of_a_spandrel_network_are_those_of_our_own(net: Network) -> None:
     teacher, x = described(net), torch.rand(2, 3, 24, 16)
     before = x.clone()
     assert (teacher.scale, teacher.channels, len(teacher.blocks)) == (net.scale, net.channels, 3)
@@ -113,8 +113,8 @@ def test_taps_of_a_foreign_network_are_those_of_our_own(net: Network) -> None:
         ours, theirs = net.trace(x, (2, 0)), teacher.trace(x, (2, 0))
     assert torch.equal(x, before)
     assert torch.allclose(ours.sr, theirs.sr, atol=1e-5)
-    for own, foreign in zip(ours.taps, theirs.taps, strict=True):
-        assert torch.allclose(own, foreign, atol=1e-3 * float(own.abs().max()))
+    for own, other in zip(ours.taps, theirs.taps, strict=True):
+        assert torch.allclose(own, other, atol=1e-3 * float(own.abs().max()))
     if isinstance(net, RCAN):
         assert torch.allclose(ours.shallow, theirs.shallow, atol=1e-4 * float(ours.shallow.abs().max()))
 
@@ -156,11 +156,11 @@ def test_a_network_without_a_trunk_teaches_with_images_only() -> None:
         traced = teacher.trace(x, ())
         assert torch.allclose(traced.sr, net(x), atol=1e-6)
     assert torch.equal(traced.shallow, x)
-    with pytest.raises(HkdsrError, match="has no trunk to tap: choose"):
+    with pytest.raises(HkdsrError, match=r"has no trunk, like a U-Net .*: choose a method that compares images only$"):
         teacher.tap_index(1.0)
 
 
-def test_a_foreign_network_refuses_to_run_in_parts() -> None:
+def test_a_spandrel_network_refuses_to_run_in_parts() -> None:
     teacher, x = described(RCAN(2, 2, 2, 16, 4)), torch.rand(1, 3, 8, 8)
     for part in (lambda: teacher.shallow(x), lambda: teacher.run_trunk(x, ()), lambda: teacher.reconstruct(x, x, x)):
         with pytest.raises(HkdsrError, match="runs only as a whole: choose"):
@@ -172,7 +172,7 @@ def test_only_rgb_super_resolution_can_teach(inputs: int, scale: int) -> None:
     from spandrel.architectures.Compact import Compact as Published
 
     net = Published(num_in_ch=inputs, num_out_ch=inputs, num_feat=8, num_conv=2, upscale=scale)
-    with pytest.raises(HkdsrError, match=r"^Real.*cannot teach: choose a network that turns one RGB image"):
+    with pytest.raises(HkdsrError, match=r"^Real.* is not an x2, x3 or x4 super-resolution network for RGB"):
         described(net)
 
 
@@ -184,7 +184,7 @@ def test_unusable_files_are_named(name: str, tmp_path: Path) -> None:
         file.write_bytes(file.read_bytes()[:500])
     if name.startswith("text"):
         file.write_text("<html>not found</html>")
-    with pytest.raises(HkdsrError, match=f"{name} .*: (choose|fetch)") as caught:
+    with pytest.raises(HkdsrError, match=f"{name} .*: (choose|download)") as caught:
         SpandrelNetwork.from_file(file)
     assert "\n" not in str(caught.value)
 
@@ -193,7 +193,7 @@ def test_a_missing_file_and_a_missing_spandrel_are_told_apart(tmp_path: Path, mo
     with pytest.raises(HkdsrError, match=r"none\.pth is not a file: give"):
         SpandrelNetwork.from_file(tmp_path / "none.pth")
     monkeypatch.setitem(sys.modules, "spandrel", None)
-    with pytest.raises(HkdsrError, match=r"pip install 'hkdsr\[foreign\]'"):
+    with pytest.raises(HkdsrError, match=r"pip install 'hkdsr\[spandrel\]'"):
         SpandrelNetwork.from_file(saved(RCAN(2, 1, 1), tmp_path))
 
 

@@ -94,9 +94,9 @@ def test_a_file_without_a_state_dict_is_told(content: object, tmp_path: Path) ->
 def test_settings_of_another_network_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "net.safetensors"
     cases = {
-        ("imdn", '{"scale": 2, "features": 16, "blocks": 2}'): "does not match the network imdn: missing ",
+        ("imdn", '{"scale": 2, "features": 16, "blocks": 2}'): "does not match the network imdn (missing ",
         ("compact", '{"scale": 2, "features": "four"}'): "compact's setting 'features' is 'four'",
-        ("compact", '{"features": 4, "convs": 2}'): "compact has no scale",
+        ("compact", '{"features": 4, "convs": 2}'): "the scale of compact is missing: set it",
         ("compact", '{"scale": 5, "features": 4, "convs": 2}'): "scale is 5: set it to 2, 3 or 4",
         ("vdsr", '{"scale": 2}'): "network family 'vdsr' is unknown",
         ("compact", "not json"): "cannot be read: copy it again",

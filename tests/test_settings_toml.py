@@ -1,4 +1,4 @@
-"""Recipes: TOML into dataclasses and back into flat names, and what a user is told about a wrong one."""
+"""Recipes: TOML into dataclasses and back into flat names, and the messages for mistakes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hkdsr.cli.recipes import with_method
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, METHODS, Logits, Plain, compose
+from hkdsr.methods.csd import CSD
 from hkdsr.methods.mtkd import MTKD
 from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training, TrainRecipe
 from hkdsr.settings.resume import flat_settings, lasting_settings
@@ -105,7 +106,7 @@ def test_the_start_arrives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "sentence"),
     [
         ("scale = 'two'", "scale is 'two': give a whole number"),
         ("scale = 2.0", "scale is 2.0: give a whole number"),
@@ -119,7 +120,7 @@ def test_the_start_arrives(tmp_path: Path) -> None:
         ("[training]\nmilestones = ['late']", "training.milestones is 'late': give a number"),
         ("[training]\nprecision = 'fp8'", "training.precision is 'fp8': choose one of auto, fp32, bf16"),
         ("training = 3", "training is 3: give a table"),
-        ("[data]\ntrain = 'folder'", "data.train is 'folder': give a list"),
+        ("[data]\ntrain = 3", "data.train is 3: give a list"),
         ("[data]\nval = 1", "data.val is 1: give text"),
         ("[exits]\nkind = ['shared']", "exits.kind is ['shared']: choose one of separate, shared, teacher_tail"),
         ("method = 'hkdsr'", "method is 'hkdsr': give a table"),
@@ -128,50 +129,68 @@ def test_the_start_arrives(tmp_path: Path) -> None:
         ("[method]\nname = ['hkdsr', 'fancy']", f"method.name is ['hkdsr', 'fancy']: {CHOICES}"),
         ("[method]\nname = [['hkdsr']]", f"method.name is [['hkdsr']]: {CHOICES}"),
         ("[method]\nname = 'hkdsr,logits'", f"method.name is 'hkdsr,logits': {CHOICES}"),
-        ("[method]\nname = []", "method.name is an empty list: name one method or more"),
+        ("[method]\nname = []", "method.name is an empty list: name at least one method"),
         ("[method]\nname = ['none', 'none']", "method.name has 'none' twice: name each method once"),
         (
             "[method]\nname = ['none']\nexit_weight = 1",
-            "sets 'method.exit_weight', which is no setting: choose from none",
+            "sets 'method.exit_weight', which is not a setting: choose from none",
         ),
         ("[method]\nname = ['none']\nnone = 1", "method.none is 1: give a table"),
         ("[method]\nname = ['none']\n[method.none]\nexit_weigth = 1", "sets 'method.none.exit_weigth', which is no"),
         ("[method]\nname = 'none'\nuse = 'a.py:A'", "sets both method.name and method.use: leave one of them out"),
         ("[method]\nuse = 3", "method.use is 3: give text"),
-        ("[method]\nuse = 'a.py'", "method.use is 'a.py': give a file and a class in it as my_method.py:MyKD"),
+        ("[method]\nuse = 'a.py'", "method.use is 'a.py': set it to a file and a class in it, as my_method.py:MyKD"),
         ("init = 'teacher'", "init is 'teacher': choose one of scratch, slice, drop, student"),
         ("init = 'student'", "init is 'student' but init_from is not set: set it to a checkpoint of the same network"),
         (
             "init_from = 'x2.pth'",
-            "init_from is set but init is 'scratch': set init to 'student', or leave init_from out",
+            "init_from is set but init is 'scratch': set init to 'student' or leave init_from out",
         ),
-        ("[method]\nname = 'none'\nsim_w = 1.0", "sets 'method.sim_w', which is no setting: choose from exit_weight"),
+        (
+            "[method]\nname = 'none'\nsim_w = 1.0",
+            "sets 'method.sim_w', which is not a setting: choose from exit_weight",
+        ),
         ("[method]\nname = 'hkdsr'\nfsm_levels = [2.5]", "method.fsm_levels is 2.5: give a whole number"),
         ("[method]\nname = 'hkdsr'\nfsm_crop = 0", "method.fsm_crop is 0: set it to 1 or more"),
         (
             "stepz = 3",
-            "sets 'stepz', which is no setting: choose from data, exits, init, init_from, method, out, scale",
+            "sets 'stepz', which is not a setting: choose from data, exits, init, init_from, method, out, scale",
         ),
-        ('"a\\nb" = 3', "which is no setting"),
+        ('"a\\nb" = 3', "which is not a setting"),
         (
             "[data]\nfolder = 'x'",
-            "sets 'data.folder', which is no setting: choose from cache, patch, share, train, val, val_images",
+            "sets 'data.folder', which is not a setting: choose from cache, lr, patch, share, train, val, val_images",
         ),
         ("scale = ", "is not valid TOML"),
     ],
 )
-def test_a_wrong_setting_is_named_with_its_remedy(tmp_path: Path, text: str, told: str) -> None:
-    assert told in refusal(tmp_path, text)
+def test_a_wrong_setting_is_named_with_its_remedy(tmp_path: Path, text: str, sentence: str) -> None:
+    assert sentence in refusal(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "new"),
+    [("[data]\nval_pictures = 3", "data.val_images"), ("[exits]\npictures = 'live'", "exits.teacher_images")],
+)
+def test_an_old_name_is_refused_with_the_new_one(tmp_path: Path, text: str, new: str) -> None:
+    old = text.replace("]\n", ".").strip("[").split(" = ")[0]
+    assert refusal(tmp_path, text).endswith(f"sets '{old}', which is now called '{new}': rename it")
+    assert new in flat_settings(DistillRecipe())
+    assert old not in flat_settings(DistillRecipe())
 
 
 def test_a_training_recipe_has_no_method(tmp_path: Path) -> None:
-    with pytest.raises(HkdsrError, match="sets 'method', which is no setting"):
+    with pytest.raises(HkdsrError, match="sets 'method', which is not a setting"):
         read(tmp_path, "[method]\nname = 'none'", TrainRecipe)
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b"teacher = '\xe9'")
-    for name, remedy in (("none.toml", "check the path"), (".", "check the path"), ("latin.toml", "mend that line")):
+    for name, remedy in (
+        ("none.toml", "check the path"),
+        (".", "check the path"),
+        ("latin.toml", "save it with the encoding UTF-8"),
+    ):
         with pytest.raises(HkdsrError, match=remedy) as caught:
             read_recipe(tmp_path / name, DistillRecipe)
         assert str(tmp_path / name) in str(caught.value)
@@ -219,7 +238,24 @@ def test_there_are_recipes() -> None:
     assert RECIPES
 
 
-def test_text_will_do_for_a_path() -> None:
+def test_one_path_or_name_stands_for_a_list_of_one(tmp_path: Path) -> None:
+    text = "[data]\ntrain = 'a'\nlr = 'b'\n[method]\nname = 'mtkd'\nteachers = 'c.pth'"
+    data = Data(train="a", lr=Path("b"))  # pyright: ignore[reportArgumentType]
+    method = MTKD(teachers="c.pth")  # pyright: ignore[reportArgumentType]
+    assert read(tmp_path, text) == DistillRecipe(data=data, method=method)
+    assert data.train == (Path("a"),)
+    assert method.more_teachers == ("c.pth",)
+    assert "give a list" in refusal(tmp_path, "[training]\nmilestones = 'late'")
+    assert "give a list" in refusal(tmp_path, "[training]\nmilestones = 0.5")
+
+
+def test_a_key_with_many_parts_is_refused_and_a_path_with_many_dots_is_not(tmp_path: Path) -> None:
+    assert "a key of more than 16 parts" in refusal(tmp_path, ".".join("a" * 20) + " = 1")
+    path = "../" * 20 + "images"
+    assert read(tmp_path, f"[data]\ntrain = [\n'{path}',\n]").data.train == (Path(path),)
+
+
+def test_text_can_stand_for_a_path() -> None:
     data = Data(train=("a", Path("b")), val="v", cache="c")  # pyright: ignore[reportArgumentType]
     assert data == Data(train=(Path("a"), Path("b")), val=Path("v"), cache=Path("c"))
     assert Data(train="a") == Data(train=(Path("a"),))  # pyright: ignore[reportArgumentType]
@@ -248,7 +284,7 @@ def test_flat_settings_differ_where_recipes_do() -> None:
     assert flat_settings(DistillRecipe(method=Plain()))["method.name"] == '"none"'
 
 
-def test_lasting_settings_leave_out_files_and_exits_that_nobody_uses() -> None:
+def test_lasting_settings_leave_out_files_and_unused_exits() -> None:
     flat = flat_settings(DistillRecipe())
     with_exits = lasting_settings(DistillRecipe())
     assert with_exits.items() <= flat.items()
@@ -262,6 +298,15 @@ def test_lasting_settings_leave_out_files_and_exits_that_nobody_uses() -> None:
     assert lasting_settings(TrainRecipe())["init"] == '"scratch"'
     for method in (MTKD(teachers=("a.pth",)), compose(Logits(), MTKD(teachers=("a.pth",)))):
         assert not [name for name in lasting_settings(DistillRecipe(method=method)) if name.endswith("teachers")]
+
+
+def test_the_name_of_a_file_may_change_and_another_value_may_not(tmp_path: Path) -> None:
+    (tmp_path / "vgg19.pth").write_bytes(b"")
+    assert lasting_settings(DistillRecipe(method=CSD()))["method.features"] == '"teacher"'
+    by_file = CSD(features=str(tmp_path / "vgg19.pth"))
+    assert by_file.more_files == (str(tmp_path / "vgg19.pth"),)
+    assert "method.features" not in lasting_settings(DistillRecipe(method=by_file))
+    assert "method.csd.features" not in lasting_settings(DistillRecipe(method=compose(Logits(), by_file)))
 
 
 def test_a_method_of_ones_own_has_its_class_name() -> None:

@@ -35,6 +35,7 @@ DEEP = {
     "smfanet": "dim=4,blocks={}",
     "imdn": "features=16,blocks={}",
     "bsrn": "features=16,blocks={}",
+    "span": "features=4,blocks={}",
     "swinir": "features=4,groups={},blocks=2,heads=2",
     "hpinet": "dim=4,blocks={},layers=2,qk_dim=3,mlp_dim=5",
     "hitsrf": "features=32,groups={},blocks=2,heads=2,mlp_dim=16",

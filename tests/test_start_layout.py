@@ -33,6 +33,7 @@ def embedded(narrow: Tensor, wide: Tensor, places: dict[int, list[int]], repeat:
 IMDN_SPLIT = [*range(4), *range(8, 20)]
 IMDN_JOINED = [*range(4), *range(8, 12), *range(16, 20), *range(24, 28)]
 BSRN_JOINED = [*range(8), *range(16, 24), *range(32, 40), *range(48, 56)]
+SPAN_JOINED = [*range(4), *range(6, 10), *range(12, 16), *range(18, 22)]
 SWIN_QKV = [*range(4), *range(8, 12), *range(16, 20)]
 # By family: a narrow and a wide network, and for layers (by the end of their names) and axes where the narrow one's
 # channels are not the leading ones of the wide one's, which they are.
@@ -66,6 +67,7 @@ WIDER: dict[str, tuple[str, str, dict[str, dict[int, list[int]]]]] = {
         "features=32,blocks=2",
         {"c5": {1: BSRN_JOINED}, "c1": {1: [*range(16), *range(32, 48)]}},
     ),
+    "span": ("features=4,blocks=2", "features=6,blocks=2", {"conv_cat": {1: SPAN_JOINED}}),
     "swinir": ("features=4,groups=2,blocks=2,heads=2", "features=8,groups=2,blocks=2,heads=4", {"qkv": {0: SWIN_QKV}}),
     "hpinet": ("dim=4,blocks=2,layers=2,qk_dim=3,mlp_dim=5", "dim=8,blocks=2,layers=2,qk_dim=3,mlp_dim=7", {}),
     "hitsrf": (

@@ -1,11 +1,11 @@
-"""Checkpoints and the log when files are damaged, disks are full or a kill came between them."""
+"""Checkpoints and the log when files are damaged, disks are full, or a run was killed between two writes."""
 
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 from collections.abc import Callable, Iterator
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import pytest
 import tiny
 import torch
 
-from hkdsr import files
 from hkdsr.data.crops import CropSampler
 from hkdsr.errors import HkdsrError
 from hkdsr.training.log import TrainingLog, read_log
@@ -54,7 +53,7 @@ def test_a_damaged_checkpoint(damage: Callable[[Path], bytes], tmp_path: Path, s
     tiny.fit(tiny.Toy(), sampler, tiny.settings(steps=2), tmp_path)
     file = tmp_path / "last.pt"
     file.write_bytes(damage(file))
-    with pytest.raises(HkdsrError, match=r"^\S*last\.pt is damaged or from another version: delete it to start"):
+    with pytest.raises(HkdsrError, match=r"^\S*last\.pt is damaged or from another version: delete it to start again"):
         tiny.fit(tiny.Toy(), sampler, tiny.settings(), tmp_path)
     file.unlink()
     assert tiny.fit(tiny.Toy(), sampler, tiny.settings(), tmp_path).steps == 6
@@ -67,20 +66,18 @@ def test_a_write_that_fails_leaves_the_checkpoint_before(
     alike.load_state_dict(toy.state_dict())
     tiny.fit(toy, sampler, tiny.settings(), tmp_path / "whole")
     with monkeypatch.context() as patch:
-        real = files.os.fsync
-        # The third is that of the second checkpoint: the log's and the first one's come before it.
-        calls = iter(range(9))
+        real = os.fsync
 
         def full(descriptor: int) -> None:
-            if next(calls) >= 2:
+            if (tmp_path / "cut" / "last.pt").exists():
                 raise OSError(errno.ENOSPC, "No space left on device")
             real(descriptor)
 
-        patch.setattr(files.os, "fsync", full)
+        patch.setattr(os, "fsync", full)
         with pytest.raises(HkdsrError, match=r"^cannot write \S*last\.pt \(No space left on device\): free space"):
             tiny.fit(alike, sampler, tiny.settings(), tmp_path / "cut")
     assert tiny.state(tmp_path / "cut")["step"] == 2
-    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["last.pt", "log.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == [".lock", "last.pt", "log.jsonl"]
     tiny.fit(tiny.Toy(), sampler, tiny.settings(), tmp_path / "cut")
     assert tiny.equal(tiny.state(tmp_path / "cut")["model"], tiny.state(tmp_path / "whole")["model"])
 
@@ -114,13 +111,20 @@ def test_a_disk_that_fills_up(small_disk: Path, tmp_path: Path, sampler: CropSam
     assert tiny.equal(tiny.state(small_disk / "out")["model"], tiny.state(tmp_path / "whole")["model"])
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_a_log_on_a_full_disk(tmp_path: Path) -> None:
-    log = TrainingLog(tmp_path, 0, tensorboard=False)
-    log._file.close()
-    log._file = FileIO("/dev/full", "ab")
-    with pytest.raises(HkdsrError, match=r"^cannot write /dev/full \(No space left on device\): free space"), log:
+def test_a_log_that_cannot_grow(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="files have no size limits on this system")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with TrainingLog(tmp_path, 0, tensorboard=False) as log:
         log.terms(1, 0.1, 1e-4, {"pixel": 0.5})
+        size = (tmp_path / "log.jsonl").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, before[1]))
+        try:
+            with pytest.raises(HkdsrError, match=r"^cannot write \S*log\.jsonl \(File too large\): free space"):
+                log.terms(2, 0.2, 1e-4, {"pixel": 0.4})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / "log.jsonl").stat().st_size == size + 20
+    assert [line["step"] for line in read_log(tmp_path)] == [1]
 
 
 def test_the_log_is_cut_back_to_the_checkpoint(tmp_path: Path, sampler: CropSampler) -> None:

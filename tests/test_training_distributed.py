@@ -1,4 +1,4 @@
-"""Several processes that train one network: real ones, over gloo, held against a single one.
+"""Several real processes that train one network over gloo, compared with a single one.
 
 Run as a script, this file is what such a process does.
 """
@@ -17,11 +17,11 @@ from processes import TORCHRUN, completed
 from torch import nn
 
 from hkdsr.data.crops import CropSampler
-from hkdsr.devices import pick_device
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import FAKD, HKDSR, VID, HKDSRPlus
 from hkdsr.training import distributed
-from hkdsr.training.distributed import ALONE, ProcessGroup, joined
+from hkdsr.training.distributed import check_device, joined
+from hkdsr.training.process_group import ALONE, ProcessGroup
 from hkdsr.training.run import distill
 
 METHODS = {
@@ -97,8 +97,8 @@ def test_stage_1_is_the_same_to_the_last_bit(trained: Path) -> None:
     assert one[0].read_bytes() == two[0].read_bytes()
 
 
-def test_what_the_processes_tell_one_another(tmp_path: Path) -> None:
-    completed([*TORCHRUN, __file__, "talk", str(tmp_path)])
+def test_what_the_processes_exchange(tmp_path: Path) -> None:
+    completed([*TORCHRUN, __file__, "exchange", str(tmp_path)])
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 6])
@@ -112,21 +112,19 @@ def test_shares_make_up_the_batch(count: int, tmp_path: Path) -> None:
 
 
 def test_each_process_needs_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "empty", lambda *size, device: None)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert pick_device("cuda:1") == torch.device("cuda:1")
-    monkeypatch.setattr(distributed, "_group", ProcessGroup(1, 3))
+    cuda, cuda_1, second = torch.device("cuda"), torch.device("cuda:1"), ProcessGroup(1, 3)
+    check_device("cuda:1", cuda_1, ALONE)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert pick_device("auto") == torch.device("cuda")
+    check_device("auto", cuda, second)
+    check_device("cpu", torch.device("cpu"), second)
     with pytest.raises(HkdsrError, match=r"^training.device is 'cuda:1', but each process needs its own GPU: set it"):
-        pick_device("cuda:1")
+        check_device("cuda:1", cuda_1, second)
+    with pytest.raises(HkdsrError, match=r"^training.device is 'mps', which only one process can use: set it to cuda"):
+        check_device("mps", torch.device("mps"), second)
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(HkdsrError, match=r"^there are fewer GPUs \(2\) than processes on this machine: start as many"):
-        pick_device("auto")
-    with pytest.raises(HkdsrError, match=r"^training.device is 'mps', on which one process trains alone: set it"):
-        pick_device("mps")
-    assert pick_device("cpu") == torch.device("cpu")
+        check_device("auto", cuda, second)
 
 
 def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +157,7 @@ def train_single(out: Path, group: ProcessGroup) -> None:
         distill(dataclasses.replace(recipe, out=out / name))
 
 
-def talk(out: Path, group: ProcessGroup) -> None:
+def exchange(out: Path, group: ProcessGroup) -> None:
     assert group == distributed.process_group() == ProcessGroup(int(os.environ["RANK"]), 2)
     rank = group.rank
     assert group.agreed(f"from {rank}") == "from 0"
@@ -191,4 +189,4 @@ def talk(out: Path, group: ProcessGroup) -> None:
 
 if __name__ == "__main__":
     with joined() as together:
-        {"train": train, "train_single": train_single, "talk": talk}[sys.argv[1]](Path(sys.argv[2]), together)
+        {"train": train, "train_single": train_single, "exchange": exchange}[sys.argv[1]](Path(sys.argv[2]), together)

@@ -1,4 +1,4 @@
-"""The loop: schedule, average, accumulation, precision, and a loss that is no number."""
+"""The training loop: schedule, average, accumulation, precision, and a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_the_average_follows_the_weights(tmp_path: Path, sampler: CropSampler) -
     assert not tiny.equal(fitted.average.state_dict(), toy.state_dict())
 
 
-def test_the_best_average_is_handed_over(tmp_path: Path, sampler: CropSampler) -> None:
+def test_the_best_average_is_given_to_on_best(tmp_path: Path, sampler: CropSampler) -> None:
     scores = iter([1.0, 3.0, 2.0, 3.0, 4.0, 0.0])
     best: list[tuple[int, float]] = []
     fitted = tiny.fit(
@@ -153,7 +153,7 @@ def test_accumulation_with_hkdsr(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("log_every", [1, 100])
-def test_a_loss_that_is_no_number(log_every: int, tmp_path: Path, sampler: CropSampler) -> None:
+def test_a_loss_that_is_not_finite(log_every: int, tmp_path: Path, sampler: CropSampler) -> None:
     with pytest.raises(HkdsrError, match=r"^the loss term 'square' is nan at step 4: lower training.lr"):
         tiny.fit(tiny.Toy(breaks_at=4), sampler, tiny.settings(log_every=log_every), tmp_path)
     assert tiny.state(tmp_path)["step"] == 2

@@ -1,4 +1,4 @@
-"""The start of a student in real runs: what is said of it, and that a resumed run keeps what it has learnt."""
+"""The start of a student in real runs: the message on it, and that a resumed run keeps what it has learnt."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def test_the_student_starts_from_slices_of_the_teacher_whatever_the_method(tmp_p
     assert starts == {digest(student.state_dict())}
 
 
-def test_what_is_said_of_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_message_on_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recipe = sliced(tiny.recipe(tmp_path, Plain(), steps=2))
     distill(recipe)
     count = sum(p.numel() for p in build(SLICED, 2).parameters())
-    told = f"the student starts from slices of the teacher: {count:,} of its {count:,} weights"
-    assert caplog.messages[:2] == [told, "3 training images, 0.0 megapixels"]
+    message = f"the student starts from slices of the teacher: {count:,} of its {count:,} weights"
+    assert caplog.messages.count(message) == 1
     distill(recipe)
-    assert caplog.messages.count(told) == 1
+    assert caplog.messages.count(message) == 1
 
 
 def test_a_resumed_student_keeps_what_it_has_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,8 +82,8 @@ def test_a_student_of_another_scale(tmp_path: Path, caplog: pytest.LogCaptureFix
         4, recipe.student, "student", x2, tmp_path / "train", recipe.data, dataclasses.replace(recipe.training, lr=0.0)
     )
     trained = train(plain)
-    assert caplog.messages[0].startswith(f"the student starts from {x2}: ")
-    assert caplog.messages[0].endswith(" weights, fresh ones in body.10")
+    (message,) = (text for text in caplog.messages if text.startswith(f"the student starts from {x2}: "))
+    assert message.endswith(" weights, fresh ones in body.10")
     assert digest(trained.network.state_dict()) == untrained(recipe)
     for block, of in zip(trained.network.blocks, load(x2).blocks, strict=True):
         assert digest(block.state_dict()) == digest(of.state_dict())
@@ -104,7 +104,7 @@ def test_another_student_to_start_from_is_noticed_but_not_another_place(tmp_path
         distill(recipe)
 
 
-def test_a_start_that_is_not_possible_is_told_before_any_time_is_spent(tmp_path: Path) -> None:
+def test_a_start_that_is_not_possible_is_found_before_any_time_is_spent(tmp_path: Path) -> None:
     recipe = dataclasses.replace(tiny.recipe(tmp_path, HKDSR()), init="slice")
     with pytest.raises(HkdsrError, match=r"^init is 'slice' but the teacher is of family edsr and the student of comp"):
         distill(recipe)

@@ -1,9 +1,10 @@
-"""Mistakes that are found before time is spent on them, and runs that must not be gone on with."""
+"""Mistakes that are found before time is spent on them, and runs that must not be continued."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from hkdsr.training.run import distill
 
 
 def refused(recipe: DistillRecipe, naming: str) -> None:
-    """The mistake is told in one sentence, before stage 1 or anything else is computed."""
+    """The mistake is reported in one sentence, before stage 1 or anything else is computed."""
     with pytest.raises(HkdsrError, match=naming) as caught:
         distill(recipe)
     assert "\n" not in str(caught.value)
@@ -42,7 +43,7 @@ def test_mistakes_are_found_before_any_time_is_spent(tmp_path: Path) -> None:
             tiny.exits(recipe, student=(0.5,)),
             r"exits\.student has 1 depths and exits\.teacher 2: .* give as many of each$",
         ),
-        (tiny.exits(recipe, teacher=(0.3, 1.0)), "put one on the last of 4 blocks of edsr"),
+        (tiny.exits(recipe, teacher=(0.3, 1.0)), "at the last of 4 blocks of edsr"),
         (tiny.exits(recipe, student=(0.7, 0.75)), "fall on the same block of compact, which has 4"),
         (tiny.exits(recipe, kind="teacher_tail"), "teacher has 6 channels and the student 4"),
         (dataclasses.replace(recipe, method=HKDSR(fsm_levels=(1, 2))), r"fsm_levels has 2 entries for 3 outputs"),
@@ -70,17 +71,36 @@ def test_a_student_that_cannot_be_trained(tmp_path: Path, monkeypatch: pytest.Mo
     torch.save(build("compact:features=4,convs=2", 2).state_dict(), tmp_path / "net.pth")
     foreign = SpandrelNetwork(spandrel.ModelLoader().load_from_file(tmp_path / "net.pth"))
     monkeypatch.setattr("hkdsr.training.run.build", lambda description, scale: foreign)
-    refused(dataclasses.replace(tiny.recipe(tmp_path, HKDSR()), student="net.pth"), "net.pth is of no family here")
+    refused(
+        dataclasses.replace(tiny.recipe(tmp_path, HKDSR()), student="net.pth"),
+        "net.pth belongs to no family of this package",
+    )
 
 
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:
-    refused(tiny.recipe(tmp_path, HKDSR(), device="cuda:77"), r"training\.device is 'cuda:77', which is not here")
+    refused(tiny.recipe(tmp_path, HKDSR(), device="cuda:77"), r"training\.device is 'cuda:77', which this machine does")
+
+
+def test_an_output_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, HKDSR())
+    file = tmp_path / "images" / "00.png"
+    refused(
+        dataclasses.replace(recipe, out=file / "out"),
+        r"^cannot write \S*00\.png/out, as \S*00\.png is not a folder: name",
+    )
+    with pytest.raises(HkdsrError, match=r"00\.png is not a folder: name another target$"):
+        distill(dataclasses.replace(recipe, out=file))
+
+
+def test_tensorboard_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", None)
+    refused(tiny.recipe(tmp_path, HKDSR(), tensorboard=True), r"^training\.tensorboard is set but tensorboard is miss")
 
 
 def test_a_share_of_the_images_is_another_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recipe = tiny.recipe(tmp_path)
     distill(tiny.data(recipe, share=0.7))
-    assert caplog.messages[0].startswith("2 training images")
+    assert caplog.messages[0].startswith("training on 2 images, ")
     with pytest.raises(HkdsrError, match=r"begun with other settings \(images of data\.train\)"):
         distill(recipe)
     with pytest.raises(HkdsrError, match=r"data\.share is 0\.2, which leaves none of 3 images: raise it"):

@@ -1,4 +1,4 @@
-"""The verbs ``train`` and ``distill`` from recipe to file, and mistakes that are found before time is spent on them."""
+"""``train`` and ``distill`` from the recipe to the files."""
 
 from __future__ import annotations
 
@@ -39,16 +39,8 @@ METHODS: list[Method] = [
 
 
 @pytest.mark.parametrize("method", METHODS, ids=[f"{index}-{type(m).__name__}" for index, m in enumerate(METHODS)])
-def test_the_written_student_is_the_returned_one(
-    method: Method, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_written_student_is_the_returned_one(method: Method, tmp_path: Path) -> None:
     result = distill(tiny.recipe(tmp_path, method))
-    assert caplog.messages[0] == "3 training images, 0.0 megapixels"
-    assert caplog.messages[1] == (
-        "note: after 12 steps the averaged weights are still 28 % of the first ones: "
-        "a training.ema below 0.9 suits so few"
-    )
-    assert len(caplog.messages) == 2 + method.uses_teacher + (method.uses_teacher and method.uses_exits)
     assert result.weights == tmp_path / "out" / "student.safetensors"
     assert result.steps == 12
     assert result.seconds > 0
@@ -65,7 +57,18 @@ def test_the_written_student_is_the_returned_one(
     assert all(torch.equal(average[name], value) for name, value in found.state_dict().items())
 
 
-def test_a_folder_is_one_process_s_at_a_time(tmp_path: Path) -> None:
+def test_many_initial_weights_left_in_the_average_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    distill(tiny.recipe(tmp_path, Plain(), steps=2, ema=0.9))
+    sentence = "After 2 steps the averaged weights still hold 81 % of the initial ones. Lower training.ema (0.9) for so"
+    assert [text.startswith(sentence) for text in caplog.messages].count(True) == 1
+    caplog.clear()
+    distill(dataclasses.replace(tiny.recipe(tmp_path, Plain(), steps=2, ema=0.3), out=tmp_path / "other"))
+    assert not any("averaged weights" in text for text in caplog.messages)
+
+
+def test_a_folder_is_used_by_one_process_at_a_time(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path)
     with claimed(recipe.out), pytest.raises(HkdsrError, match=r"another process trains in .*: wait until"):
         distill(recipe)
@@ -80,7 +83,7 @@ def test_a_resumed_run_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert f"continuing at step 12 in {recipe.out}" in caplog.messages
 
 
-def test_a_log_that_is_none_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_log(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path)
     recipe.out.mkdir()
     (recipe.out / "log.jsonl").write_text("my notes\n")
@@ -124,22 +127,22 @@ def test_every_method_starts_from_the_same_student(tmp_path: Path) -> None:
     assert len(set(starts)) == 1
 
 
-def test_what_the_file_tells(tmp_path: Path) -> None:
+def test_metadata_of_the_weights(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path, HKDSR(sim_w=0.3))
-    told = tiny.metadata(distill(recipe).weights)
-    assert told["family"] == "compact"
-    assert told["step"] == "12"
-    assert told["teacher"] == str(tmp_path / "teacher.safetensors")
-    assert told["teacher_sha256"] == digest(load(recipe.teacher).state_dict())
+    facts = tiny.metadata(distill(recipe).weights)
+    assert facts["family"] == "compact"
+    assert facts["step"] == "12"
+    assert facts["teacher"] == str(tmp_path / "teacher.safetensors")
+    assert facts["teacher_sha256"] == digest(load(recipe.teacher).state_dict())
     (store,) = (tmp_path / "cache").glob("images-*")
-    assert store.name == f"images-{told['data_sha256'][:20]}"
-    settings = json.loads(told["recipe"])
+    assert store.name == f"images-{facts['data_sha256'][:20]}"
+    settings = json.loads(facts["recipe"])
     assert settings == settings_by_kind(recipe, "same", "content")
     assert settings["method.name"] == '"hkdsr"'
     assert settings["method.sim_w"] == "0.3"
 
 
-def test_the_teacher_told_is_the_one_given_though_stage_1_tunes_it(tmp_path: Path) -> None:
+def test_the_metadata_name_the_teacher_as_given_even_if_stage_1_trains_it(tmp_path: Path) -> None:
     recipe = tiny.exits(tiny.recipe(tmp_path, HKDSR()), kind="teacher_tail", stage1_trainable="all", stage1_steps=3)
     tiny.teacher(tmp_path / "teacher.safetensors", "compact:features=4,convs=6")
     given = digest(load(recipe.teacher).state_dict())
@@ -151,15 +154,15 @@ def test_the_teacher_told_is_the_one_given_though_stage_1_tunes_it(tmp_path: Pat
 
 def test_the_best_student_is_kept_beside_the_last(tmp_path: Path) -> None:
     tiny.photographs(tmp_path / "val", count=3)
-    recipe = tiny.recipe(tmp_path, Plain(), steps=8, lr=0.3, ema=0.0, validate_every=2, log_every=4)
+    recipe = tiny.recipe(tmp_path, Plain(), steps=8, lr=0.05, ema=0.0, validate_every=2, log_every=4)
     recipe = tiny.data(recipe, val=tmp_path / "val", val_images=2)
     result = distill(recipe)
     lines = read_log(recipe.out)
     assert [line["step"] for line in lines if "val_psnr_y" in line] == [2, 4, 6, 8]
     scores = {line["step"]: line["val_psnr_y"] for line in lines if "val_psnr_y" in line}
     best = max(scores, key=lambda step: scores[step])
-    told = tiny.metadata(recipe.out / "best.safetensors")
-    assert (told["step"], float(told["val_psnr_y"])) == (str(best), scores[best])
+    facts = tiny.metadata(recipe.out / "best.safetensors")
+    assert (facts["step"], float(facts["val_psnr_y"])) == (str(best), scores[best])
     assert tiny.state(recipe.out)["best"] == scores[best]
     same = digest(load(recipe.out / "best.safetensors").state_dict()) == digest(result.network.state_dict())
     assert same == (best == 8)
@@ -184,7 +187,7 @@ def test_a_finished_run_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Mo
     recipe = tiny.recipe(tmp_path, HKDSR())
     first = distill(recipe)
     log = (recipe.out / "log.jsonl").read_bytes()
-    monkeypatch.setattr("hkdsr.training.fit._step", None)
+    monkeypatch.setattr("hkdsr.training.fit.take_step", None)
     again = distill(recipe)
     assert (again.steps, again.seconds) == (first.steps, first.seconds)
     assert digest(again.network.state_dict()) == digest(first.network.state_dict())

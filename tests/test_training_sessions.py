@@ -1,4 +1,4 @@
-"""A training in sessions: as if it had never stopped, and with a log of who did what."""
+"""A training in sessions: the result of an uninterrupted one, and a log of which steps were done where."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from hkdsr.training.run import distill
 from hkdsr.training.sessions import FILE, read_sessions
 
 
-def test_legs_end_where_one_training_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_sessions_end_with_the_weights_of_an_uninterrupted_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     recipe = tiny.recipe(tmp_path, HKDSR(), steps=5)
     whole = distill(recipe)
     cut = dataclasses.replace(tiny.recipe(tmp_path, HKDSR(), steps=5, minutes=0.0), out=tmp_path / "cut")
@@ -35,7 +37,7 @@ def test_legs_end_where_one_training_ends(tmp_path: Path, caplog: pytest.LogCapt
     ]
 
 
-def test_a_leg_logs_and_validates_where_the_whole_training_does(tmp_path: Path) -> None:
+def test_a_session_logs_and_validates_at_the_steps_of_the_whole_training(tmp_path: Path) -> None:
     def recipe(name: str, minutes: float | None = None) -> DistillRecipe:
         made = tiny.recipe(tmp_path, steps=6, log_every=3, validate_every=2, minutes=minutes)
         return tiny.data(dataclasses.replace(made, out=tmp_path / name), val=tmp_path / "images")
@@ -52,7 +54,7 @@ def test_a_leg_logs_and_validates_where_the_whole_training_does(tmp_path: Path) 
     assert len(read_sessions(tmp_path / "cut")) == 6
 
 
-def test_a_killed_leg_stays_without_an_end_and_a_finished_run_begins_none(tmp_path: Path) -> None:
+def test_a_killed_session_has_no_end_and_a_finished_run_begins_none(tmp_path: Path) -> None:
     class Kill:
         def begin(self, module: object, stored: object) -> None:
             pass
@@ -70,7 +72,7 @@ def test_a_killed_leg_stays_without_an_end_and_a_finished_run_begins_none(tmp_pa
     assert [(line["from_step"], line.get("to_step")) for line in read_sessions(recipe.out)] == [(0, None), (2, 4)]
 
 
-def test_a_training_begun_afresh_forgets_the_legs_before(tmp_path: Path) -> None:
+def test_a_training_begun_again_forgets_earlier_sessions(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path, steps=4)
     distill(dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, minutes=0.0)))
     (recipe.out / "last.pt").unlink()

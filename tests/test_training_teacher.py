@@ -1,4 +1,4 @@
-"""The teacher's images: cached ones are those of whole images, lie in the right places, and are kept by weights."""
+"""The teacher's outputs: cached ones are those of whole images, crops of them match, and their key has the weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hkdsr.methods import HKDSR
 from hkdsr.nets.exits import Exits, NetworkWithExits, Outputs
 from hkdsr.nets.files.load import build, digest, load
 from hkdsr.training import teacher as module
-from hkdsr.training.distributed import ALONE
+from hkdsr.training.process_group import ALONE
 from hkdsr.training.run import distill
 from hkdsr.training.teacher import prepared
 
@@ -65,7 +65,7 @@ def test_cached_images_are_those_of_whole_images(teacher: NetworkWithExits, stor
             assert error <= 0.5 / 255 + 1e-6
 
 
-def test_a_build_is_told_of_and_not_a_second_time(
+def test_filling_the_store_is_reported_once(
     teacher: NetworkWithExits, store: ImageStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(2):
@@ -145,7 +145,7 @@ def test_live_images_are_clamped_and_without_gradient(store: ImageStore) -> None
     assert not any(image.requires_grad for image in (images.final, *images.exits))
 
 
-def test_a_killed_build_goes_on_and_a_finished_one_is_found(
+def test_filling_continues_after_a_kill_and_a_full_store_is_found(
     teacher: NetworkWithExits, store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = filled(teacher, store, tmp_path / "whole")

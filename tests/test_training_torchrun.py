@@ -1,4 +1,4 @@
-"""``hkdsr distill`` as several processes: killed, gone on with, and stopped by a mistake in one of them."""
+"""``hkdsr distill`` as several processes: killed, continued, and ended by a mistake in one of them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from hkdsr.training.sessions import read_sessions
 METHOD_FILE = """
 from __future__ import annotations
 import os
+import signal
 from dataclasses import dataclass
 
 from hkdsr.methods import Method
@@ -28,14 +29,21 @@ from hkdsr.methods import Method
 class Fails(Method):
     how: str = "nan"
 
+    def before_step(self, heads, student, step):
+        second = os.environ["RANK"] == "1"
+        if self.how == "killed" and second and step == 9 and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
+            os.kill(os.getpid(), signal.SIGKILL)
+
     def losses(self, heads, inputs):
         pixel = (inputs.student.final - inputs.hr).abs().mean()
-        if os.environ.get("RANK") == "1":
+        if os.environ["RANK"] == "1":
             if self.how == "bug":
                 raise ZeroDivisionError
-            pixel = pixel * float(self.how)
+            if self.how == "nan":
+                pixel = pixel * float(self.how)
         return {"pixel": pixel}
 """
+SHARED_BATCH = "training.batch is 5, which 2 processes cannot share evenly: set it to a multiple of 2"
 
 
 def start(*commands: list[str]) -> list[subprocess.Popen[str]]:
@@ -56,11 +64,16 @@ def start(*commands: list[str]) -> list[subprocess.Popen[str]]:
     ]
 
 
-def ended(processes: list[subprocess.Popen[str]]) -> tuple[list[int], str, str]:
-    """Exit codes, and all that was printed and complained of."""
-    texts = [process.communicate(timeout=400) for process in processes]
-    printed, complaints = ("".join(part) for part in zip(*texts, strict=True))
-    return [process.returncode for process in processes], printed, complaints
+def ended(processes: list[subprocess.Popen[str]]) -> tuple[list[int], str]:
+    """Exit codes and all messages."""
+    messages = [process.communicate(timeout=120)[1] for process in processes]
+    return [process.returncode for process in processes], "".join(messages)
+
+
+def torchrun(*words: str) -> subprocess.Popen[str]:
+    """The real command with two processes; its standard error stays open until the last of them has ended."""
+    command = [*TORCHRUN, *words]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def arguments(folder: Path, out: Path, *more: str) -> list[str]:
@@ -94,12 +107,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_killed_run_of_two_goes_on_exactly(folder: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def fails(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The flags of a method whose second process fails."""
+    file = tmp_path_factory.mktemp("method") / "fails.py"
+    file.write_text(METHOD_FILE)
+    return ["--method.use", f"{file}:Fails"]
+
+
+def assert_same_training(one: Path, other: Path) -> None:
+    """To the last bit, in the log too."""
+    first, second = tiny.state(one), tiny.state(other)
+    for part in ("step", "fingerprint", "best", "model", "average", "optimiser"):
+        assert tiny.equal(first[part], second[part]), part
+    assert tiny.losses(one) == tiny.losses(other)
+
+
+def test_a_killed_run_of_two_continues_exactly(folder: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    codes, printed, complaints = ended(start(*[arguments(folder, whole)] * 2))
-    assert codes == [0, 0], complaints
-    # One of the two has spoken and written.
-    assert [line.split()[0] for line in printed.splitlines()] == ["3", "note:", "teacher's", "running", "30"]
+    codes, messages = ended(start(*[arguments(folder, whole)] * 2))
+    assert codes == [0, 0], messages
+    # Only the first process writes files and messages.
+    assert messages.count("3 training images, ") == messages.count("30 steps in ") == 1
     names = {".lock", "cache", "best.safetensors", "last.pt", "sessions.jsonl", "log.jsonl", "student.safetensors"}
     assert {path.name for path in whole.iterdir()} == names
     assert [line[0] for line in tiny.losses(whole) if line[2]] == list(range(1, 31))
@@ -112,11 +141,11 @@ def test_a_killed_run_of_two_goes_on_exactly(folder: Path, tmp_path: Path) -> No
     for process in processes:
         process.kill()
     assert ended(processes)[0] == [-signal.SIGKILL] * 2
-    assert 14 <= tiny.state(cut)["step"] < 30
     killed = tiny.state(cut)["step"]
-    codes, printed, complaints = ended(start(*[arguments(folder, cut, "--training.minutes", "0")] * 2))
-    assert codes == [0, 0], complaints
-    assert printed.splitlines()[-1].startswith(f"{killed + 1} steps in ")
+    assert 14 <= killed < 30
+    codes, messages = ended(start(*[arguments(folder, cut, "--training.minutes", "0")] * 2))
+    assert codes == [0, 0], messages
+    assert f"\n{killed + 1} steps in " in messages
     assert tiny.state(cut)["step"] == killed + 1
     completed([*TORCHRUN, "-m", "hkdsr", "distill", *arguments(folder, cut)])
     assert [(session["from_step"], session["processes"]) for session in read_sessions(cut)] == [
@@ -124,32 +153,64 @@ def test_a_killed_run_of_two_goes_on_exactly(folder: Path, tmp_path: Path) -> No
         (killed, 2),
         (killed + 1, 2),
     ]
-    state, state_cut = tiny.state(whole), tiny.state(cut)
-    for part in ("step", "fingerprint", "best", "model", "average", "optimiser"):
-        assert tiny.equal(state[part], state_cut[part]), part
-    assert tiny.losses(whole) == tiny.losses(cut)
+    assert_same_training(whole, cut)
 
 
-@pytest.mark.parametrize("mistake", ["all", "one", "nan", "bug"])
-def test_what_stops_one_process_stops_all_with_one_sentence(mistake: str, folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "fails.py").write_text(METHOD_FILE)
-    fails = ["--method.use", str(tmp_path / "fails.py:Fails")]
+def test_torchrun_starts_a_killed_process_again(folder: Path, fails: list[str], tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    more = [*fails, "--method.how", "killed"]
+    codes, messages = ended(start(*[arguments(folder, whole, *more)] * 2))
+    assert codes == [0, 0], messages
+    process = torchrun("--max-restarts", "3", "-m", "hkdsr", "distill", *arguments(folder, cut, *more))
+    codes, messages = ended([process])
+    assert codes == [0], messages
+    assert [(line["from_step"], line.get("to_step")) for line in read_sessions(cut)] == [(0, None), (7, 30)]
+    assert "Traceback" not in messages
+    assert_same_training(whole, cut)
+
+
+def test_processes_end_with_torchrun(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = torchrun("-m", "hkdsr", "distill", *arguments(folder, out, "--training.steps", "1000000"))
+    while process.poll() is None and not (out / "last.pt").exists():
+        time.sleep(0.01)
+    process.kill()
+    codes, messages = ended([process])
+    assert codes == [-signal.SIGKILL]
+    assert messages.count("torchrun was killed during the training: run the same command again to continue") == 1
+    assert "Traceback" not in messages
+
+
+def test_torchruns_report_ends_with_the_sentence(folder: Path, tmp_path: Path) -> None:
+    process = torchrun("-m", "hkdsr", "distill", *arguments(folder, tmp_path / "out", "--training.batch", "5"))
+    _, messages = ended([process])
+    assert messages.count(f"hkdsr distill: {SHARED_BATCH}\n") == 1
+    assert messages.count("Traceback") == 1  # torchrun's own
+    assert messages.rstrip().splitlines()[-2] == f"  traceback : {SHARED_BATCH}"
+
+
+@pytest.mark.parametrize("mistake", ["all", "flag", "one", "nan", "bug"])
+def test_what_stops_one_process_stops_all_with_one_sentence(
+    mistake: str, folder: Path, fails: list[str], tmp_path: Path
+) -> None:
     given = {
         "all": [["--training.batch", "5"]] * 2,
+        "flag": [["--training.stps", "5"]] * 2,
         "one": [[], ["--teacher", "missing.pth"]],
         "nan": [fails] * 2,
         "bug": [[*fails, "--method.how", "bug"]] * 2,
     }
     processes = start(*(arguments(folder, tmp_path / "out", *more) for more in given[mistake]))
-    codes, _, complaints = ended(processes)
-    assert codes == ([1, 1] if mistake == "bug" else [2, 2]), complaints
-    assert complaints.count("Traceback") == complaints.count(": ZeroDivisionError\n") == (mistake == "bug"), complaints
-    sentences = [line for line in complaints.splitlines() if line.startswith("hkdsr distill: ")]
+    codes, messages = ended(processes)
+    assert codes == ([1, 1] if mistake == "bug" else [2, 2]), messages
     expected = {
-        "all": "training.batch is 5, which 2 processes cannot share evenly: set it to a multiple of 2",
-        "one": "missing.pth",
-        "nan": "the loss term 'pixel' is nan at step 1: lower the learning rate",
+        "all": f"hkdsr distill: {SHARED_BATCH}",
+        "flag": "│ Unrecognized options",
+        "one": "hkdsr distill: there is no checkpoint missing.pth",
+        "nan": "hkdsr distill: the loss term 'pixel' is nan at step 1: lower training.lr",
+        "bug": ": ZeroDivisionError\n",
     }
-    assert len(sentences) == (mistake in expected), complaints
-    assert expected.get(mistake, "") in complaints
+    assert messages.count(expected[mistake]) == 1, messages
+    assert messages.count("hkdsr distill: ") == ("hkdsr distill: " in expected[mistake]), messages
+    assert messages.count("Traceback") == (mistake == "bug"), messages
     assert not (tmp_path / "out" / "last.pt").exists()

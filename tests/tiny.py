@@ -33,7 +33,7 @@ TEACHER = "edsr:features=6,blocks=4"
 
 
 class Killed(BaseException):
-    """Stands for a kill in the middle of a run."""
+    """Simulates a kill in the middle of a run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class KilledAt:
 
 
 def photographs(folder: Path, count: int = 3, height: int = 56, width: int = 66) -> Path:
-    """A folder with ``count`` cuts of real photographs."""
+    """A folder with ``count`` crops of real photographs."""
     folder.mkdir(parents=True)
     sources = [rgb(path) for path in demo_files()[0].values()]
     for index in range(count):
@@ -62,7 +62,7 @@ def photographs(folder: Path, count: int = 3, height: int = 56, width: int = 66)
 
 
 def store(folder: Path, scale: int = 2, count: int = 3, height: int = 56, width: int = 66) -> ImageStore:
-    """A store of such photographs."""
+    """A store of these photographs."""
     images = photographs(folder / "images", count, height, width)
     return build_store(find_pairs(images, scale), scale, folder / "cache", workers=1)
 
@@ -84,7 +84,7 @@ def nearest(scale: int) -> Compact:
 
 
 def recipe(folder: Path, method: Method | None = None, **training: Any) -> DistillRecipe:
-    """A recipe of 12 steps over files in ``folder``, which are made if they are not there."""
+    """A recipe of 12 steps with files in ``folder``, which are made if they are missing."""
     if not (folder / "images").exists():
         photographs(folder / "images")
     if not (folder / "teacher.safetensors").exists():
@@ -102,12 +102,12 @@ def recipe(folder: Path, method: Method | None = None, **training: Any) -> Disti
 
 
 def state(out: Path) -> dict[str, Any]:
-    """What ``last.pt`` holds."""
+    """The content of ``last.pt``."""
     return torch.load(out / "last.pt", weights_only=True)
 
 
 def equal(a: Any, b: Any) -> bool:
-    """Whether two states are equal to the last bit."""
+    """Whether two states are bit-identical."""
     if isinstance(a, torch.Tensor):
         return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
     if isinstance(a, dict):
@@ -118,21 +118,21 @@ def equal(a: Any, b: Any) -> bool:
 
 
 def losses(out: Path) -> list[tuple[Any, ...]]:
-    """All of the log but the seconds."""
+    """The log without the seconds."""
     return [(line["step"], line.get("lr"), line.get("losses"), line.get("val_psnr_y")) for line in read_log(out)]
 
 
 def fit(
     module: nn.Module, sampler: CropSampler, training: Training, folder: Path, origin: str = "", **more: Any
 ) -> Fitted:
-    """Train a module in ``folder``, with one fact that must stay when it is continued."""
+    """Train a module in ``folder``, with one setting that must stay when it is continued."""
     with opened(folder, training, {"origin": origin}, "training") as context:
         return fit_in_context(module, sampler, context, **more)
 
 
 @dataclasses.dataclass
 class Scores:
-    """A validation that asks a function."""
+    """A validation whose score is that of a function."""
 
     of: Callable[[nn.Module], float]
     key: str = ""
@@ -142,7 +142,7 @@ class Scores:
 
 
 class Toy(nn.Module):
-    """The loop knows nothing of methods: it trains any module that gives named terms."""
+    """A module with two loss terms, without a method: the training loop needs none."""
 
     def __init__(self, breaks_at: int = -1) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ class Toy(nn.Module):
 
 
 def settings(**changed: Any) -> Training:
-    """Six steps of batch 5, all logged, every other one saved."""
+    """Six steps with a batch of 5, all logged, every second one saved."""
     return dataclasses.replace(
         Training(steps=6, lr=1e-2, ema=0.8, device="cpu", log_every=1, save_every=2, batch=5), **changed
     )
@@ -174,6 +174,6 @@ def data(recipe: DistillRecipe, **changed: Any) -> DistillRecipe:
 
 
 def metadata(weights: Path) -> dict[str, str]:
-    """What a file of weights tells beside them."""
+    """The metadata of a file of weights."""
     with safe_open(weights, "pt") as file:
         return file.metadata()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from hkdsr.cli.recipes import parse_recipe
-from hkdsr.cli.training import finished, joined
+from hkdsr.cli.training import recipe_for_all, report
 from hkdsr.settings.recipe import DistillRecipe
 
 
 def run(arguments: list[str]) -> None:
-    """Distil a teacher into a student, or continue to."""
-    with joined():
-        recipe = parse_recipe(DistillRecipe, "distill", arguments)
+    """Distil a teacher into a student, or continue a run."""
+    with recipe_for_all(DistillRecipe, "distill", arguments) as recipe:
         from hkdsr.training.run import distill
 
-        finished(distill(recipe), recipe, "student")
+        report(distill(recipe), recipe, "student")

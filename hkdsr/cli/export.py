@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from hkdsr.cli.output import show
+from hkdsr.cli.output import show_written
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,9 @@ def run(arguments: list[str]) -> None:
     settings = tyro.cli(Export, prog="hkdsr export", args=arguments)
     from hkdsr.deploy.export import export
     from hkdsr.nets.files.load import load
+    from hkdsr.paths import require_writable, user_path
 
-    output = settings.output or Path(settings.network).with_suffix(".onnx")
+    output = user_path(settings.output or Path(settings.network).with_suffix(".onnx"))
+    require_writable(output)
     logger.info("%s", export(load(settings.network), output, settings.images).sentence())
-    show(f"written: {output}")
+    show_written(output)

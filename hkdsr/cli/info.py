@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 from tyro.conf import Positional
 
 from hkdsr.cli.output import show
 from hkdsr.errors import HkdsrError
+from hkdsr.paths import exists
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
+
+    from hkdsr.nets import Network
+
+SIDE = 64
+"""LR pixels of the square image for which the table gives the shapes of the features."""
 
 
 @dataclass(frozen=True)
 class Info:
-    """Parameters, multiply-adds at a 1280x720 output, and settings of a network."""
+    """Settings, cost at a 1280x720 output, taps and receptive field of a network."""
 
     network: Positional[str]
     """A checkpoint, a shipped network's name, or family:setting=value,..."""
@@ -23,7 +34,7 @@ class Info:
 
 
 def run(arguments: list[str]) -> None:
-    """Show what a network is and what it costs.
+    """Show what a network is, what it costs, where it can be tapped and how far it sees.
 
     Raises HkdsrError if there is no such network, or if it has another scale.
     """
@@ -32,14 +43,48 @@ def run(arguments: list[str]) -> None:
     from hkdsr.scoring import cost
 
     name, scale = settings.network, settings.scale
-    network = build(name, scale or 2) if ":" in name and not Path(name).exists() else load(name)
+    network = build(name, scale or 2).eval() if ":" in name and not exists(name) else load(name)
     if scale not in (None, network.scale):
         raise HkdsrError(f"{name} is a x{network.scale} network: leave scale out or set it to {network.scale}")
     show(f"{network.family}: {', '.join(f'{key} {value}' for key, value in network.settings.items())}")
-    if not network.runs_in_pytorch:
+    if network.runs_in_pytorch:
+        show(f"{cost(network)}, for an output of 1280x720")
+    for line in tap_table(network):
+        show(line)
+    show(f"receptive field: {receptive_field(network)}")
+
+
+def tap_table(network: Network) -> Iterator[str]:
+    """A line for each block: relative depth, module path, and shape of its output for an image of 64x64."""
+    import torch
+
+    if not network.blocks:
+        yield "no taps: methods that compare features cannot use this network"
         return
-    show(
-        f"{len(network.blocks)} blocks of {network.channels} channels, "
-        f"input padded to multiples of {network.pad_multiple}"
-    )
-    show(f"{cost(network)}, which gives 1280x720")
+    count = len(network.blocks)
+    yield f"{count} blocks of {network.channels} channels, input padded to multiples of {network.pad_multiple}"
+    like = next(network.parameters())
+    with torch.inference_mode():
+        traced = network.trace(torch.zeros(1, 3, SIDE, SIDE).to(like), range(count))
+    paths = list(module_paths(network))
+    width = max(map(len, paths))
+    yield f"{'depth':>5}  {'module':<{width}}  features at {SIDE}x{SIDE}"
+    for index, (path, tap) in enumerate(zip(paths, traced.taps, strict=True), 1):
+        yield f"{index / count:>5.2f}  {path:<{width}}  {'x'.join(map(str, tap.shape[1:]))}"
+
+
+def module_paths(network: Network) -> Iterator[str]:
+    """The path of each block in the network; where a block is made of modules that are registered alone, of these."""
+    names: dict[nn.Module, str] = {module: name for name, module in network.named_modules()}
+    for block in network.blocks:
+        yield names.get(block) or " + ".join(names[part] for part in block.children() if part in names)
+
+
+def receptive_field(network: Network) -> str:
+    """How far around its own place an output pixel depends on the LR image."""
+    from hkdsr.deploy.tiles import WIDEST, reach
+
+    found = reach(network)
+    if found.sees_all:
+        return f"more than {WIDEST} LR pixels in each direction, or the whole image"
+    return f"{found.pixels} LR pixels in each direction"

@@ -21,7 +21,7 @@ COMMANDS = {
     "export": "write a network as ONNX, if its images stay the same",
     "report": "write a page about a training: scores, images, curves",
     "strip": "show networks side by side in one image",
-    "info": "parameters, multiply-adds and settings of a network",
+    "info": "settings, cost, taps and receptive field of a network",
 }
 """Each is a module of ``hkdsr.cli``."""
 

@@ -1,13 +1,18 @@
-"""What the command line shows: results on standard output, messages and mistakes on standard error.
+"""The output of the command line: results on standard output, messages and mistakes on standard error.
 
-Messages are those that the package logs. ``--quiet`` leaves warnings, ``--verbose`` adds details.
+Messages are those that the package logs. ``--quiet`` leaves warnings, ``--verbose`` adds details. Printing comes after
+the work, so it never fails: what the terminal cannot show is escaped, and a closed pipe is left alone.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
 
 LEVELS = {"--quiet": logging.WARNING, "--verbose": logging.DEBUG}
 
@@ -17,29 +22,48 @@ def configure(arguments: Sequence[str]) -> list[str]:
     asked = [word for word in arguments if word in LEVELS]
     logger = logging.getLogger("hkdsr")
     logger.setLevel(LEVELS[asked[-1]] if asked else logging.INFO)
-    logger.handlers = [_Messages()]
+    logger.handlers = [handler for handler in logger.handlers if not isinstance(handler, _Messages)] + [_Messages()]
     logger.propagate = False
     return [word for word in arguments if word not in LEVELS]
 
 
+def silence() -> None:
+    """Write no messages from now on: another process writes them for all. Mistakes are still shown."""
+    logging.getLogger("hkdsr").setLevel(logging.CRITICAL)
+
+
 def show(text: str) -> None:
     """Print a result."""
-    print(text, flush=True)
+    _write(f"{text}\n", sys.stdout)
+
+
+def show_written(path: Path) -> None:
+    """Print which file was written."""
+    show(f"written: {''.join(sign if sign.isprintable() else '?' for sign in str(path))}")
 
 
 def complain(text: str) -> None:
     """Print the sentence that ends a command."""
-    print(text, file=sys.stderr, flush=True)
+    _write(f"{text}\n", sys.stderr)
 
 
 class _Messages(logging.Handler):
-    """Writes through a progress bar, if there is one, so that neither breaks the other's line."""
+    """Writes above a progress bar, if there is one, so that neither breaks the other's line."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = self.format(record)
-        if record.levelno >= logging.WARNING:
-            text = f"note: {text}"
         from tqdm import tqdm
 
-        tqdm.write(text, file=sys.stderr)
-        sys.stderr.flush()
+        mark = "note: " if record.levelno >= logging.WARNING else ""
+        with tqdm.external_write_mode(sys.stderr):
+            _write(f"{mark}{self.format(record)}\n", sys.stderr)
+
+
+def _write(text: str, stream: TextIO) -> None:
+    encoding = stream.encoding or "utf-8"
+    try:
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+    except (OSError, ValueError):
+        # Whoever read has left, or the disk is full. Python would try once more when it ends, and fail.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

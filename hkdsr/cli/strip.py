@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from hkdsr.cli.output import show
+from hkdsr.cli.output import show_written
 
 
 @dataclass(frozen=True)
@@ -34,4 +34,4 @@ def run(arguments: list[str]) -> None:
     from hkdsr.report.strip import write_strip
 
     write_strip(settings.hr, settings.networks, settings.output, settings.at, settings.side)
-    show(f"written: {settings.output}")
+    show_written(settings.output)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from hkdsr.cli.recipes import parse_recipe
-from hkdsr.cli.training import finished, joined
+from hkdsr.cli.training import recipe_for_all, report
 from hkdsr.settings.recipe import TrainRecipe
 
 
 def run(arguments: list[str]) -> None:
-    """Train a network without a teacher, or continue to."""
-    with joined():
-        recipe = parse_recipe(TrainRecipe, "train", arguments)
+    """Train a network without a teacher, or continue a run."""
+    with recipe_for_all(TrainRecipe, "train", arguments) as recipe:
         from hkdsr.training.run import train
 
-        finished(train(recipe), recipe, "network")
+        report(train(recipe), recipe, "network")

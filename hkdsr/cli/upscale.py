@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from tyro.conf import Positional
 
-from hkdsr.cli.output import show
+from hkdsr.cli.output import show_written
+
+INPUT_FLAGS = ("-i", "--input")
 
 
 @dataclass(frozen=True)
 class Upscale:
-    """Enlarge an image, or every image of a folder."""
+    """Enlarge images, or every image of a folder."""
 
-    input: Annotated[Path, tyro.conf.arg(aliases=["-i"])]
-    """An image or a folder of images; "-i" may be left out where it comes first."""
+    inputs: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE-OR-FOLDER ...")]
+    """Images or folders of images; patterns such as 'photos/*.jpg' too."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """The file to write, or the folder for a folder's images; by default photo_x2.png, or photos_x2, beside it."""
+    """The file to write, or the folder for several images; by default photo_x2.png, or photos_x2, beside each input."""
     model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "small_x2"
     """A checkpoint or a shipped network's name."""
     tile: int | None = None
@@ -29,14 +32,14 @@ class Upscale:
 
 
 def run(arguments: list[str]) -> None:
-    """Enlarge what the arguments name. Raises HkdsrError as ``upscale_file`` does, and for a missing network."""
-    if arguments and not arguments[0].startswith("-"):
-        arguments = ["--input", *arguments]
+    """Enlarge what the arguments name. Raises HkdsrError as ``upscale_files`` does, and for a missing network."""
+    arguments = [word for word in arguments if word not in INPUT_FLAGS]
     settings = tyro.cli(Upscale, prog="hkdsr upscale", args=arguments)
-    from hkdsr.deploy.upscale_files import upscale_file
+    from hkdsr.deploy.upscale_files import upscale_files
     from hkdsr.devices import pick_device
     from hkdsr.nets.files.load import load
 
     network = load(settings.model).to(pick_device(settings.device, "--device"))
     tile = "auto" if settings.tile is None else settings.tile
-    show(f"written: {upscale_file(network, settings.input, settings.output, tile)}")
+    for written in upscale_files(network, settings.inputs, settings.output, tile):
+        show_written(written)

@@ -19,7 +19,7 @@ from hkdsr.data.jpeg import without_notes
 from hkdsr.data.notes import Notes, pillow_notes, pixel_limit, read_exif
 from hkdsr.data.tiff import read_tiff
 from hkdsr.errors import HkdsrError
-from hkdsr.files import entries
+from hkdsr.paths import entries, is_file, is_folder, user_path
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +57,10 @@ def read_image(path: str | Path) -> ImageData:
     Raises HkdsrError if the file is missing, a folder, damaged, not an image, of a layout that is not supported, or
     larger than 10^9 pixels (environment variable HKDSR_MAX_PIXELS).
     """
-    path = Path(path)
+    path = user_path(path)
     limit = pixel_limit(os.environ.get("HKDSR_MAX_PIXELS"))
     try:
-        if path.is_dir():
+        if is_folder(path):
             raise HkdsrError(f"{path} is a folder: name an image inside it")
         with path.open("rb") as file:
             start = file.read(len(png.SIGNATURE))
@@ -92,7 +92,7 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in entries(folder)
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and is_file(path)
     )
 
 
@@ -101,8 +101,8 @@ def list_images(folder: str | Path) -> list[Path]:
 
     Raises HkdsrError if it is not a folder or has no images.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
+    folder = user_path(folder)
+    if not is_folder(folder):
         raise HkdsrError(f"there is no folder {folder}: name one that has images")
     images = image_files(folder)
     if not images:

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ import numpy as np
 
 from hkdsr.data.images import image_files
 from hkdsr.errors import HkdsrError
-from hkdsr.files import entries
+from hkdsr.paths import entries, is_folder
+
+logger = logging.getLogger(__name__)
 
 HR_NAME = re.compile(r"(?P<prefix>.*[_-])?(?:HR|GT)(?:mod\d+)?(?P<variant>[_-].+)?", re.IGNORECASE)
 LR_NAME = re.compile(r"(?P<prefix>.*[_-])?(?:LR|LQ)(?P<rest>.*)", re.IGNORECASE)
@@ -81,8 +84,14 @@ def _hr_folders(folder: Path, seen: set[Path]) -> Iterator[Path]:
     if folder.resolve() in seen:
         return
     seen.add(folder.resolve())
+    try:
+        children = [path for path in entries(folder) if not path.name.startswith(".") and is_folder(path)]
+    except HkdsrError as error:
+        if len(seen) == 1:  # the folder that was named
+            raise
+        logger.warning("left out: %s", error)
+        return
     yield folder
-    children = [path for path in entries(folder) if not path.name.startswith(".") and path.is_dir()]
     prefixes = {named["prefix"] for child in children if (named := HR_NAME.fullmatch(child.name))}
     for child in children:
         named = LR_NAME.fullmatch(child.name)
@@ -95,7 +104,7 @@ def _lr_folders(hr_folder: Path, scale: int) -> list[Path]:
     named = HR_NAME.fullmatch(hr_folder.name)
     if named is None:
         return []
-    beside = (path for path in entries(hr_folder.parent) if path.is_dir())
+    beside = (path for path in entries(hr_folder.parent) if is_folder(path))
     found = [place for folder in beside for place in _lr_places(folder, named, scale, deeper=True)]
     return sorted(found, key=lambda path: ("bic" not in str(path.relative_to(hr_folder.parent)).lower(), path))
 
@@ -107,7 +116,7 @@ def _lr_places(folder: Path, hr: re.Match[str], scale: int, deeper: bool) -> Ite
     mark = SCALE_MARK.search(named["rest"])
     if mark and int(mark[1]) != scale:
         return
-    children = [path for path in entries(folder) if path.is_dir()]
+    children = [path for path in entries(folder) if is_folder(path)]
     by_scale = [path for path in children if re.fullmatch(r"x\d+([_-].+)?", path.name, re.IGNORECASE)]
     if by_scale:
         wanted = f"x{scale}{hr['variant'] or ''}".lower()

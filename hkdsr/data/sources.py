@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hkdsr.data.partners import hr_folders, paired
 from hkdsr.errors import HkdsrError
+from hkdsr.paths import is_folder, user_path
 
 NAMED = 2
 
@@ -80,8 +81,8 @@ def spread(pairs: Sequence[Pair], share: float) -> list[Pair]:
 
 
 def _folder(path: Path, setting: str) -> Path:
-    folder = Path(os.path.abspath(path.expanduser()))
-    if not folder.is_dir():
+    folder = Path(os.path.abspath(user_path(path)))
+    if not is_folder(folder):
         raise HkdsrError(f"there is no folder {folder}: set {setting} to a folder of images")
     return folder
 

@@ -1,14 +1,16 @@
 """Training images decoded once into flat uint8 files that are memory-mapped: a crop then costs a copy, not a decode.
 
-A store is a folder named by its key: ``index.json``, ``hr.u8`` and ``lr.u8`` (image after image, rows, columns,
-RGB). It is built beside its final place, flushed and renamed, so that a process killed at any moment leaves a complete
-store or none. A lock serialises builders; whoever holds it may delete what a killed builder left behind.
+A store is a folder named by its key: ``index.json``, ``sums.json``, ``hr.u8`` and ``lr.u8`` (image after image, rows,
+columns, RGB). It is built beside its final place, flushed and renamed, so that a process killed at any moment leaves a
+complete store or none. A lock serialises builders; whoever holds it may delete what a killed builder left behind. When
+a store is opened, its bytes are compared with checksums, which reads it once, and damaged images are decoded again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sys
@@ -32,8 +34,13 @@ from hkdsr.data.partners import matching
 from hkdsr.data.resize import bicubic_pair
 from hkdsr.data.sources import Pair
 from hkdsr.errors import HkdsrError
+from hkdsr.paths import is_folder, user_path
 
 FORMAT = 1  # Raise it whenever the layout of the files or the way LR is made changes.
+
+SUMS = "sums.json"
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,7 +48,12 @@ Result = TypeVar("Result")
 
 def default_cache() -> Path:
     """Where stores are kept: the environment variable HKDSR_CACHE, else ``~/.cache/hkdsr``."""
-    return Path(os.environ.get("HKDSR_CACHE") or "~/.cache/hkdsr").expanduser()
+    try:
+        return user_path(os.environ.get("HKDSR_CACHE") or "~/.cache/hkdsr")
+    except HkdsrError as error:
+        raise HkdsrError(
+            "the folder for decoded images is not known, as there is no home folder: set data.cache"
+        ) from error
 
 
 class ImageStore:
@@ -64,8 +76,12 @@ class ImageStore:
             self.offsets = list(accumulate((3 * height * width for height, width in self.sizes), initial=0))
             self._hr = flat.mapped(folder / "hr.u8", self.offsets[-1])
             self._lr = flat.mapped(folder / "lr.u8", self.offsets[-1] // self.scale**2)
-        except (OSError, ValueError, KeyError) as error:
-            raise HkdsrError(f"{folder} is not a complete image store: delete it to have it rebuilt") from error
+            self._sums: list[list[int]] = json.loads((folder / SUMS).read_text("utf-8"))
+            if len(self._sums) != len(self.sizes):
+                raise ValueError("another number of sums")
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            reason = getattr(error, "strerror", None) or "damaged"
+            raise HkdsrError(f"{folder} is no complete image store ({reason}): delete it to have it rebuilt") from error
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -79,6 +95,23 @@ class ImageStore:
         height, width = self.sizes[index]
         size = (height // self.scale, width // self.scale)
         return flat.image_at(self._lr, self.offsets[index] // self.scale**2, size)
+
+    def damaged(self) -> list[int]:
+        """The images whose bytes are no longer those that were written. Reads the whole store once."""
+        found = enumerate(self._sums)
+        return [i for i, sums in found if sums != [flat.checksum(self.hr(i)), flat.checksum(self.lr(i))]]
+
+    def repair(self, index: int, hr: np.ndarray, lr: np.ndarray) -> None:
+        """Write the bytes of one image again."""
+        with flat.writing_to(self.folder):
+            for name, start, image in (
+                ("hr.u8", self.offsets[index], hr),
+                ("lr.u8", self.offsets[index] // self.scale**2, lr),
+            ):
+                with (self.folder / name).open("r+b", buffering=0) as file:
+                    file.seek(start)
+                    flat.write(file, image)
+                    os.fsync(file.fileno())
 
 
 class DerivedStore:
@@ -107,6 +140,7 @@ class DerivedStore:
             with self._data.open("ab") as file:
                 file.truncate(size)
             self._images = flat.mapped(self._data, size)
+        self._finished = {index for index in self._finished if self._is_whole(index)}
 
     @property
     def complete(self) -> bool:
@@ -133,7 +167,7 @@ class DerivedStore:
                     flat.write(file, image)
                 os.fsync(file.fileno())
             with self._log.open("a") as log:
-                log.write(f"\n{index}.")
+                log.write(f"\n{index}:{flat.checksum(*images)}.")
         self._finished.add(index)
 
     def get(self, plane: int, index: int) -> np.ndarray:
@@ -144,13 +178,25 @@ class DerivedStore:
         start = self.planes * self._like.offsets[index] + plane * 3 * height * width
         return flat.image_at(self._images, start, (height, width))
 
+    def _is_whole(self, index: int) -> bool:
+        """Whether the bytes are those that were written; entries of older versions do not say."""
+        wanted = self._sums.get(index)
+        return wanted is None or wanted == flat.checksum(*(self.get(plane, index) for plane in range(self.planes)))
+
     def _read_log(self) -> set[int]:
+        self._sums: dict[int, int] = {}
         if not self._log.exists():
             return set()
+        finished = set()
         # A kill or a full disk may cut an entry: without its full stop, a cut 12 would read as 1. The line break comes
         # first, so that the next entry does not run on from a cut one.
-        entries = self._log.read_text().split()
-        return {int(entry[:-1]) for entry in entries if entry.endswith(".")}
+        for entry in self._log.read_text().split():
+            index, _, checksum = entry.removesuffix(".").partition(":")
+            if entry.endswith(".") and index.isdecimal():
+                finished.add(int(index))
+                if checksum.isdecimal():
+                    self._sums[int(index)] = int(checksum)
+        return {index for index in finished if index < len(self._like)}
 
 
 def build_store(
@@ -169,16 +215,30 @@ def build_store(
     workers = workers or os.cpu_count() or 1
     key = _key(pairs, scale, workers)
     target = folder / f"images-{key[:20]}"
-    if target.is_dir():
-        return ImageStore(target)
+    if (found := _found(target)) and not found.damaged():
+        return found
     with flat.writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            if not target.is_dir():
-                for leftover in folder.glob("*.part"):
-                    shutil.rmtree(leftover)
+            found = _found(target)
+            if found is None:
+                for leftover in (*folder.glob("*.part"), target):
+                    shutil.rmtree(leftover, ignore_errors=True)
                 _build(pairs, scale, key, target, workers, progress)
+            else:
+                for index in found.damaged():
+                    logger.warning("%s has changed on disk: %s is decoded again", target, pairs[index].name)
+                    found.repair(index, *_decode(pairs[index], scale))
     return ImageStore(target)
+
+
+def _found(target: Path) -> ImageStore | None:
+    """The store there, if its files are complete."""
+    try:
+        return ImageStore(target) if is_folder(target) else None
+    except HkdsrError as error:
+        logger.warning("%s", error)
+        return None
 
 
 def _build(pairs: Sequence[Pair], scale: int, key: str, target: Path, workers: int, progress: bool) -> None:
@@ -189,18 +249,21 @@ def _build(pairs: Sequence[Pair], scale: int, key: str, target: Path, workers: i
     try:
         with (part / "hr.u8").open("wb", 0) as hr_file, (part / "lr.u8").open("wb", 0) as lr_file, _one_torch_thread():
             sizes: list[tuple[int, ...]] = []
+            sums: list[tuple[int, int]] = []
             decoded = _in_parallel(lambda pair: _decode(pair, scale), pairs, workers)
             for hr, lr in tqdm(decoded, "decoding", len(pairs), disable=None if progress else True, unit="image"):
                 sizes.append(hr.shape[:2])
+                sums.append((flat.checksum(hr), flat.checksum(lr)))
                 flat.write(hr_file, hr)
                 flat.write(lr_file, lr)
             os.fsync(hr_file.fileno())
             os.fsync(lr_file.fileno())
         index = {"key": key, "scale": scale, "names": [pair.name for pair in pairs], "sizes": sizes}
-        with (part / "index.json").open("w", encoding="utf-8") as file:
-            json.dump(index, file)
-            file.flush()
-            os.fsync(file.fileno())
+        for name, content in (("index.json", index), (SUMS, sums)):
+            with (part / name).open("w", encoding="utf-8") as file:
+                json.dump(content, file)
+                file.flush()
+                os.fsync(file.fileno())
         flat.sync_folder(part)
         part.rename(target)
         flat.sync_folder(target.parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import numpy as np
 from tqdm import tqdm
 
 from hkdsr.data import ImageData, check_target, holds, list_images, read_image, write_image
+from hkdsr.data.images import SUFFIXES
 from hkdsr.deploy.transparency import fill_hidden
 from hkdsr.deploy.upscale import TileSize, check_tile, enlarged_alpha, upscale
 from hkdsr.errors import HkdsrError
-from hkdsr.files import entries, same_file
 from hkdsr.nets.base import Network
+from hkdsr.paths import entries, exists, is_folder, matching_paths, require_writable, same_file, user_path
 
 logger = logging.getLogger(__name__)
 
@@ -35,27 +37,52 @@ def upscale_file(
     beside the source; what is there already is not replaced, and a source never. An image's format is that of the
     target's suffix; where the target is a folder, images keep their names, and what such a file could not hold (16
     bits, transparency, a side too long) gets ".png" after its name. Colour profiles, EXIF, XMP and resolution are kept
-    where the format has a place for them. Files appear whole or not
-    at all. What else is in a folder is left out, which is logged. ``tile`` as in ``upscale``. ``progress`` shows a
-    bar of tiles or of images, on a terminal only.
+    where the format has a place for them. Files appear whole or not at all. What else is in a folder is left out, which
+    is logged. ``tile`` as in ``upscale``. ``progress`` shows a bar of tiles or of images, on a terminal only.
 
     Raises HkdsrError if the source cannot be read or the target cannot be written or hold it. In a folder, images
     that cannot be read are named in one error after the others are written.
     """
     check_tile(tile)
-    source = Path(source)
-    target = _beside(source, network.scale) if target is None else Path(target)
-    if source.is_dir():
+    source = user_path(source)
+    target = _beside(source, network.scale) if target is None else user_path(target)
+    if is_folder(source):
         _upscale_folder(network, source, target, tile, progress)
         return target
     image = read_image(source)
-    if target.is_dir():
+    if is_folder(target):
         target = _kept_name(target, source, image)
     _check_other(source, target)
     check_target(target, image)
+    require_writable(target)
     _make_folder(target.parent)
     write_image(target, _upscale_image(network, image, tile, progress))
     return target
+
+
+def upscale_files(
+    network: Network,
+    sources: Iterable[str | Path],
+    target: str | Path | None = None,
+    tile: TileSize = "auto",
+    progress: bool = True,
+) -> Iterator[Path]:
+    """As ``upscale_file`` for each of ``sources``, which may be patterns (``photos/*.jpg``); gives what was written.
+
+    Where there are several, ``target`` is a folder, which is made if it is missing.
+
+    Raises HkdsrError as ``upscale_file`` does, for a pattern that nothing matches, and for one file as the target of
+    several images.
+    """
+    paths = matching_paths(sources)
+    if target is not None and len(paths) > 1:
+        target = user_path(target)
+        if not is_folder(target) and (target.suffix.lower() in SUFFIXES or exists(target)):
+            raise HkdsrError(f"{target} is a file, but there are {len(paths)} images: name a folder")
+        require_writable(target, folder=True)
+        _make_folder(target)
+    for path in paths:
+        yield upscale_file(network, path, target, tile, progress)
 
 
 def _upscale_folder(network: Network, source: Path, target: Path, tile: TileSize, progress: bool) -> None:
@@ -63,6 +90,7 @@ def _upscale_folder(network: Network, source: Path, target: Path, tile: TileSize
     images = list_images(source)
     _require_own_targets(images, target)
     _report_others(source, images)
+    require_writable(target, folder=True)
     _make_folder(target)
     failures: list[HkdsrError] = []
     for path in tqdm(images, unit="image", disable=None if progress else True):
@@ -102,9 +130,9 @@ def _check_other(source: Path, target: Path) -> None:
 def _beside(source: Path, scale: int) -> Path:
     """The target of a source for which none was named. PNG, as another JPEG would lose what was gained."""
     source = Path(os.path.abspath(source))  # not resolve(): the result of a link belongs beside the link
-    target = source.with_name(f"{source.name if source.is_dir() else source.stem}_x{scale}")
-    target = target if source.is_dir() else target.with_name(f"{target.name}.png")
-    if target.exists():
+    target = source.with_name(f"{source.name if is_folder(source) else source.stem}_x{scale}")
+    target = target if is_folder(source) else target.with_name(f"{target.name}.png")
+    if exists(target):
         raise HkdsrError(f"{target} exists: move it away, or name a target with --output")
     return target
 

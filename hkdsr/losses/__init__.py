@@ -1,4 +1,4 @@
-"""Losses shared by methods: the Haar transform, FSM and ACF of HKDSR, and affinities."""
+"""Losses that several methods share: the Haar transform, FSM and ACF of HKDSR, and affinities."""
 
 from hkdsr.losses.affinity import channel_affinity_distance, gram_distance, spatial_affinity_distance
 from hkdsr.losses.fusion import Fusion, Gate

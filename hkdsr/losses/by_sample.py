@@ -1,7 +1,7 @@
-"""A mean over the batch whose gradient is taken sample by sample, while each sample's intermediates are in the cache.
+"""A mean over the batch, computed sample by sample with its gradient, so that intermediate values fit in the cache.
 
-A loss whose intermediates dwarf the image (the gate of ACF has 32 maps per colour) is bound by memory when the whole
-batch goes through it at once; one sample at a time it is faster on a CPU, and needs a fraction of the memory.
+The intermediate values of some losses are much larger than the image: the gate of ACF has 32 maps per colour. For a
+whole batch they do not fit in the CPU's cache. One sample at a time is faster and needs a fraction of the memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-PIXELS_TOGETHER = 1 << 13  # small samples share a pass, since every pass has a fixed cost
+PIXELS_PER_PASS = 1 << 13  # small samples share a pass, since every pass has a fixed cost
 
 
 def mean_by_sample(
@@ -20,8 +20,13 @@ def mean_by_sample(
 ) -> Tensor:
     """Mean over the batch of ``loss(student[b:b+1], *[c[b:b+1] for c in constants])``, a scalar.
 
-    Equal in value and gradient, for ``student`` and ``parameters``, to calling ``loss`` on the whole batch if it is a
-    mean over samples; first derivatives only.
+    Value and gradients are those of ``loss`` on the whole batch, if that is a mean over samples.
+
+    Args:
+        loss: a function of tensors whose first dimension is the batch; its result is a scalar.
+        student: the first argument of ``loss``, with gradient.
+        constants: the other arguments of ``loss``, without gradient.
+        parameters: what ``loss`` uses besides its arguments and has a gradient for. There are no second derivatives.
     """
     if not torch.is_grad_enabled():
         return loss(student, *constants)
@@ -34,17 +39,17 @@ class _MeanBySample(torch.autograd.Function):
         constants, parameters = others[:count], others[count:]
         total = student.new_zeros(())
         grad_student = torch.empty_like(student)
-        together = max(1, PIXELS_TOGETHER // student[0, 0].numel())
+        per_pass = max(1, PIXELS_PER_PASS // student[0, 0].numel())
         grad_parameters = [torch.zeros_like(p) for p in parameters]
         with torch.enable_grad():
-            for start in range(0, len(student), together):
-                some = slice(start, start + together)
-                sample = student[some].detach().requires_grad_()
-                value = loss(sample, *(c[some] for c in constants)) * len(sample)
-                grad_student[some], *grads = torch.autograd.grad(value, [sample, *parameters])
+            for start in range(0, len(student), per_pass):
+                part = slice(start, start + per_pass)
+                samples = student[part].detach().requires_grad_()
+                value = loss(samples, *(c[part] for c in constants)) * len(samples)
+                grad_student[part], *grads = torch.autograd.grad(value, [samples, *parameters])
                 total += value.detach()
-                for mine, theirs in zip(grad_parameters, grads, strict=True):
-                    mine += theirs
+                for total_grad, grad in zip(grad_parameters, grads, strict=True):
+                    total_grad += grad
         ctx.count = count
         ctx.save_for_backward(grad_student.div_(len(student)), *(g.div_(len(student)) for g in grad_parameters))
         return total / len(student)

@@ -1,7 +1,7 @@
-"""When the losses' inner loops run compiled by Numba, and how samples share the CPU's cores.
+"""When the inner loops of losses run compiled by Numba, and how samples are distributed over the CPU's cores.
 
-The compiled loops keep a tile of the work in registers and the first cache, where the same arithmetic in tensor calls
-writes every intermediate to memory. Without Numba, or on a GPU, the tensor forms give the same values.
+Compiled loops work on tiles that stay in registers and the first-level cache, while the same arithmetic as PyTorch
+calls writes every intermediate value to memory. Without Numba, or on a GPU, PyTorch calls give the same values.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from torch import Tensor
 
 
 def kernels(like: Tensor) -> ModuleType | None:
-    """``hkdsr.losses.kernels`` if it serves tensors like this one: float32 or float64 on the CPU, Numba at hand."""
+    """``hkdsr.losses.kernels`` for float32 and float64 on the CPU, if Numba is installed; else None."""
     if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
         return None
     return _module()
 
 
 def each(work: Callable[[int], object], count: int) -> None:
-    """Call ``work(0)`` ... ``work(count - 1)``, as many at once as torch uses threads; they must not depend on another.
+    """Call ``work(0)`` ... ``work(count - 1)``, in as many threads as PyTorch uses; the calls must be independent.
 
-    The threads live for one call: a pool kept for longer would be dead in forked processes.
+    The threads end with the call, because a permanent pool would not work in forked processes.
     """
     threads = min(torch.get_num_threads(), count)
     if threads <= 1:
@@ -42,5 +42,5 @@ def each(work: Callable[[int], object], count: int) -> None:
 def _module() -> ModuleType | None:
     try:
         return importlib.import_module("hkdsr.losses.kernels")
-    except ImportError:  # Numba has no release yet for the newest Pythons
+    except ImportError:  # Numba has no release yet for the newest Python
         return None

@@ -1,4 +1,4 @@
-"""The contrastive loss of CSD and DCKD: nearness to one image, relative to that to others."""
+"""The contrastive loss of CSD and DCKD: the distance to one image, divided by the distances to others."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ EPS = 1e-7
 def contrast(anchor: Sequence[Tensor], positive: Sequence[Tensor], negatives: Iterable[Sequence[Tensor]]) -> Tensor:
     """sum_i w_i d(p_i, a_i) / (sum_k d(n_i^k, a_i) + 1e-7) over layers i of a feature network, d the mean |difference|.
 
-    ``anchor``, ``positive`` and each of ``negatives`` hold a map (B, C_i, h_i, w_i) for every layer; only the anchor
-    has a gradient. Means run over the batch before they are divided. The weights are 1 for the last layer and 1/4, 1/8,
-    1/16 ... for those before it. All this is as in the code of both papers.
+    A scalar. The weights w are 1 for the last layer and 1/4, 1/8, 1/16 ... for the layers before it. Each d is a mean
+    over the batch before the division. Both are as in the code of the two papers.
+
+    Args:
+        anchor: the student's features a, a map (B, C_i, h_i, w_i) for every layer; only they have a gradient.
+        positive: features p of the image to be near to, of the same shapes.
+        negatives: features n^k of each image to be far from, of the same shapes.
 
     Sources: Wang et al., IJCAI 2021 (CSD); Zhou et al., AAAI 2025 (DCKD).
     """

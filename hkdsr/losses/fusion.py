@@ -1,8 +1,8 @@
 """ACF, the adaptive channel fusion loss of HKDSR: a small gate mixes ground truth and teacher into the target.
 
-Each gate ends in sigmoid, then softmax. It looks odd but keeps every weight of a pair inside
-[1 / (1 + e), e / (1 + e)]; with softmax alone the gate, trained to minimise the same loss, drifts to whichever image
-is nearer to the student.
+Each gate ends in a sigmoid and a softmax. The sigmoid keeps both weights of a pair inside
+[1 / (1 + e), e / (1 + e)]. Without it, the gate, which is trained to minimise the same loss, would learn to choose the
+image that is nearer to the student's.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ COLOURS = 3
 
 
 class Gate(nn.Module):
-    """Weights of the images to be mixed; one gate serves one exit.
+    """Computes the weights of the images to mix, with two layers of 1x1 convolutions; each exit has its own gate.
 
     Args:
-        sources: how many images are mixed (2 or 3).
-        hidden: width of the middle layer.
-        split: ``per_channel`` one small network per colour; ``joint`` one over all colours.
-        pool: ``none`` a weight per pixel; ``global`` averages the input over the image first; ``late`` averages
-            between the layers, without the ReLU (the "directfuse" variant).
+        sources: number of images to mix, 2 or 3.
+        hidden: channels between the two layers.
+        split: ``per_channel`` has one small network for each colour; ``joint`` has one for all colours.
+        pool: ``none`` gives weights for each pixel; ``global`` averages the input over the image first; ``late``
+            averages between the layers, where it has no ReLU (the authors' variant "directfuse").
         bound: ``sigmoid`` before the softmax, or ``none``.
 
-    The default (2, 32, per_channel, none, sigmoid) has 486 parameters; joint and pooled with 96 hidden has 866.
+    The default (2, 32, per_channel, none, sigmoid) has 486 parameters; joint with global and 96 hidden has 866.
     Source: docs/method.md, "ACF: adaptive channel fusion".
     """
 
@@ -55,12 +55,12 @@ class Gate(nn.Module):
         )
 
     def forward(self, images: Sequence[Tensor]) -> Tensor:
-        """Images, each (B, 3, H, W) -> weights (sources, B, C, H, W) summing to one over sources.
+        """Images, each (B, 3, H, W) -> weights (sources, B, C, H, W), whose sum over the sources is 1.
 
-        C is 3 per channel and 1 jointly; H and W are 1 where the gate pools.
+        C is 3 for ``per_channel`` and 1 for ``joint``; H and W are 1 if the gate pools.
         """
         batch, _, height, width = images[0].shape
-        # (copies, inputs, B * H * W): matrix products here are far cheaper than 1x1 convolutions with 2 channels.
+        # (copies, inputs, B * H * W): matrix products are much faster than 1x1 convolutions of 2 channels.
         x = torch.stack(list(images), 1).permute(2, 1, 0, 3, 4)
         if self.split == "joint":
             x = x.transpose(0, 1).flatten(0, 1).unsqueeze(0)
@@ -87,16 +87,17 @@ class Gate(nn.Module):
 
 
 class Fusion(nn.Module):
-    """The ACF term of one exit: mean |S - F| with F the gated mix.
+    """The ACF term of one exit: mean |S - F|, where F is the sum of images weighted by the gate.
 
     Args:
-        inputs: what is mixed: ground truth and teacher (the paper), student and teacher, all three, or the ground truth
-            alone (plain L1, no gate).
-        average_gt: use (F + G) / 2 as target (a variant of November 2022).
+        inputs: the images to mix: ``gt_t`` ground truth and teacher (the paper), ``s_t`` student and teacher,
+            ``gt_s_t`` all three, or ``gt`` the ground truth alone (plain L1, without a gate).
+        hidden, split, pool, bound: as for ``Gate``.
+        average_gt: take (F + G) / 2 as the target (a variant of the authors' code).
         gate_training: ``joint`` trains the gate with the student; ``frozen`` mixes all images equally.
 
     Raises:
-        HkdsrError: an unknown name, or ``hidden`` below 1.
+        HkdsrError: a value that is not one of these, or ``hidden`` below 1.
     """
 
     def __init__(
@@ -129,15 +130,15 @@ class Fusion(nn.Module):
             self.gate = Gate(sources, hidden, split, pool, bound)
 
     def target(self, student: Tensor, teacher: Tensor, hr: Tensor) -> Tensor:
-        """The fused image F (B, 3, H, W), in the images' own units."""
-        known = {"gt": hr, "s": student, "t": teacher}
-        images = [known[name] for name in self.inputs.split("_")]
+        """The target F (B, 3, H, W) of images S, T and G of the same shape, in their units."""
+        by_name = {"gt": hr, "s": student, "t": teacher}
+        images = [by_name[name] for name in self.inputs.split("_")]
         stacked = torch.stack(images)
         fused = stacked.mean(0) if self.gate is None else (self.gate(images) * stacked).sum(0)
         return (fused + hr) / 2 if self.average_gt else fused
 
     def forward(self, student: Tensor, teacher: Tensor, hr: Tensor) -> Tensor:
-        """S, T, G, each (B, 3, H, W) in [0, 1] -> scalar mean |S - F|. T and G are constants."""
+        """S, T and G, each (B, 3, H, W) in [0, 1] -> mean |S - F|, a scalar. T and G are constants."""
         loops = kernels(student) if self._compilable() else None
         if loops is not None:
             assert self.gate is not None
@@ -146,12 +147,12 @@ class Fusion(nn.Module):
         return self.in_tensors(student, teacher, hr)
 
     def in_tensors(self, student: Tensor, teacher: Tensor, hr: Tensor) -> Tensor:
-        """The same for every setting and device."""
+        """The same by PyTorch calls, for every setting and device."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return mean_by_sample(self._distance, student, (teacher.detach(), hr.detach()), trained)
 
     def _compilable(self) -> bool:
-        """Whether this is the paper's gate, which the compiled loop knows."""
+        """Whether this is the default gate, the only one that the compiled loop computes."""
         gate = self.gate
         return gate is not None and (self.inputs, self.average_gt, gate.split, gate.pool, gate.bound) == (
             "gt_t",

@@ -1,4 +1,4 @@
-"""ACF with the paper's gate on a CPU: value and all gradients in one compiled pass over each sample."""
+"""ACF with the default gate on a CPU: value and all gradients in one compiled pass over each sample."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from hkdsr.losses.compiled import each
 def gated_distance(
     loops: ModuleType, student: Tensor, teacher: Tensor, hr: Tensor, weights: tuple[Tensor, Tensor, Tensor, Tensor]
 ) -> Tensor:
-    """Mean |S - F|, F the mix of G and T by one gate per colour: ``Fusion`` says it in tensor calls.
+    """Mean |S - F|, where F is G and T weighted by one gate for each colour: the same as ``Fusion.in_tensors``.
 
     Args:
         loops: ``hkdsr.losses.kernels``.
         student, teacher, hr: (B, 3, H, W) in [0, 1]; teacher and hr are constants.
-        weights: (3, hidden, 2), (3, hidden), (3, 2, hidden) and (3, 2), both layers of the gates.
+        weights: weights and biases of both layers: (3, hidden, 2), (3, hidden), (3, 2, hidden) and (3, 2).
 
     Returns:
-        A scalar; first derivatives by the student and the weights only.
+        A scalar, with gradients for the student and the weights; there are no second derivatives.
     """
     return _GatedDistance.apply(loops, student, teacher, hr, *weights)
 
@@ -32,18 +32,18 @@ class _GatedDistance(torch.autograd.Function):
     def forward(ctx: Any, loops: ModuleType, student: Tensor, teacher: Tensor, hr: Tensor, *weights: Tensor) -> Tensor:
         batch = len(student)
         grad_student = torch.empty(student.shape, dtype=student.dtype)
-        # A sum for each sample, added up in their order: the result does not depend on which thread is first.
+        # Each sample has its own sum. They are added in order, so the result does not depend on the order of threads.
         grads = [torch.zeros(batch, *weight.shape, dtype=weight.dtype) for weight in weights]
         totals = [0.0] * batch
         s, g, t, d = (v.detach().contiguous().flatten(2).numpy() for v in (student, hr, teacher, grad_student))
         gates = [weight.detach().contiguous().numpy() for weight in weights]
         sums = [grad.numpy() for grad in grads]
 
-        def one(sample: int) -> None:
+        def compute(sample: int) -> None:
             own = [total[sample] for total in sums]
             totals[sample] = loops.gated_distance(s[sample], g[sample], t[sample], *gates, d[sample], *own)
 
-        each(one, batch)
+        each(compute, batch)
         ctx.save_for_backward(grad_student.div_(student.numel()), *(grad.sum(0) / student.numel() for grad in grads))
         return student.new_tensor(sum(totals) / student.numel())
 

@@ -1,7 +1,7 @@
-"""Inner loops compiled by Numba: one sample each, without the interpreter's lock, so that threads share a batch.
+"""Inner loops compiled by Numba, each for one sample. They release Python's lock, so threads can share a batch.
 
-Loops run over plain arrays in fixed tiles, which the compiler turns into vector instructions. Sums may be reordered,
-NaN and infinity keep their meaning.
+The loops process arrays in tiles of fixed size, which the compiler turns into vector instructions. It may reorder sums;
+NaN and infinity are handled as usual.
 """
 
 from __future__ import annotations
@@ -10,27 +10,29 @@ import numpy as np
 from numba import njit
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}
-ROWS = 64  # vectors d treated together: four registers each for d and for its sum
-PIXELS = 512  # of one colour: all the arrays of a tile stay in the first cache
-MARGIN, NOISE = 1 - 1e-5, 1e-6  # keep a rounded ratio, and one that rounding alone made, from settling a sign
+ROWS = 64  # vectors d per tile: four registers for each colour of d and of its sum
+PIXELS = 512  # of one colour per tile, so that all arrays of a tile fit in the first-level cache
+MARGIN, NOISE = 1 - 1e-5, 1e-6  # margins for rounding errors of a ratio, relative and absolute
 
 
 @njit(nogil=True, fastmath=FAST, cache=True, error_model="numpy")
-def signed_sums(vectors, truth, spread, running, axis, out):
-    """``out[:, p] = sum over q of sign(<vectors[:, p], truth[:, q]>) truth[:, q]``.
+def signed_sums(vectors, hr, spread, running, axis, out):
+    """``out[:, p] = sum over q of sign(<vectors[:, p], hr[:, q]>) hr[:, q]``.
 
     Args:
         vectors: (3, P).
-        truth: (3, Q) in order of ``spread`` (Q,), its length across ``axis`` over that along it.
-        running: (3, Q + 1), sums of the first positions, each turned to the side of ``axis``.
-        axis: (3,), of length one.
-        out: (3, P), written.
+        hr: (3, Q), sorted by ``spread``.
+        spread: (Q,), for each vector of ``hr`` its length across ``axis`` divided by its length along it.
+        running: (3, Q + 1), the sums of the first 0, 1, ... Q vectors of ``hr``, each with the sign that makes its
+            component along ``axis`` positive.
+        axis: (3,), of length 1.
+        out: (3, P), overwritten by the result.
     """
     real = vectors.dtype.type
     zero, one = real(0), real(1)
-    positions, count = vectors.shape[1], truth.shape[1]
+    positions, count = vectors.shape[1], hr.shape[1]
 
-    # How many positions are settled for each vector; then vectors in that order, by counting.
+    # For each vector, the number of positions whose sign is known; then a counting sort of the vectors by it.
     settled = np.empty(positions, np.int64)
     places = np.zeros(count + 2, np.int64)
     for p in range(positions):
@@ -66,7 +68,7 @@ def signed_sums(vectors, truth, spread, running, axis, out):
             for c in range(3):
                 total[c, row] = sign * running[c, known]
         for q in range(known, count):
-            g0, g1, g2 = truth[0, q], truth[1, q], truth[2, q]
+            g0, g1, g2 = hr[0, q], hr[1, q], hr[2, q]
             for row in range(ROWS):
                 dot = d[0, row] * g0 + d[1, row] * g1 + d[2, row] * g2
                 sign = (one if dot > zero else zero) - (one if dot < zero else zero)
@@ -81,12 +83,17 @@ def signed_sums(vectors, truth, spread, running, axis, out):
 
 @njit(nogil=True, fastmath=FAST, cache=True, error_model="numpy")
 def gated_distance(student, hr, teacher, w1, b1, w2, b2, grad_student, grad_w1, grad_b1, grad_w2, grad_b2):
-    """Sum over a sample of ``|S - F|``, F the mix of G and T by the gates of ACF; gradients beside it.
+    """The sum of ``|S - F|`` over a sample, where F is G and T weighted by the gates of ACF, and its gradients.
 
     Args:
         student, hr, teacher: (3, N).
-        w1 (3, hidden, 2), b1 (3, hidden), w2 (3, 2, hidden), b2 (3, 2): both layers of the gate of each colour.
-        grad_student: (3, N), written; the other gradients, shaped as their weights, are added to.
+        w1, b1, w2, b2: weights and biases of both layers of the gate of each colour: (3, hidden, 2), (3, hidden),
+            (3, 2, hidden) and (3, 2).
+        grad_student: (3, N), overwritten by the gradient.
+        grad_w1, grad_b1, grad_w2, grad_b2: shaped as the weights; their gradients are added to these.
+
+    Returns:
+        The sum, a number.
     """
     real = student.dtype.type
     zero, one = real(0), real(1)
@@ -111,12 +118,12 @@ def gated_distance(student, hr, teacher, w1, b1, w2, b2, grad_student, grad_w1, 
             for i in range(n):
                 p, q = one / (one + np.exp(-first[i])), one / (one + np.exp(-second[i]))
                 share = one / (one + np.exp(q - p))
-                away = s[i] - (share * g[i] + (one - share) * t[i])
-                sign = (one if away > zero else zero) - (one if away < zero else zero)
-                part += np.abs(away)
+                difference = s[i] - (share * g[i] + (one - share) * t[i])
+                sign = (one if difference > zero else zero) - (one if difference < zero else zero)
+                part += np.abs(difference)
                 d[i] = sign
-                pull = sign * (t[i] - g[i]) * share * (one - share)
-                first[i], second[i] = pull * p * (one - p), -pull * q * (one - q)
+                back = sign * (t[i] - g[i]) * share * (one - share)
+                first[i], second[i] = back * p * (one - p), -back * q * (one - q)
             total += part
             to_b0, to_b1 = zero, zero
             for i in range(n):
@@ -131,10 +138,10 @@ def gated_distance(student, hr, teacher, w1, b1, w2, b2, grad_student, grad_w1, 
                     h = max(of_g * g[i] + of_t * t[i] + bias, zero)
                     sum_first += first[i] * h
                     sum_second += second[i] * h
-                    back = to_first * first[i] + to_second * second[i] if h > zero else zero
-                    sum_g += back * g[i]
-                    sum_t += back * t[i]
-                    sum_bias += back
+                    into_hidden = to_first * first[i] + to_second * second[i] if h > zero else zero
+                    sum_g += into_hidden * g[i]
+                    sum_t += into_hidden * t[i]
+                    sum_bias += into_hidden
                 grad_w2[c, 0, j] += sum_first
                 grad_w2[c, 1, j] += sum_second
                 grad_w1[c, j, 0] += sum_g

@@ -1,9 +1,10 @@
-"""FSM, the frequency similarity matrix loss of HKDSR, exact in memory linear in the number of pixels.
+"""FSM, the frequency similarity matrix loss of HKDSR, exact, in memory linear in the number of pixels.
 
-The matrices of the definition have N^2 entries for N positions of a sub-band (9216^2 at HR patch 192), yet they have
-rank 3: with d = S_b - T_b, the loss of a band is the mean over p, q of |<d(p), g(q)>|. Its derivative by d(p) is
-v(p) = mean over q of sign(<d(p), g(q)>) g(q), and that vector gives the value too, since <d(p), v(p)> is the row's
-mean. So v (see signed_mean.py) yields value and gradient in one pass, and the backward pass costs nothing.
+By definition, the loss compares matrices of N^2 entries for the N positions of a sub-band (9216^2 for HR crops of 192
+pixels). They have rank 3: with d = S_b - T_b, the loss of a band is the mean over p, q of |<d(p), g(q)>|. Let v(p) be
+the mean over q of sign(<d(p), g(q)>) g(q). Then v(p), divided by the number of p, is the derivative by d(p), and
+<d(p), v(p)> is the mean of row p. So v gives both the value and the gradient (see signed_mean.py), and the backward
+pass costs almost nothing.
 """
 
 from __future__ import annotations
@@ -35,26 +36,27 @@ def fsm(
     low_weight: float = 0.0,
     samples: int | None = None,
 ) -> Tensor:
-    """Frequency similarity loss between a student's and a teacher's image, seen through the ground truth.
+    """Frequency similarity loss: similarities of S to G compared with those of T to G, in high-frequency bands.
 
     Args:
-        student: S (B, 3, H, W), RGB in [0, 1]; the gradient flows into it alone.
+        student: S (B, 3, H, W), RGB in [0, 1]; only S has a gradient.
         teacher: T, same shape; a constant.
         hr: G, the ground truth, same shape; a constant.
         levels: J, levels of the Haar transform.
-        mode: ``gt_similarity`` the loss of the paper; ``low`` its low-band ablation (LL_J only); ``direct`` pixel
-            self-similarity of S against T, without wavelets or G; ``wave`` plain L1 of the high bands of S and T.
-        domain: ``wavelet`` transforms S, T and G (FSM-C); ``pixel`` keeps S and T in full-resolution RGB (FSM-A)
-            against the level-1 bands of G.
-        norm: ``cosine`` divides every colour vector by its length (eps 1e-8) before the product.
-        low_weight: weight of LL_J in ``gt_similarity`` (FSM-A: 0.02).
-        samples: use this many positions of G, drawn anew at each call, instead of all; unbiased, and cheaper.
+        mode: ``gt_similarity`` is the loss of the paper; ``low`` is the same on the low band LL_J only; ``direct``
+            compares similarities of all pairs of pixels within S with those within T, without wavelets or G; ``wave``
+            is the L1 between the high bands of S and T.
+        domain: ``wavelet`` transforms S, T and G; ``pixel`` compares S and T as full-size RGB images with the bands
+            of G of level 1 (the authors' first version).
+        norm: ``cosine`` divides every colour vector by its length + 1e-8 first; ``none`` does not.
+        low_weight: weight of LL_J in ``gt_similarity`` (the authors' first version: 0.02).
+        samples: number of random positions of G to use instead of all, drawn at each call; unbiased, and costs less.
 
     Returns:
-        A scalar: the mean over batch, p and q, summed over the sub-bands.
+        A scalar: for each sub-band the mean over the batch, p and q; summed over the sub-bands.
 
     Raises:
-        HkdsrError: shapes differ, an unknown mode, domain or norm, or ``levels`` or ``samples`` below 1.
+        HkdsrError: shapes differ, ``mode``, ``domain`` or ``norm`` is unknown, or ``levels`` or ``samples`` is below 1.
 
     Source: HKDSR, Neurocomputing 554 (2023) 126592; docs/method.md, "FSM: frequency similarity".
     """
@@ -85,10 +87,10 @@ def fsm_sum(
     low_weight: float = 0.0,
     samples: int | None = None,
 ) -> Tensor:
-    """Sum over exits k of ``weights[k] * fsm(students[k], teachers[k], hr)``, cheaper than one exit after the other.
+    """Sum over exits k of ``weights[k] * fsm(students[k], teachers[k], hr)``, which costs less than separate calls.
 
-    All exits face the same ground truth and the loss is homogeneous in S - T, so the weighted differences of all exits
-    go through as one long band. Arguments and errors as in ``fsm``.
+    All exits have the same ground truth, and the loss is homogeneous in S - T, so the weighted differences of all exits
+    are processed as one long band. Arguments and errors are those of ``fsm``.
     """
     for student, teacher in zip(students, teachers, strict=True):
         _check(student, teacher, hr, mode, domain, norm, samples)
@@ -99,67 +101,67 @@ def fsm_sum(
     if mode == "wave":
         highs = [zip(haar(s, levels)[1:], haar(t, levels)[1:], strict=True) for s, t in pairs]
         return _total(w * (s - t).abs().mean() for w, bands in zip(weights, highs, strict=True) for s, t in bands)
-    truth = haar(hr, 1 if domain == "pixel" else levels)
-    band_weights = [1.0] + [0.0] * (len(truth) - 1) if mode == "low" else [low_weight] + [1.0] * (len(truth) - 1)
+    hr_bands = haar(hr, 1 if domain == "pixel" else levels)
+    band_weights = [1.0] + [0.0] * (len(hr_bands) - 1) if mode == "low" else [low_weight] + [1.0] * (len(hr_bands) - 1)
     operands = [
-        [(s, t)] * len(truth) if domain == "pixel" else list(zip(haar(s, levels), haar(t, levels), strict=True))
+        [(s, t)] * len(hr_bands) if domain == "pixel" else list(zip(haar(s, levels), haar(t, levels), strict=True))
         for s, t in pairs
     ]
     by_size: dict[tuple[tuple[int, ...], float], list[tuple[Tensor, Tensor]]] = {}
-    for g, band_weight, *exits in zip(truth, band_weights, *operands, strict=True):
+    for g, band_weight, *exits in zip(hr_bands, band_weights, *operands, strict=True):
         if band_weight:
             differences = torch.cat([w * _difference(s, t, norm) for w, (s, t) in zip(weights, exits, strict=True)], -1)
             by_size.setdefault((g.shape, band_weight), []).append((differences, _positions(g, norm, samples)))
-    # Bands of one size are stacked along the batch, since few large calls beat many small ones.
+    # Bands of one size are stacked along the batch, since few large calls are faster than many small ones.
     total = hr.new_zeros(())
     for (_, band_weight), bands in by_size.items():
-        differences, truths = (torch.cat(parts) for parts in zip(*bands, strict=True))
-        total = total + band_weight * len(bands) * len(pairs) * similarity_distance(differences, truths)
+        differences, references = (torch.cat(parts) for parts in zip(*bands, strict=True))
+        total = total + band_weight * len(bands) * len(pairs) * similarity_distance(differences, references)
     return total
 
 
-def similarity_distance(difference: Tensor, truth: Tensor) -> Tensor:
-    """Mean over batch, p and q of ``|<difference[b, :, p], truth[b, :, q]>|``.
+def similarity_distance(difference: Tensor, hr: Tensor) -> Tensor:
+    """Mean over the batch, p and q of ``|<difference[b, :, p], hr[b, :, q]>|``.
 
     Args:
         difference: (B, C, P), S - T at P positions; differentiable.
-        truth: (B, C, Q); a constant.
+        hr: (B, C, Q), G at Q positions; a constant.
 
     Returns:
         A scalar in the dtype of ``difference``. Extra memory is linear in P + Q.
     """
     with full_precision(difference):
-        return _SimilarityDistance.apply(difference, truth.detach())
+        return _SimilarityDistance.apply(difference, hr.detach())
 
 
 class _SimilarityDistance(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, difference: Tensor, truth: Tensor) -> Tensor:
-        pull = signed_mean(difference, truth)
+    def forward(ctx: Any, difference: Tensor, hr: Tensor) -> Tensor:
+        mean = signed_mean(difference, hr)
         batch, _, positions = difference.shape
-        ctx.save_for_backward(pull)
-        return (difference * pull).sum() / (batch * positions)
+        ctx.save_for_backward(mean)
+        return (difference * mean).sum() / (batch * positions)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
-        (pull,) = ctx.saved_tensors
-        batch, _, positions = pull.shape
-        return grad_outputs[0] * pull / (batch * positions), None
+        (mean,) = ctx.saved_tensors
+        batch, _, positions = mean.shape
+        return grad_outputs[0] * mean / (batch * positions), None
 
 
 def _difference(student: Tensor, teacher: Tensor, norm: FsmNorm) -> Tensor:
     return _vectors(student, norm) - _vectors(teacher, norm)
 
 
-def _positions(truth: Tensor, norm: FsmNorm, samples: int | None) -> Tensor:
-    g = _vectors(truth, norm)
+def _positions(hr: Tensor, norm: FsmNorm, samples: int | None) -> Tensor:
+    g = _vectors(hr, norm)
     if samples is not None and samples < g.shape[-1]:
         g = g[..., torch.randperm(g.shape[-1], device=g.device)[:samples]]
     return g
 
 
 def _vectors(image: Tensor, norm: FsmNorm) -> Tensor:
-    """(B, 3, H, W) -> (B, 3, H * W), of length one if asked for."""
+    """(B, 3, H, W) -> colour vectors (B, 3, H * W); of length 1 for ``cosine``."""
     v = image.flatten(2)
     return v / (v.norm(dim=1, keepdim=True) + COSINE_EPS) if norm == "cosine" else v
 
@@ -176,9 +178,9 @@ def _check(
 ) -> None:
     if not student.shape == teacher.shape == hr.shape:
         shapes = ", ".join(str(tuple(v.shape)) for v in (student, teacher, hr))
-        raise HkdsrError(f"FSM needs student, teacher and HR images of one shape, got {shapes}: crop them alike")
+        raise HkdsrError(f"FSM needs images of one shape, and those of student, teacher and HR are {shapes}: crop them")
     for name, value, kinds in (("mode", mode, FsmMode), ("domain", domain, FsmDomain), ("norm", norm, FsmNorm)):
         if value not in get_args(kinds):
             raise HkdsrError(f"FSM {name} is '{value}': choose one of {', '.join(get_args(kinds))}")
     if samples is not None and samples < 1:
-        raise HkdsrError(f"FSM samples is {samples}: set it to 1 or more, or leave it out to use every position")
+        raise HkdsrError(f"FSM samples is {samples}: set it to 1 or more, or to None for all positions")

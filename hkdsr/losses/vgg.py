@@ -1,32 +1,33 @@
-"""VGG19's features of images, from a file with torchvision's ImageNet weights; nothing is ever fetched.
+"""Features of images by VGG19, from a file with torchvision's ImageNet weights; nothing is downloaded.
 
-K. Simonyan, A. Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR 2015. Layers are
-named as in torchvision, so that its files load.
+K. Simonyan, A. Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR 2015. Layers have
+the names of torchvision's, so that its files load.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.files.state_dict import read_checkpoint
+from hkdsr.paths import is_file, user_path
 
 POOL = 0
 PLAN = (64, 64, POOL, 128, 128, POOL, *[256] * 4, POOL, *[512] * 4, POOL, 512)
-"""Channels of the convolutions, each with a ReLU, up to the last one that is looked at."""
+"""Channels of the convolutions, each followed by a ReLU, up to the last one in use; 0 is a pooling layer."""
 KEPT = (1, 6, 11, 20, 29)
-"""The first ReLU of each of the five stages."""
+"""Indices of the layers whose outputs are the features: the first ReLU of each of the five stages."""
 SMALLEST = 16
+"""Least side of the images in pixels: four pooling layers halve it to 1."""
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's red, green and blue in [0, 1]."""
+"""Of the images of ImageNet, for red, green and blue in [0, 1]."""
 
 
 class VGG19(nn.Module):
-    """The first convolution with its ReLU of every stage."""
+    """The layers of VGG19 up to the first ReLU of the fifth stage."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,8 +48,8 @@ class VGG19(nn.Module):
         """
         if min(images.shape[-2:]) < SMALLEST:
             raise HkdsrError(
-                f"VGG19 was given images of {images.shape[-2]}x{images.shape[-1]} pixels and needs {SMALLEST} a "
-                "side: set data.patch higher"
+                f"VGG19 needs images of at least {SMALLEST}x{SMALLEST} pixels, and these have "
+                f"{images.shape[-2]}x{images.shape[-1]}: raise data.patch"
             )
         mean, deviation = (images.new_tensor(colour)[:, None, None] for colour in (MEAN, DEVIATION))
         kept, features = [], (images - mean) / deviation
@@ -61,21 +62,21 @@ class VGG19(nn.Module):
 
 @lru_cache(maxsize=2)
 def vgg19(path: str, device: torch.device, dtype: torch.dtype) -> VGG19:
-    """The frozen network of a file, which is read once; other layers in it, such as its classifier, do not matter.
+    """The frozen network from a file, which is read once; further layers in the file, as the classifier, are ignored.
 
-    Raises HkdsrError for a file that is not there, cannot be read or holds something else.
+    Raises HkdsrError for a file that is missing, cannot be read, or has other content.
     """
-    if not Path(path).expanduser().is_file():
+    if not is_file(user_path(path)):
         raise HkdsrError(
-            f"method.features is '{path}', which is no file: give that of torchvision's VGG19, or set it to 'teacher'"
+            f"method.features is '{path}', which is not a file: set it to torchvision's file of VGG19, or to 'teacher'"
         )
-    state, _ = read_checkpoint(Path(path).expanduser())
+    state, _ = read_checkpoint(user_path(path))
     with torch.device("meta"):
         network = VGG19()
     try:
         network.load_state_dict({name: state[name] for name in network.state_dict()}, assign=True)
     except (LookupError, RuntimeError) as error:
         raise HkdsrError(
-            f"{path} does not hold torchvision's VGG19: give its file, or set method.features to 'teacher'"
+            f"{path} is not torchvision's VGG19: set method.features to torchvision's file, or to 'teacher'"
         ) from error
     return network.to(device, dtype).eval().requires_grad_(False)

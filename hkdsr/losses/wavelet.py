@@ -12,13 +12,13 @@ def haar(x: Tensor, levels: int) -> list[Tensor]:
     """Decompose images into Haar sub-bands.
 
     Args:
-        x: (..., H, W), any floating dtype and range. A side that is odd at some level gets one row or column of zeros.
+        x: (..., H, W), any floating dtype and range. At each level, an odd side gets one row or column of zeros.
         levels: J >= 1; level l+1 transforms the low band of level l.
 
     Returns:
-        ``[LL_J, cH_1, cV_1, cD_1, ..., cH_J, cV_J, cD_J]``, finest level first after LL; level-l bands are
-        (..., ceil(H / 2^l), ceil(W / 2^l)). cH is the vertical difference, cV the horizontal, cD the diagonal one.
-        The transform is linear, differentiable, and keeps the energy of even-sided images.
+        ``[LL_J, cH_1, cV_1, cD_1, ..., cH_J, cV_J, cD_J]``: the low band, then the high bands from the finest level
+        on. Bands of level l are (..., ceil(H / 2^l), ceil(W / 2^l)). cH is the vertical difference, cV the horizontal
+        and cD the diagonal one. The transform is linear and differentiable, and keeps the sum of squares.
 
     Raises:
         HkdsrError: ``levels`` is below 1.

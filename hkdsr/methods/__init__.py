@@ -1,4 +1,4 @@
-"""Distillation methods: one paper, one file. The list below is all there is to registering one."""
+"""Distillation methods, one file for each paper. To register a method, add it to ``METHODS``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ METHODS: dict[str, type[Method]] = {
 
 
 def method_class(name: str) -> type[Method]:
-    """The settings class of a method, or of the sum of methods whose names have commas between them.
+    """The class of a method, or of a sum of methods: their names, separated by commas.
 
     Raises HkdsrError for an unknown name.
     """
@@ -58,12 +58,12 @@ def method_class(name: str) -> type[Method]:
 
 
 def sum_class(names: Sequence[str]) -> type[Composed]:
-    """The settings class of the sum of methods; HkdsrError for no name, an unknown one, or one that comes twice."""
+    """The class of a sum of methods. Raises HkdsrError for no name, an unknown name, or one that occurs twice."""
     return composed_class(tuple((name, method_class(name)) for name in names))
 
 
 def method_name(method: Method) -> str:
-    """The name under which a recipe asks for this method; the class's own name for one that is not in the list."""
+    """The method's name in recipes; for a method that is not in ``METHODS``, the name of its class."""
     if isinstance(method, Composed):
         return ",".join(map(method_name, method.parts.values()))
     return next((name for name, kind in METHODS.items() if kind is type(method)), type(method).__name__)

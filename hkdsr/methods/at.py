@@ -1,4 +1,4 @@
-"""Attention transfer: where both networks are active, whatever their widths.
+"""Attention transfer: compares the places where features are large, for any widths of the networks.
 
 S. Zagoruyko and N. Komodakis, "Paying more attention to attention", ICLR 2017, equation 2, with activation-based maps:
 
@@ -25,14 +25,16 @@ EPS = 1e-6
 
 @dataclass(frozen=True)
 class AttentionTransfer(FeatureMethod):
-    """Settings of attention transfer."""
+    """Settings of attention transfer; HkdsrError for wrong depths and a negative weight."""
 
     weight: float = 100.0
-    """Chosen here, for ``squared`` and LR crops of 48 pixels: its gradient is then of the size of the pixels'. To the
-    same end ``l2`` needs about 0.1 and ``l1`` about 5. For classification 1000 is usual."""
+    """Weight of the attention term. The default is chosen here, for ``squared`` and LR crops of 48 pixels, so that the
+    term's gradient is about as large as that of the pixel term. ``l2`` needs about 0.1 for this, ``l1`` about 5. For
+    classification, 1000 is common."""
     norm: AtNorm = "squared"
-    """What d is: ``squared`` the mean over images and positions of squared differences (the authors' code); ``l2``
-    the mean over images of the norm of the difference (the paper); ``l1`` the mean of absolute ones (FAKD's code)."""
+    """The distance d. ``squared``: the mean over images and positions of squared differences (the authors' code).
+    ``l2``: the mean over images of the Euclidean norm of the difference (the paper). ``l1``: the mean of absolute
+    differences (the code of FAKD)."""
 
     def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
         import torch
@@ -47,6 +49,6 @@ class AttentionTransfer(FeatureMethod):
 
 
 def attention(features: Tensor) -> Tensor:
-    """A of (B, C, h, w): (B, h*w), of Euclidean length 1 for each image."""
+    """Features (B, C, h, w) -> A (B, h*w), of Euclidean length 1 for each image."""
     activity = features.square().sum(1).flatten(1)
     return activity / (activity.norm(dim=1, keepdim=True) + EPS)

@@ -1,14 +1,17 @@
-"""What a distillation method is: a frozen dataclass of settings that names its trainable heads and its loss terms.
+"""What a distillation method is: a frozen dataclass of settings, with trainable heads and loss terms.
 
-A method knows nothing of files, devices or loops. It must import torch lazily or under TYPE_CHECKING if ``--help`` is
-to stay quick.
+A method does not handle files, devices or training loops. It imports torch inside functions or under TYPE_CHECKING, so
+that ``--help`` is quick.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
+
+from hkdsr.paths import is_file, user_path
+from hkdsr.settings.fields import as_tuple, resume_kind
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,69 +22,75 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Method(ABC):
-    """Settings of a method; its fields are keys of the recipe's ``[method]`` table and ``--method.*`` flags.
+    """Base class of methods; the fields are keys of the recipe's ``[method]`` table and ``--method.*`` flags.
 
-    Class variables say what a training step has to provide; a step computes nothing that no method asks for.
+    Class variables and properties declare what a training step must compute; nothing else is computed.
     """
 
     uses_teacher: ClassVar[bool] = True
-    """Whether the teacher's outputs are wanted at all."""
+    """Whether the method needs the teacher's outputs."""
     uses_networks: ClassVar[bool] = False
-    """Whether ``losses`` runs student or teacher itself, on other images or block by block."""
+    """Whether ``losses`` runs the student or the teacher itself, on other images or block by block."""
 
     @property
     def uses_exits(self) -> bool:
-        """Whether student and teacher are to give intermediate images."""
+        """Whether the method needs the exits of student and teacher."""
         return False
 
     @property
     def feature_depths(self) -> tuple[float, ...]:
-        """Relative depths, each in (0, 1], at which both networks' features are wanted; 1.0 is the last block."""
+        """Relative depths, each in (0, 1], at which both networks are tapped for features; 1.0 is the last block."""
         return ()
 
     @property
     def more_teachers(self) -> tuple[str, ...]:
-        """Checkpoints of further teachers of the same scale, beside the recipe's own."""
+        """Checkpoints of further teachers of the same scale, in addition to the recipe's teacher."""
         return ()
 
     @property
     def more_files(self) -> tuple[str, ...]:
-        """Files other than teachers whose content decides what is learnt; a run is resumed only with the same."""
-        return ()
+        """Files that are not teachers and whose content must be the same when a run is continued.
+
+        These are the existing files that settings declared with ``CONTENT`` name (``hkdsr.settings.fields``): a
+        setting's value is one text or path, or a tuple of them.
+        """
+        declared = [getattr(self, setting.name) for setting in fields(self) if resume_kind(setting) == "content"]
+        named = [str(value) for values in declared for value in as_tuple(values) if value]
+        return tuple(name for name in named if name not in self.more_teachers and is_file(user_path(name)))
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a table of results must say of this method beside the settings that are not its defaults."""
+        """Facts that a table of results must state about this method, besides settings that are not the defaults."""
         return ()
 
     def resolved(self, scale: int) -> Method:
-        """The same settings with every default that depends on the scale filled in."""
+        """The same settings, with values for those whose defaults depend on the scale."""
         return self
 
     def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.Module | None:
-        """Trainable modules that serve distillation only; ``exits`` counts the intermediate exits.
+        """Modules that are used only for distillation; None if there are none.
 
-        They are trained, averaged and saved with the student, but dropped when it is deployed. Buffers and frozen
-        parameters are welcome: that is how a method keeps state from step to step. ``teachers`` is empty for a method
-        without one; a frozen teacher must never become part of the heads.
+        They are trained, averaged and saved with the student, and dropped when the student is deployed. A method keeps
+        state from step to step in buffers or frozen parameters of its heads. A teacher must never be part of them.
 
-        Raises HkdsrError where the method is not defined for this pair of networks.
+        Args:
+            student: the network to train.
+            teachers: the recipe's teacher and those of ``more_teachers``; empty for a method without a teacher.
+            exits: number of the student's exits, without the final output.
+
+        Raises:
+            HkdsrError: the method is not defined for these networks.
         """
         return None
 
     def before_step(self, heads: nn.Module | None, student: Network, step: int) -> None:
-        """Called once before every training step (from 0), for methods whose heads follow the student."""
+        """Called once before every training step (from 0), for methods that update their heads from the student."""
         return
 
     @abstractmethod
     def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
-        """Named scalar terms, weights included, whose sum is minimised; each is logged under its name.
+        """The loss terms of a step by name: scalars, weights included. Their sum is minimised; each is logged.
 
-        The L1 of the final image to the ground truth is named ``pixel`` and that to the teacher's final image
-        ``logits``, so that methods can be composed without counting them twice.
+        The L1 between the student's final image and the ground truth is named ``pixel``, that to the teacher's final
+        image ``logits``: a sum of methods counts these two once.
         """
-
-
-def cumulative(weights: list[float]) -> list[float]:
-    """Weights of K outputs times K, K-1, ..., 1, which the released code gives them by mistake (docs/method.md)."""
-    return [weight * (len(weights) - index) for index, weight in enumerate(weights)]

@@ -1,4 +1,4 @@
-"""Several methods at once: the sum of their terms, with what they share counted once."""
+"""Sums of methods: all their loss terms, with common terms counted once."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ COUNTED_ONCE = ("pixel", "logits")
 
 @dataclass(frozen=True)
 class Composed(Method):
-    """Methods whose terms are summed; ``compose`` and ``composed_class`` make the classes that have them as fields.
+    """A sum of methods, which are its fields; ``compose`` and ``composed_class`` make such classes.
 
-    A term named ``pixel`` or ``logits`` is the first part's that gives one, with that part's weight; any other name
-    that is taken gets the part's before it. Each part sees the features, teachers and exits that it asked for and no
-    others. All parts share one set of exits.
+    Of the terms named ``pixel``, only that of the first part with such a term is used, with that part's weight; the
+    same holds for ``logits``. A term whose name is already in use gets the part's name as a prefix. Each part gets only
+    the features, teachers and exits that it declares. All parts share one set of exits.
     """
 
     @property
     def parts(self) -> dict[str, Method]:
-        """The methods by the names of their settings' tables."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        """The methods by the names of their fields, which are those of their tables in TOML."""
+        return {setting.name: getattr(self, setting.name) for setting in fields(self)}
 
     @property
     def uses_exits(self) -> bool:
@@ -41,23 +41,24 @@ class Composed(Method):
 
     @property
     def feature_depths(self) -> tuple[float, ...]:
-        """Those of every part, one part after the other."""
+        """The depths of all parts, in their order."""
         return tuple(depth for part in self.parts.values() for depth in part.feature_depths)
 
     @property
     def more_teachers(self) -> tuple[str, ...]:
-        """Those of every part; one that several parts name is there once."""
+        """The further teachers of all parts, each once."""
         return tuple(dict.fromkeys(path for part in self.parts.values() for path in part.more_teachers))
 
     @property
     def more_files(self) -> tuple[str, ...]:
+        """The files of all parts, in their order."""
         return tuple(path for part in self.parts.values() for path in part.more_files)
 
     def resolved(self, scale: int) -> Composed:
         return replace(self, **{name: part.resolved(scale) for name, part in self.parts.items()})
 
     def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.Module | None:
-        """The parts' heads by their names; None if no part has any."""
+        """The heads of the parts by the parts' names; None if no part has heads."""
         from torch import nn
 
         heads: dict[str, nn.Module] = {}
@@ -85,13 +86,13 @@ class Composed(Method):
         return terms
 
     def _inputs(self, part: Method, inputs: LossInputs, features: slice) -> LossInputs:
-        def seen(outputs: Outputs) -> Outputs:
+        def declared(outputs: Outputs) -> Outputs:
             return replace(outputs, exits=outputs.exits if part.uses_exits else (), features=outputs.features[features])
 
         return replace(
             inputs,
-            student=seen(inputs.student),
-            teacher=seen(inputs.teacher) if inputs.teacher is not None and part.uses_teacher else None,
+            student=declared(inputs.student),
+            teacher=declared(inputs.teacher) if inputs.teacher is not None and part.uses_teacher else None,
             teacher_networks=self._teachers(part, tuple(inputs.teacher_networks)),
         )
 
@@ -102,9 +103,9 @@ class Composed(Method):
 
 
 def compose(*methods: Method) -> Composed:
-    """The methods as one; the same as ``[method] name = ["...", "..."]`` in a recipe.
+    """The sum of methods; the same as ``[method] name = ["...", "..."]`` in a recipe.
 
-    Raises HkdsrError if there is none, or one twice.
+    Raises HkdsrError for no method and for two of the same class.
     """
     from hkdsr.methods import method_name
 
@@ -114,14 +115,15 @@ def compose(*methods: Method) -> Composed:
 
 @cache
 def composed_class(kinds: Sequence[tuple[str, type[Method]]]) -> type[Composed]:
-    """The settings class of methods given as pairs (name, class), the same for the same methods.
+    """The class of a sum of methods, given as pairs (name, class); the same object for the same pairs.
 
-    A name that is not an identifier is changed into one: ``hkdsr+`` has its settings in ``[method.hkdsr_plus]``.
+    A name that is not a Python identifier is changed into one: the settings of ``hkdsr+`` are in
+    ``[method.hkdsr_plus]``.
 
-    Raises HkdsrError if there is none, or one twice.
+    Raises HkdsrError for no pair and for a name that occurs twice.
     """
     if not kinds:
-        raise HkdsrError("method.name is an empty list: name one method or more")
+        raise HkdsrError("method.name is an empty list: name at least one method")
     names = [name for name, _ in kinds]
     if twice := [name for name in names if names.count(name) > 1]:
         raise HkdsrError(f"method.name has '{twice[0]}' twice: name each method once")

@@ -1,4 +1,4 @@
-"""What the contrastive methods have in common: the network whose features their images are compared by."""
+"""What the contrastive methods share: the network that gives the features in which images are compared."""
 
 from __future__ import annotations
 
@@ -22,35 +22,30 @@ FeatureMaps = Callable[["Tensor"], "Sequence[Tensor]"]
 
 @dataclass(frozen=True)
 class ContrastiveMethod(FeatureMethod):
-    """Settings of every contrastive method."""
+    """Settings of every contrastive method; HkdsrError for wrong depths and a negative weight."""
 
     depths: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0)
-    """Where the teacher is tapped if its are the features; without effect on VGG19's."""
+    """Relative depths at which the teacher is tapped if ``features`` is ``teacher``; VGG19 has layers of its own."""
     features: str = field(default=TEACHER, metadata=CONTENT)
-    """What images are compared by. ``teacher``: its taps. Else the file with torchvision's ImageNet weights of
-    VGG19, whose five stages are looked at."""
+    """The network in whose features images are compared. ``teacher``: the teacher, at ``depths``. Else a file with
+    torchvision's ImageNet weights of VGG19, which is used at the first ReLU of each of its five stages."""
     contrast_weight: float = 0.1
-    """Weight of the contrast."""
+    """Weight of the contrastive term."""
 
     uses_networks: ClassVar[bool] = True
 
     @property
     def feature_depths(self) -> tuple[float, ...]:
-        """None: it is images whose features are compared, not those of the networks that made them."""
+        """None: the features are computed from output images."""
         return ()
 
     @property
-    def more_files(self) -> tuple[str, ...]:
-        """That of VGG19, if images are compared by it."""
-        return () if self.features == TEACHER else (self.features,)
-
-    @property
     def remarks(self) -> tuple[str, ...]:
-        """The network that images are compared by."""
+        """The network that gives the features."""
         return (f"features of {'the teacher' if self.features == TEACHER else 'VGG19'}",)
 
     def require_features(self, teacher: Network) -> None:
-        """Raise HkdsrError if the teacher cannot be tapped, or the file of VGG19 be read."""
+        """Raise HkdsrError if the teacher cannot be tapped, or the file of VGG19 cannot be read."""
         import torch
 
         from hkdsr.losses.vgg import vgg19
@@ -62,11 +57,11 @@ class ContrastiveMethod(FeatureMethod):
             vgg19(self.features, torch.device("cpu"), torch.float32)
 
     def feature_maps(self, inputs: LossInputs) -> FeatureMaps:
-        """A function from images (B, 3, scale*h, scale*w) to their maps, one for each layer.
+        """A function from images (B, 3, scale*h, scale*w) to their features, one map for each layer.
 
-        VGG19 sees images as they are. The teacher sees a random part of them as large as its LR input, the same part
-        of all images of a step: so that details stay and an image costs no more than one pass of its trunk. Both run
-        in full precision, as the images to be told apart are nearly equal. Neither is part of any heads.
+        VGG19 gets the whole images. The teacher gets a random window of them, as large as its LR input and at the same
+        place for all images of a step, so that details remain and an image costs one pass of its trunk. Both run in
+        full precision, since the images are nearly equal. Neither becomes part of the heads.
         """
         import torch
 
@@ -78,7 +73,7 @@ class ContrastiveMethod(FeatureMethod):
         teacher = inputs.teacher_networks[0]
         taps = [teacher.tap_index(depth) for depth in self.depths]
         (height, width), sides = inputs.lr.shape[-2:], inputs.hr.shape[-2:]
-        # Drawn on the CPU, so that a run sees the same on every device.
+        # Drawn on the CPU, so that the choices are the same on every device.
         top, left = (
             int(torch.randint(whole - part + 1, ())) for whole, part in zip(sides, (height, width), strict=True)
         )

@@ -1,20 +1,21 @@
-"""DUKD: the teacher is asked about more images than the batch has, and about changed ones.
+"""DUKD: the teacher's images of additional inputs, which are made from the batch, and of changed inputs.
 
 Y. Zhang et al., "Data upcycling knowledge distillation for image super-resolution", arXiv 2309.14162:
 
-    L = a mean |S(x) - y| + b mean |S(x) - T(x)|
+    L = pixel_weight * mean |S(x) - y| + teacher_weight * mean |S(x) - T(x)|
         + zoom_in_weight * mean |C^-1(S(C(u))) - T(u)|
         + zoom_out_pixel_weight * mean |S(v) - x| + zoom_out_weight * mean |S(v) - T(v)|
 
-with u a random tile of the ground truth y as large as x ("zoom-in": it has no ground truth), v the bicubic reduction of
-x ("zoom-out": x is its ground truth), and C random changes that can be undone ("label consistency"). The weights are
-those of the authors' EDSR; their RCAN has zoom-in alone, unchanged, and all weights 1. Their code undoes a
-transposition and a flip in the wrong order; here C^-1 is the inverse of C. Their start from an x2 student is
-``init = "student"``. Their code steps once for the batch and once more for the zooms, whose tiles lie at the same place
-in every image of a batch; here it is one step, and a place for each image.
+with u a random tile of the ground truth y as large as x ("zoom-in": u has no ground truth), v the bicubic reduction of
+x ("zoom-out": x is its ground truth), and C random changes that can be undone ("label consistency"). The default
+weights are the authors' for EDSR; for RCAN they use zoom-in alone, without changes, and weights of 1.
 
-Beside output distillation, a step costs one pass of each network on tiles as large as x, and one on images 1/scale
-as wide and high.
+Differences from the authors' code: it undoes a transposition and a flip in the wrong order; here C^-1 is the inverse of
+C. It takes one step for the batch and one for the zooms, whose tiles have the same place in every image; here there is
+one step, and each image has its own place. Its start from an x2 student is ``init = "student"``.
+
+In addition to output distillation, a step costs one pass of each network on tiles as large as x, and one on images of
+1/scale of the width and height.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
-from hkdsr.methods.checks import require_weights
+from hkdsr.methods.checks import require_fractions, require_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -36,28 +36,30 @@ if TYPE_CHECKING:
 class DUKD(Method):
     """Settings of DUKD; HkdsrError for a negative weight and a probability outside [0, 1].
 
-    A zoom whose weights are 0 is not computed.
+    Terms whose weights are 0 are not computed.
     """
 
     pixel_weight: float = 5.0
+    """Weight of the L1 to the ground truth."""
     teacher_weight: float = 1.0
-    """Weight of the L1 to the teacher's image of the batch."""
+    """Weight of the L1 to the teacher's image."""
     zoom_in_weight: float = 1.0
+    """Weight of the L1 to the teacher's image of the tile u."""
     zoom_out_pixel_weight: float = 5.0
-    """Weight of the L1 to the LR image, which is the ground truth of its own reduction."""
+    """Weight of the L1 between S(v) and the LR image x, which is the ground truth of v."""
     zoom_out_weight: float = 1.0
-    """Weight of the L1 to the teacher's image of the reduction."""
+    """Weight of the L1 to the teacher's image of the reduction v."""
     probability: float = 0.3
-    """That of each change for each image: inverted colours, either flip, transposition. 0: no label consistency."""
+    """Probability of each change for each image: inverted colours, horizontal flip, vertical flip, transposition.
+    0: no label consistency."""
     change_zoom_out: bool = False
-    """Let the reduction that the student sees be changed as well."""
+    """Apply random changes to the student's input v, too, as to u."""
 
     uses_networks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_weights(self)
-        if not 0 <= self.probability <= 1:
-            raise HkdsrError(f"method.probability is {self.probability}: set it to a value from 0 to 1")
+        require_fractions(self, "probability")
 
     def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
         assert inputs.teacher is not None
@@ -86,9 +88,9 @@ class DUKD(Method):
 
 
 def zoom_in(inputs: LossInputs, probability: float) -> Tensor:
-    """mean |C^-1(S(C(u))) - T(u)|, a scalar: u a random tile of each ground truth, C changes of this probability.
+    """mean |C^-1(S(C(u))) - T(u)|, a scalar: u is a random tile of each ground truth, C changes of this probability.
 
-    For methods with ``uses_networks``; it costs a pass of the student and one of the teacher.
+    For methods with ``uses_networks``. It costs one pass of the student and one of the teacher.
     """
     from hkdsr.methods.zoom import consistent, random_tiles
 

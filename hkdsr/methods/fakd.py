@@ -1,12 +1,13 @@
-"""FAKD: the student's positions are to be as alike, one to another, as the teacher's.
+"""FAKD: the similarities between the positions of an image are to be the same in both networks' features.
 
 Z. He et al., "FAKD: feature-affinity based knowledge distillation for efficient image super-resolution", ICIP 2020:
 
-    L = 0.5 mean |S - G| + 0.5 mean |S - T| + spatial_weight * sum_l mean |A(F_S,l) - A(F_T,l)|
+    L = pixel_weight * mean |S - G| + teacher_weight * mean |S - T|
+        + spatial_weight * sum_l mean |A(F_S,l) - A(F_T,l)| + channel_weight * sum_l mean |B(F_S,l) - B(F_T,l)|
 
-with A the cosines between the features of all pairs of positions, or (channel affinity) between all pairs of channels.
-A is never held whole: memory is linear in the number of pixels. The authors' weight of 10 belongs to images in
-0..255; ours are in [0, 1], hence 10/255.
+with A the cosines between the features of all pairs of positions (spatial affinity), and B those between all pairs of
+channels (channel affinity). A is never stored as a whole: memory is linear in the number of pixels. The authors' weight
+of 10 is for images in 0..255; images here are in [0, 1], hence 10/255.
 """
 
 from __future__ import annotations
@@ -25,20 +26,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FAKD(FeatureMethod):
-    """Settings of FAKD, by default those of the authors' script (spatial affinity alone)."""
+    """Settings of FAKD, by default those of the authors' script (spatial affinity only).
+
+    HkdsrError for wrong depths and a negative weight.
+    """
 
     depths: tuple[float, ...] = (0.3, 0.7, 1.0)
-    """Where both networks are tapped; the authors' groups 3 and 7 of 10 and, for their convolution after the
-    trunk with the skip around it, the last block."""
+    """Relative depths of the taps of both networks. The authors' taps are groups 3 and 7 of 10, and the trunk's output
+    with its skip connection; the last block takes its place."""
     pixel_weight: float = 0.5
+    """Weight of the L1 to the ground truth."""
     teacher_weight: float = 0.5
     """Weight of the L1 to the teacher's image."""
     spatial_weight: float = 10 / 255
+    """Weight of the spatial affinity; 0: it is not computed."""
     channel_weight: float = 0.0
-    """Above 0, channels are compared too: by a 1x1 convolution to the teacher's width where the widths differ."""
+    """Weight of the channel affinity; 0: it is not computed. For different widths, a trained 1x1 convolution brings the
+    student's features to the teacher's width."""
 
     def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.ModuleList | None:
-        """Projectors for the channel affinity, which needs equal widths; None without it."""
+        """1x1 convolutions for the channel affinity, which needs equal widths; None without it."""
         return projectors(student, teachers[0], len(self.depths)) if self.channel_weight else None
 
     def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:

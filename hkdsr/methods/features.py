@@ -1,4 +1,4 @@
-"""What methods that compare features have in common: where they tap, and how different widths and units meet."""
+"""What methods that compare features share: taps, projections to the teacher's width, and units."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
-from hkdsr.methods.checks import require_weights
+from hkdsr.methods.checks import require_depths, require_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FeatureMethod(Method):
-    """Settings of every method that compares features: L = pixel_weight * mean |S - G| + its own terms.
+    """Settings of every method that compares features: L = pixel_weight * mean |S - G| + terms of the method.
 
-    Raises HkdsrError for no depth, for one outside (0, 1], and for a negative weight.
+    HkdsrError for no depth, for a depth outside (0, 1], and for a negative weight.
     """
 
     depths: tuple[float, ...] = (1 / 3, 2 / 3, 1.0)
-    """Where both networks are tapped: after these shares of their blocks, 1.0 being the last."""
+    """Relative depths of the taps of both networks: the share of blocks before a tap; 1.0 is after the last block."""
     pixel_weight: float = 1.0
     """Weight of the L1 to the ground truth."""
 
@@ -37,35 +37,29 @@ class FeatureMethod(Method):
         return self.depths
 
     def pixel(self, inputs: LossInputs) -> Tensor:
-        """The term named ``pixel``."""
+        """The term named ``pixel``, weight included."""
         return self.pixel_weight * (inputs.student.final - inputs.hr).abs().mean()
 
 
 @dataclass(frozen=True)
 class MeasuredFeatureMethod(FeatureMethod):
-    """Of these, the methods whose terms grow with the size of the teacher's features.
+    """Settings of methods whose terms are proportional to the size of the features, or to its square.
 
-    That size differs from network to network and from tap to tap by factors of thousands: the root mean square is 0.03
-    after a third of BSRN and 443 at the end of HiT-SRF. A single weight for all of them means nothing.
+    The size differs between networks and between taps by factors of thousands: the root mean square is 0.03 after a
+    third of BSRN's blocks and 443 after the last of HiT-SRF's. Without common units, no weight suits all of them.
     """
 
     relative: bool = True
-    """Compare in units of the size of the teacher's features at that tap: their root mean square, measured once on a
-    fixed synthetic image. Without it features are compared as they are, as in the papers."""
+    """Divide features by their size at the tap, which is their root mean square for a fixed synthetic image, measured
+    before training. If false, features are compared without this, as in the papers."""
 
     def sizes(self, student: Network, teacher: Network) -> list[tuple[float, float]]:
-        """The sizes of the student's and the teacher's features at each tap: 1 for all unless ``relative``."""
+        """The sizes of the student's and the teacher's features at each tap; all 1 if not ``relative``."""
         from hkdsr.losses.taps import feature_sizes
 
         if not self.relative:
             return [(1.0, 1.0)] * len(self.depths)
         return list(zip(*(feature_sizes(network, self.depths) for network in (student, teacher)), strict=True))
-
-
-def require_depths(depths: tuple[float, ...]) -> None:
-    """Raise HkdsrError unless there are depths, all in (0, 1]."""
-    if not depths or not all(0 < depth <= 1 for depth in depths):
-        raise HkdsrError(f"method.depths is {depths}: set one or more, each above 0 and at most 1")
 
 
 def feature_pairs(inputs: LossInputs) -> list[tuple[Tensor, Tensor]]:
@@ -75,7 +69,7 @@ def feature_pairs(inputs: LossInputs) -> list[tuple[Tensor, Tensor]]:
 
 
 def projectors(student: Network, teacher: Network, taps: int) -> nn.ModuleList:
-    """For each tap a 1x1 convolution from the student's width to the teacher's, or nothing where they are equal."""
+    """For each tap, a 1x1 convolution from the student's width to the teacher's; the identity for equal widths."""
     from torch import nn
 
     narrow, wide = student.channels, teacher.channels
@@ -83,9 +77,9 @@ def projectors(student: Network, teacher: Network, taps: int) -> nn.ModuleList:
 
 
 def require_batch(method: str, inputs: LossInputs, least: int) -> None:
-    """Raise HkdsrError for a batch in which there are fewer images than the method needs to compare them."""
+    """Raise HkdsrError for a batch with fewer than ``least`` images, for a method that compares them."""
     if len(inputs.hr) < least:
         raise HkdsrError(
-            f"{method} compares the images of a batch and was given {len(inputs.hr)}: set training.batch so that "
-            f"each process's share, and each of its training.accumulate parts, has {least} or more"
+            f"{method} compares at least {least} images with one another and gets {len(inputs.hr)}: raise "
+            "training.batch, or lower training.accumulate or the number of processes"
         )

@@ -1,11 +1,11 @@
-"""FitNet: the teacher's middle features as hints for the student's.
+"""FitNet: the student's features are compared with the teacher's, its "hints".
 
 A. Romero et al., "FitNets: hints for thin deep nets", ICLR 2015, equation 3:
 
     L = mean |S - G| + weight * sum_l mean (r_l(F_S,l) - F_T,l)^2
 
-with r_l a 1x1 convolution where the widths differ. The paper fits the hint first and trains on labels after; here, as
-wherever it is compared in super-resolution, both are trained together.
+with r_l a 1x1 convolution if the widths differ. The paper first trains with the hint and then without it. Here both
+terms are trained together, as in other comparisons for super-resolution.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FitNet(MeasuredFeatureMethod):
-    """Settings of FitNet."""
+    """Settings of FitNet; HkdsrError for wrong depths and a negative weight."""
 
     depths: tuple[float, ...] = (0.5,)
-    """Where both networks are tapped; the paper has one hint, in the middle."""
+    """Relative depths of the taps of both networks; the paper has one hint, in the middle."""
     weight: float = 0.1
-    """Chosen here: the hint's gradient is then of the size of the pixels'."""
+    """Weight of the hint term. The default is chosen here: its gradient is then about as large as the pixel term's."""
     form: FitnetForm = "regressor"
-    """``regressor``: the paper's. ``channel_mean``: what the code of FAKD calls by this name, the L1 between the means
-    over the channels, which needs no regressor and says far less."""
+    """``regressor``: the squared difference after a 1x1 convolution (the paper). ``channel_mean``: the L1 between the
+    means over the channels, which the code of FAKD calls FitNet; it needs no convolution and compares far less."""
 
     def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.ModuleList:
         from torch import nn

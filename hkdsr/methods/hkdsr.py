@@ -6,9 +6,8 @@ follows docs/method.md, which was read off the authors' released code and has te
     L = mean |S_K - G| + sum_{k<K} [sim_w FSM(S_k, T_k, G) + ada_w ACF_k(S_k, T_k, G)]
         + sim_wt FSM(S_K, T_K, G) + ada_wt ACF_K(S_K, T_K, G)
 
-with exits 1..K (K the final output), FSM the frequency similarity matrix loss and ACF the adaptive channel fusion loss.
-Differences from the released code, all of them its faults: named operands, [0, 1] units everywhere, gates that are
-saved and averaged with the student, uniform crops, no exit on the last block.
+with exits 1..K, where K is the final output, the frequency similarity matrix loss FSM and the adaptive channel fusion
+loss ACF (``hkdsr.losses``). docs/method.md lists the differences from the released code.
 """
 
 from __future__ import annotations
@@ -17,7 +16,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hkdsr.errors import HkdsrError
-from hkdsr.methods.base import Method, cumulative
+from hkdsr.methods.base import Method
+from hkdsr.methods.checks import require_fractions, require_least
+from hkdsr.settings.checks import require_range
 from hkdsr.settings.choices import AcfBound, AcfGateTraining, AcfInputs, AcfPool, AcfSplit, FsmDomain, FsmMode, FsmNorm
 
 if TYPE_CHECKING:
@@ -31,66 +32,85 @@ ACF_WEIGHTS = {2: (1 / 6, 1 / 3), 3: (0.5, 1.0), 4: (0.5, 1.0)}
 
 @dataclass(frozen=True)
 class HKDSR(Method):
-    """Settings of HKDSR; the defaults are those of docs/method.md."""
+    """Settings of HKDSR; the defaults are those of docs/method.md. HkdsrError for values outside their ranges."""
 
     sim_w: float = 0.2
-    """Weight of FSM on each intermediate exit, for images in [0, 1]."""
+    """Weight of FSM for each intermediate exit."""
     sim_wt: float = 0.8
-    """Weight of FSM on the final output."""
+    """Weight of FSM for the final output."""
     ada_w: float | None = None
-    """Weight of ACF on each intermediate exit; by default 1/6 at x2 and 1/2 at x3 and x4."""
+    """Weight of ACF for each intermediate exit; by default 1/6 at x2 and 1/2 at x3 and x4."""
     ada_wt: float | None = None
-    """Weight of ACF on the final output; by default 1/3 at x2 and 1 at x3 and x4."""
+    """Weight of ACF for the final output; by default 1/3 at x2 and 1 at x3 and x4."""
     teacher_blend: float = 0.4
-    """Share of the teacher's final image mixed into each of its exits (released code: 0.4; 0 for none)."""
+    """Share of the teacher's final image that is mixed into each of its exits, from 0 to 1 (released code: 0.4)."""
     kd_on_intermediate: bool = True
+    """Use FSM and ACF for the intermediate exits. If false, neither network has exits."""
     kd_on_final: bool = True
+    """Use FSM and ACF for the final output."""
     legacy_cumulative: bool = False
-    """Weight the exits' terms K, K-1, ..., 1 as the released code does by mistake; for replication only."""
+    """Multiply the terms of the K outputs by K, K-1, ..., 1, as the released code does by mistake; for replication."""
 
     fsm_mode: FsmMode = "gt_similarity"
+    """What FSM compares. ``gt_similarity``: similarities to the ground truth, in high-frequency bands (the paper).
+    ``low``: the same in the low band only. ``direct``: similarities of pixels within each image, without the ground
+    truth. ``wave``: the high-frequency bands themselves, by L1."""
     fsm_domain: FsmDomain = "wavelet"
+    """``wavelet``: student and teacher are transformed too. ``pixel``: they stay RGB images of full size, compared with
+    the bands of level 1 of the ground truth (the authors' first version)."""
     fsm_levels: tuple[int, ...] = (2,)
-    """Haar levels: one for all exits, or one for each (the final output last)."""
+    """Levels of the Haar transform: one number for all outputs, or one for each, the final output last."""
     fsm_low_weight: float = 0.0
+    """Weight of the low band in ``gt_similarity``; the authors' first version has 0.02."""
     fsm_norm: FsmNorm = "none"
+    """``none``: similarities are scalar products of colour vectors. ``cosine``: they are cosines."""
     fsm_crop: int | None = None
-    """Compare one random window of this side (HR pixels, the same in S, T and G) instead of the whole patch."""
+    """Side, in HR pixels, of a random window to compare, the same in all images; by default the whole crop."""
     fsm_samples: int | None = None
-    """Compare with this many random positions of G per band instead of all: unbiased, and cheaper still."""
+    """Number of random positions of the ground truth to use in each band; unbiased, and costs less. By default all."""
 
     acf_inputs: AcfInputs = "gt_t"
+    """Images that the target is mixed from. ``gt_t``: ground truth and teacher (the paper). ``s_t``: student and
+    teacher. ``gt_s_t``: all three. ``gt``: the ground truth alone, without a gate."""
     acf_split: AcfSplit = "per_channel"
+    """``per_channel``: each colour has its own gate. ``joint``: one gate for all colours."""
     acf_pool: AcfPool = "none"
+    """``none``: weights for each pixel. ``global``: one set of weights for each image, from its mean colours. ``late``:
+    the same, but averaged between the two layers of the gate."""
     acf_hidden: int = 32
+    """Channels between the two layers of a gate."""
     acf_bound: AcfBound = "sigmoid"
+    """``sigmoid``: a sigmoid before the softmax keeps both weights of a pair between 0.27 and 0.73. ``none``: without
+    it, the gate can choose one image alone."""
     acf_average_gt: bool = False
+    """Use the mean of target and ground truth as the target."""
     acf_gate_training: AcfGateTraining = "joint"
+    """``joint``: gates are trained with the student. ``frozen``: all images have equal weights."""
 
     def __post_init__(self) -> None:
-        for name in ("sim_w", "sim_wt", "ada_w", "ada_wt", "fsm_low_weight"):
-            _require(name, getattr(self, name), 0)
-        for name in ("fsm_crop", "fsm_samples", "acf_hidden"):
-            _require(name, getattr(self, name), 1)
-        _require("fsm_levels", min(self.fsm_levels, default=0), 1)
-        if not 0 <= self.teacher_blend <= 1:
-            raise HkdsrError(f"method.teacher_blend is {self.teacher_blend}: set it to a share between 0 and 1")
+        require_least(self, 0, "sim_w", "sim_wt", "ada_w", "ada_wt", "fsm_low_weight")
+        require_least(self, 1, "fsm_crop", "fsm_samples", "acf_hidden")
+        require_range("method.fsm_levels", min(self.fsm_levels, default=0), 1)
+        require_fractions(self, "teacher_blend")
 
     @property
     def uses_exits(self) -> bool:
         return self.kd_on_intermediate
 
     def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.Module:
-        """One ACF term with its own gate for each exit, the final output last."""
+        """An ACF term with its own gate for each output, the final one last; the identity for an output without ACF.
+
+        Raises HkdsrError if ``fsm_levels`` has neither one entry nor one for each output.
+        """
         from torch import nn
 
         from hkdsr.losses import Fusion
 
         if len(self.fsm_levels) not in (1, exits + 1):
             raise HkdsrError(
-                f"method.fsm_levels has {len(self.fsm_levels)} entries for {exits + 1} outputs: give one, or one each"
+                f"method.fsm_levels has {len(self.fsm_levels)} entries for {exits + 1} outputs: set one, or one each"
             )
-        # A gate that nothing trains would be dead weight in checkpoints, and make distributed training wait for it.
+        # A gate without use would have no gradient, which training on several processes needs from every parameter.
         return nn.ModuleList(
             Fusion(
                 self.acf_inputs,
@@ -103,7 +123,7 @@ class HKDSR(Method):
             )
             if used
             else nn.Identity()
-            for used in self._fused(exits + 1)
+            for used in self._has_acf(exits + 1)
         )
 
     def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
@@ -113,7 +133,7 @@ class HKDSR(Method):
         assert heads is not None
         assert teacher is not None
         s = [*student.exits, student.final]
-        t = [self._softened(image, teacher.final) for image in teacher.exits] + [teacher.final]
+        t = [self._blended(image, teacher.final) for image in teacher.exits] + [teacher.final]
         sim, ada = self._per_output(len(s), self.sim_w, self.sim_wt), self._per_output(len(s), self.ada_w, self.ada_wt)
         terms = {"pixel": (student.final - hr).abs().mean()}
         if any(sim):
@@ -131,11 +151,11 @@ class HKDSR(Method):
             ada_wt=final if self.ada_wt is None else self.ada_wt,
         )
 
-    def _fused(self, count: int) -> list[bool]:
-        """Which of the outputs have an ACF term; a weight that is not resolved yet counts as one."""
+    def _has_acf(self, count: int) -> list[bool]:
+        """Whether each output has an ACF term; weights that are not yet resolved are taken as above 0."""
         return [self.ada_w != 0 and self.kd_on_intermediate] * (count - 1) + [self.ada_wt != 0 and self.kd_on_final]
 
-    def _softened(self, image: Tensor, final: Tensor) -> Tensor:
+    def _blended(self, image: Tensor, final: Tensor) -> Tensor:
         return image if not self.teacher_blend else image.lerp(final, self.teacher_blend)
 
     def _per_output(self, count: int, intermediate: float | None, final: float | None) -> list[float]:
@@ -171,7 +191,7 @@ class HKDSR(Method):
 
 
 def _same_window(side: int, *images: Tensor) -> tuple[Tensor, ...]:
-    """One random window of at most ``side`` pixels, uniform over all places, cut from every image alike."""
+    """One random window of at most ``side`` pixels, at a uniformly random place, the same in all images."""
     import torch
 
     height, width = images[0].shape[-2:]
@@ -180,6 +200,6 @@ def _same_window(side: int, *images: Tensor) -> tuple[Tensor, ...]:
     return tuple(image[..., top : top + side, left : left + side] for image in images)
 
 
-def _require(name: str, value: float | None, least: int) -> None:
-    if value is not None and value < least:
-        raise HkdsrError(f"method.{name} is {value}: set it to {least} or more")
+def cumulative(weights: list[float]) -> list[float]:
+    """Weights of K outputs times K, K-1, ..., 1, as in the released code by mistake (docs/method.md)."""
+    return [weight * (len(weights) - index) for index, weight in enumerate(weights)]

@@ -1,22 +1,23 @@
-"""HKDSR+: HKDSR with terms that keep their size beside the pixels', and the affinity of features.
+"""HKDSR+: the terms of HKDSR with sizes relative to the pixel term, and the affinity of features.
 
-Ours; there is no paper. HKDSR's weights suit one network at one time: those in the released code differ by factors of
-hundreds, and as the student nears its teacher, FSM and ACF shrink at another pace than the L1 to the ground truth,
-which no student can bring to zero. Here weights are shares:
+Our own method; there is no paper. The weights of HKDSR suit one pair of networks at one time: those in the released
+code differ by factors of hundreds, and while the student approaches its teacher, FSM and ACF become smaller at another
+rate than the L1 to the ground truth, which never becomes zero. Here, weights are shares of the pixel term:
 
     L = P + sum_i share_i * (mean P / mean L_i) * L_i,   P = mean |S_K - G|
 
-with running means, constants for the gradient (``hkdsr.losses.balance``), over these terms:
+The means are running means, which are constants for the gradient (hkdsr_plus_balance.py). The terms L_i are:
 
-    fsm      FSM of all outputs as in HKDSR, an exit counting a quarter of the final output
-    acf      ACF of all outputs as in HKDSR, an exit counting half of the final output
+    fsm      FSM of all outputs as in HKDSR; an exit has a quarter of the final output's weight
+    acf      ACF of all outputs as in HKDSR; an exit has half of the final output's weight
     affinity FAKD's spatial affinity: mean |A(F_S) - A(F_T)| over the taps, A the cosines between all pairs of positions
-    zoom_in  mean |C^-1(S(C(u))) - T(u)| of DUKD: u a random tile of G as large as the LR patch, C changes that can be
-             undone
+    zoom_in  DUKD's zoom-in: mean |C^-1(S(C(u))) - T(u)|, u a random tile of G as large as the LR crop, C changes that
+             can be undone
 
-A term with share 0 is not computed. ``affinity`` costs one live pass of the teacher a step, which must be of a family
-here, ``zoom_in`` one and one of the student: the dearest, and without effect where it was measured, hence 0 by default.
-The shares were chosen on validation images, for one pair of networks (``docs/results.md``).
+A term whose share is 0 is not computed. ``affinity`` costs one pass of the teacher in each step; the teacher must be of
+a family of this package. ``zoom_in`` costs one pass of each network; it is off by default, because it costs the most
+and had no effect where it was measured. The shares were chosen on validation images, for one pair of networks
+(docs/results.md).
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
+from hkdsr.methods.checks import require_depths, require_fractions, require_weights
 from hkdsr.methods.dukd import zoom_in
-from hkdsr.methods.features import feature_pairs, require_depths
+from hkdsr.methods.features import feature_pairs
 from hkdsr.methods.hkdsr import HKDSR
 from hkdsr.settings.choices import FsmNorm
 
@@ -40,35 +41,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HKDSRPlus(Method):
-    """Settings of HKDSR+; HkdsrError for a negative share and for a blend outside [0, 1]."""
+    """Settings of HKDSR+; HkdsrError for a negative share, wrong depths, and a blend or probability outside [0, 1]."""
 
     fsm_share: float = 0.5
-    """Size of the FSM term relative to the pixel term; so the other shares."""
+    """Size of the FSM term relative to the pixel term; 0: it is not computed."""
     acf_share: float = 0.5
+    """Size of the ACF term relative to the pixel term; 0: it is not computed."""
     zoom_in_share: float = 0.0
+    """Size of the zoom-in term relative to the pixel term; 0: it is not computed."""
     affinity_share: float = 1.0
+    """Size of the affinity term relative to the pixel term; 0: it is not computed."""
     depths: tuple[float, ...] = (0.3, 0.7, 1.0)
-    """Where both networks are tapped for the affinity: after these shares of their blocks."""
+    """Relative depths of the taps of both networks, for the affinity; 1.0 is after the last block."""
     probability: float = 0.3
-    """That of each change of a zoomed-in image: inverted colours, either flip, transposition."""
+    """Probability of each change of a zoom-in tile: inverted colours, horizontal flip, vertical flip, transposition."""
     teacher_blend: float = 0.4
-    """Share of the teacher's final image mixed into each of its exits."""
+    """Share of the teacher's final image that is mixed into each of its exits, from 0 to 1."""
     exits: bool = True
-    """Teach intermediate outputs as well; without it FSM and ACF compare the final images alone."""
+    """Use FSM and ACF for intermediate exits too; if false, for the final output only."""
     fsm_norm: FsmNorm = "none"
+    """``none``: FSM's similarities are scalar products of colour vectors. ``cosine``: they are cosines."""
     balance: bool = True
-    """Without it shares are plain factors of the terms with HKDSR's own weights."""
+    """Scale the terms by running means. If false, the shares are factors of the terms with the weights of HKDSR."""
 
     uses_networks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name in ("fsm_share", "acf_share", "zoom_in_share", "affinity_share"):
-            if getattr(self, name) < 0:
-                raise HkdsrError(f"method.{name} is {getattr(self, name)}: set it to 0 or more")
+        require_weights(self)
         require_depths(self.depths)
-        for name in ("probability", "teacher_blend"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise HkdsrError(f"method.{name} is {getattr(self, name)}: set it to a value from 0 to 1")
+        require_fractions(self, "probability", "teacher_blend")
 
     @property
     def uses_exits(self) -> bool:
@@ -79,10 +80,10 @@ class HKDSRPlus(Method):
         return self.depths if self.affinity_share else ()
 
     def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.ModuleDict:
-        """The gates of ACF, and the running means."""
+        """The gates of ACF and the running means."""
         from torch import nn
 
-        from hkdsr.methods.balance import Balance
+        from hkdsr.methods.hkdsr_plus_balance import Balance
 
         heads: dict[str, nn.Module] = {"gates": self._hkdsr(student.scale).heads(student, teachers, exits)}
         if self.balance:
@@ -113,7 +114,7 @@ class HKDSRPlus(Method):
         return {name: share for name, share in shares.items() if share}
 
     def _hkdsr(self, scale: int) -> HKDSR:
-        """HKDSR with its own weights, without the terms that have no share."""
+        """HKDSR with its default weights, without terms whose share is 0."""
         own = HKDSR(teacher_blend=self.teacher_blend, kd_on_intermediate=self.exits, fsm_norm=self.fsm_norm)
         own = own if self.fsm_share else replace(own, sim_w=0.0, sim_wt=0.0)
         own = own if self.acf_share else replace(own, ada_w=0.0, ada_wt=0.0)

@@ -1,4 +1,4 @@
-"""What lies before a method in one training step."""
+"""The inputs of a method's losses in one training step."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from hkdsr.nets.exits import Outputs
 
 @dataclass(frozen=True)
 class LossInputs:
-    """The batch and what both networks made of it.
+    """The batch and the outputs of both networks for it.
 
-    ``lr`` (B, 3, p, p) and ``hr`` (B, 3, scale*p, scale*p) in [0, 1]. ``student`` carries gradient; ``teacher`` (None
-    for a method that uses none) and ``hr`` are constants. The networks are there for methods that declare
-    ``uses_networks``, the recipe's own teacher first.
+    Attributes:
+        lr: LR images (B, 3, p, p) in [0, 1].
+        hr: HR images (B, 3, scale*p, scale*p) in [0, 1], the ground truth; constants.
+        student: the student's outputs, with gradient.
+        teacher: the teacher's outputs, constants; None for a method without a teacher.
+        student_network: the student.
+        teacher_networks: the recipe's teacher, then those of ``more_teachers``.
+        autocast: the precision in which networks run. Losses are computed outside it, in full precision.
     """
 
     lr: Tensor
@@ -28,16 +33,15 @@ class LossInputs:
     student_network: Network | None = None
     teacher_networks: Sequence[Network] = ()
     autocast: torch.autocast | None = field(default=None, repr=False)
-    """The precision networks run in; losses are computed outside it, in full precision."""
 
     def student_on(self, lr: Tensor) -> Tensor:
-        """The student's image, float32 and unclamped, of another LR batch (B, 3, h, w), with gradient."""
+        """The student's image for another LR batch (B, 3, h, w), float32 and not clamped, with gradient."""
         assert self.student_network is not None
         return self._run(self.student_network, lr)
 
     @torch.no_grad()
     def teacher_on(self, lr: Tensor, index: int = 0) -> Tensor:
-        """Teacher ``index``'s image, float32 and clamped to [0, 1], of another LR batch, without gradient."""
+        """The image of teacher ``index`` for another LR batch, float32 and clamped to [0, 1], without gradient."""
         return self._run(self.teacher_networks[index], lr).clamp(0, 1)
 
     def _run(self, network: Network, lr: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""MiPKD: student's and teacher's features mixed entry by entry, and networks mixed stage by stage.
+"""MiPKD: mixes the features of student and teacher entry by entry, and both networks stage by stage.
 
 S. Li et al., "Knowledge distillation with multi-granularity mixture of priors for image super-resolution", ICLR 2025:
 
@@ -7,17 +7,18 @@ S. Li et al., "Knowledge distillation with multi-granularity mixture of priors f
         + block_weight * mean |H - G|
     M_k = D_k(I_k * E_S,k(F_S,k) + (1 - I_k) * E_T,k(F_T,k)),  I_k random and binary over channels and positions
 
-H is the image of a network that begins as the student; behind each tap its features are mixed as above, in F_S,k's
-place, and go on through the teacher's next stage or the student's, as a coin falls. The last stage ends with the
-image. The teacher's stages are frozen, but gradients pass through them to the student's.
+H is the image of a mixed network. It starts as the student, up to the first tap. At each tap, its features are mixed as
+above, in place of F_S,k; then the next stage of the teacher or of the student follows, chosen at random. The last stage
+ends with the image. The teacher's stages are frozen; gradients pass through them to the student's.
 
-No public code was found, and the paper's full text was not at hand: the terms are those that descriptions of it name.
-Not checked, and chosen here, are what H is compared with, L1 everywhere, the weights, the form of encoders and decoder,
-and that a batch shares one mask and one coin. Ours is the way N_k from features of the teacher's kind to the student's
-stage; it is trained by a second reconstruction in the auto-encoder's term: D_k(E_S,k(N_k(F_T,k))) is to be F_T,k, too.
+No public code was found and the full text of the paper was not available: the terms are those that descriptions of it
+name. These are chosen here and not checked against the paper: the image that H is compared with, L1 for all terms, the
+weights, the form of the encoders and the decoder, and that a batch shares one mask and one choice of stages. Our
+addition is N_k, from features of the teacher's width to the student's stage. It is trained by a second reconstruction
+in the auto-encoder's term: D_k(E_S,k(N_k(F_T,k))) is compared with F_T,k, too.
 
-Beside output distillation a step costs on average half a pass, forward and backward, of each network's stages behind
-the first tap.
+In addition to output distillation, a step costs on average half a forward and backward pass of each network's stages
+after the first tap.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from hkdsr.errors import HkdsrError
+from hkdsr.methods.checks import require_fractions
 from hkdsr.methods.features import MeasuredFeatureMethod, feature_pairs
 from hkdsr.settings.choices import MipkdTarget
 
@@ -34,50 +36,50 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from hkdsr.methods.inputs import LossInputs
-    from hkdsr.methods.mixer import Mixer
+    from hkdsr.methods.mipkd_mixer import Mixer
     from hkdsr.nets.base import Network
 
 
 @dataclass(frozen=True)
 class MiPKD(MeasuredFeatureMethod):
-    """Settings of MiPKD; HkdsrError for depths that do not rise and for shares outside [0, 1].
-
-    With a ``block_weight`` of 0 the mixed network is not run.
+    """Settings of MiPKD; HkdsrError for depths that are not in ascending order, a negative weight, and a fraction
+    outside [0, 1].
     """
 
     teacher_weight: float = 1.0
     """Weight of the L1 to the teacher's image."""
     feature_weight: float = 0.1
+    """Weight of the L1 between the mixed features and the teacher's."""
     autoencoder_weight: float = 0.1
+    """Weight of the L1 between the teacher's features and their reconstructions."""
     block_weight: float = 1.0
-    target: MipkdTarget = "truth"
-    """What the image of the mixed network is compared with: the ground truth or the teacher's image."""
+    """Weight of the L1 of the mixed network's image; 0: the mixed network does not run."""
+    target: MipkdTarget = "gt"
+    """What the mixed network's image is compared with. ``gt``: the ground truth. ``teacher``: the teacher's image."""
     student_entries: float = 0.5
-    """Share of a code's entries that are the student's."""
+    """Fraction of the entries of a code that come from the student, from 0 to 1."""
     student_stages: float = 0.5
-    """How probable it is, for each stage behind a tap, that it is the student's."""
+    """Probability that the stage after a tap is the student's."""
 
     uses_networks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if list(self.depths) != sorted(set(self.depths)):
-            raise HkdsrError(f"method.depths is {self.depths}: give them in rising order, each once")
-        for name in ("student_entries", "student_stages"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise HkdsrError(f"method.{name} is {getattr(self, name)}: set it to a value from 0 to 1")
+            raise HkdsrError(f"method.depths is {self.depths}: set them in ascending order, each once")
+        require_fractions(self, "student_entries", "student_stages")
 
     def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.ModuleList:
-        """A mixer for each tap. Raises HkdsrError for a teacher that runs only as a whole."""
+        """A mixer for each tap. Raises HkdsrError for a teacher that cannot run block by block."""
         from torch import nn
 
-        from hkdsr.methods.mixer import Mixer
+        from hkdsr.methods.mipkd_mixer import Mixer
 
         (teacher, *_) = teachers
         if not teacher.runs_in_parts:
             raise HkdsrError(
                 f"mipkd runs the teacher block by block, but {teacher.family} networks run only as a whole: choose "
-                "another method, or a teacher of a family of this package"
+                "another method, or set teacher to a network of a family of this package"
             )
         widths = (student.channels, teacher.channels)
         return nn.ModuleList(Mixer(widths, sizes) for sizes in self.sizes(student, teacher))
@@ -89,18 +91,18 @@ class MiPKD(MeasuredFeatureMethod):
         assert inputs.teacher is not None
         mixers: list[Mixer] = list(heads.children())  # pyright: ignore[reportAssignmentType]
         pairs = feature_pairs(inputs)
-        masks = [drawn_mask(t, self.student_entries) for _, t in pairs]
+        masks = [random_mask(t, self.student_entries) for _, t in pairs]
         mixed = [m(m.code(s, True), t, mask) for m, (s, t), mask in zip(mixers, pairs, masks, strict=True)]
-        away = [mixer.away(own, t) for mixer, own, (_, t) in zip(mixers, mixed, pairs, strict=True)]
-        rebuilt = [mixer.rebuilding_error(t) for mixer, (_, t) in zip(mixers, pairs, strict=True)]
+        distances = [mixer.distance(own, t) for mixer, own, (_, t) in zip(mixers, mixed, pairs, strict=True)]
+        errors = [mixer.reconstruction_error(t) for mixer, (_, t) in zip(mixers, pairs, strict=True)]
         terms = {
             "pixel": self.pixel(inputs),
             "logits": self.teacher_weight * (inputs.student.final - inputs.teacher.final).abs().mean(),
-            "feature": self.feature_weight * torch.stack(away).sum(),
-            "autoencoder": self.autoencoder_weight * torch.stack(rebuilt).sum(),
+            "feature": self.feature_weight * torch.stack(distances).sum(),
+            "autoencoder": self.autoencoder_weight * torch.stack(errors).sum(),
         }
         if self.block_weight:
-            target = inputs.hr if self.target == "truth" else inputs.teacher.final
+            target = inputs.hr if self.target == "gt" else inputs.teacher.final
             hybrid = self._hybrid(mixers, mixed[0], [t for _, t in pairs], masks, inputs)
             terms["block"] = self.block_weight * (hybrid - target).abs().mean()
         return terms
@@ -108,32 +110,32 @@ class MiPKD(MeasuredFeatureMethod):
     def _hybrid(
         self, mixers: list[Mixer], mixed: Tensor, teachers: list[Tensor], masks: list[Tensor], inputs: LossInputs
     ) -> Tensor:
-        """The image of the mixed network, from the mixed features of its first tap on."""
+        """The image of the mixed network, from the mixed features ``mixed`` of the first tap."""
         from hkdsr.nets.stages import finish, run_blocks
 
         assert inputs.student_network is not None
         networks = {True: inputs.student_network, False: inputs.teacher_networks[0]}
         stages = {own: [network.tap_index(d) + 1 for d in self.depths] for own, network in networks.items()}
-        for index, following in enumerate(mixers[1:], 1):
-            own, given = self._sent(mixers[index - 1], mixed)
+        for index, mixer in enumerate(mixers[1:], 1):
+            own, given = self._next_stage(mixers[index - 1], mixed)
             with inputs.autocast or nullcontext():
                 features = run_blocks(networks[own], given, *stages[own][index - 1 : index + 1]).to(given.dtype)
-            mixed = following(following.code(features, own), teachers[index], masks[index])
-        own, given = self._sent(mixers[-1], mixed)
+            mixed = mixer(mixer.code(features, own), teachers[index], masks[index])
+        own, given = self._next_stage(mixers[-1], mixed)
         with inputs.autocast or nullcontext():
             return finish(networks[own], given, stages[own][-1], inputs.lr).to(given.dtype)
 
-    def _sent(self, mixer: Mixer, mixed: Tensor) -> tuple[bool, Tensor]:
-        """Whether the student's stage is next, and what it or the teacher's takes."""
+    def _next_stage(self, mixer: Mixer, mixed: Tensor) -> tuple[bool, Tensor]:
+        """Whether the next stage is the student's, at random, and the input of that stage."""
         import torch
 
         own = bool(torch.rand(()) < self.student_stages)
         return own, mixer.to_student(mixed) if own else mixer.to_teacher(mixed)
 
 
-def drawn_mask(features: Tensor, share: float) -> Tensor:
-    """Bool (C, h, w) for features (B, C, h, w), true for a random ``share`` of its entries."""
+def random_mask(features: Tensor, share: float) -> Tensor:
+    """Bool (C, h, w) for features (B, C, h, w); each entry is true with probability ``share``."""
     import torch
 
-    # Drawn on the CPU, so that a run sees the same on every device.
+    # Drawn on the CPU, so that the choices are the same on every device.
     return (torch.rand(features.shape[1:]) < share).to(features.device)

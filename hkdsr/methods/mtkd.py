@@ -1,14 +1,14 @@
-"""MTKD: one student, several teachers, compared band by band.
+"""MTKD: one student of several teachers, compared in wavelet bands.
 
 Y. Jiang et al., "MTKD: multi-teacher knowledge distillation for image super-resolution", ECCV 2024:
 
     L = wavelet_weight * sum_b mean |W_b(S) - W_b(M)| + 0.1 mean |S - G|
 
-with W_b the four bands, the low one too, of a one-level Haar transform, and M one image made of all teachers'. In the
-paper M comes from a network (DCTSwin) trained for that in a stage of its own. This is not here: M is a plain average of
-the teachers' images, or at every pixel the image of the teacher that is nearest to the ground truth. Results here
-say nothing of the paper's aggregation. The paper's code trains with plain L1 in place of the bands; this follows the
-paper.
+with W_b the four bands of a one-level Haar transform, the low band included, and M one image made from those of all
+teachers. In the paper, a network (DCTSwin) makes M, which is trained for this in a stage of its own. Here there is no
+such network: M is the mean of the teachers' images, or at every pixel the image of the teacher that is nearest to the
+ground truth. So results here do not show the quality of the paper's M. The paper's code trains with plain L1 instead of
+the bands; this follows the paper.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 from hkdsr.methods.base import Method
 from hkdsr.methods.checks import require_weights
 from hkdsr.settings.choices import MtkdAggregate
-from hkdsr.settings.fields import CONTENT
+from hkdsr.settings.fields import CONTENT, as_tuple
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,18 +32,21 @@ class MTKD(Method):
     """Settings of MTKD; HkdsrError for a negative weight."""
 
     teachers: tuple[str, ...] = field(default=(), metadata=CONTENT)
-    """Checkpoints of further teachers of the same scale; the recipe's own is always one. They run at every step, and
-    on the crop alone, where the recipe's own is taken from cached whole images."""
+    """Checkpoints of further teachers of the same scale, in addition to the recipe's teacher. They run at every step,
+    on the crops; images of the recipe's teacher come from the cache, if it is used."""
     aggregate: MtkdAggregate = "mean"
-    """``mean``: of all teachers' images. ``nearest``: at every pixel that of the teacher whose colour is nearest to
-    the ground truth, a choice that only training can make."""
+    """How M is made. ``mean``: the mean of all teachers' images. ``nearest``: at every pixel, the colour of the teacher
+    that is nearest to the ground truth."""
     wavelet_weight: float = 1.0
+    """Weight of the L1 between the bands of S and of M."""
     pixel_weight: float = 0.1
+    """Weight of the L1 to the ground truth."""
 
     uses_networks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_weights(self)
+        object.__setattr__(self, "teachers", as_tuple(self.teachers))
 
     @property
     def more_teachers(self) -> tuple[str, ...]:

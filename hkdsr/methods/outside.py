@@ -1,4 +1,4 @@
-"""Methods from files outside the package: ``use = "my_method.py:MyKD"`` in a recipe's ``[method]`` table."""
+"""Methods from files outside the package: ``use = "my_method.py:MyKD"`` in the ``[method]`` table of a recipe."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import get_type_hints
 
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
+from hkdsr.paths import user_path
 
 RESERVED = ("name", "use")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The file that a method was read from: its absolute path and the hash of its content."""
+    """The file of a method: its absolute path and the hash of its content."""
 
     path: Path
     sha256: str
@@ -29,16 +30,16 @@ _origins: dict[type[Method], Origin] = {}
 
 
 def outside_class(use: str, folder: Path) -> type[Method]:
-    """The method class of ``FILE.py:CLASS``, its path relative to ``folder``. The file is run, as any import is.
+    """The method class of ``FILE.py:CLASS``, with the path relative to ``folder``. The file is run, as by an import.
 
-    As long as the file stays as it is, the class is the same one every time.
+    While the content of the file is the same, so is the class.
 
-    Raises HkdsrError: no such file or class, a file that cannot be run, a class that is no method.
+    Raises HkdsrError: no such file or class, a file that cannot be run, a class that is not a method.
     """
     file, _, name = use.rpartition(":")
     if not (file and name):
-        raise HkdsrError(f"method.use is '{use}': give a file and a class in it as my_method.py:MyKD")
-    path = (folder / Path(file).expanduser()).resolve()
+        raise HkdsrError(f"method.use is '{use}': set it to a file and a class in it, as my_method.py:MyKD")
+    path = (folder / user_path(file)).resolve()
     try:
         source = path.read_bytes()
     except OSError as error:
@@ -52,43 +53,43 @@ def outside_class(use: str, folder: Path) -> type[Method]:
 
 
 def method_origin(method: Method) -> Origin | None:
-    """The file of a method that ``outside_class`` read; None for any other."""
+    """The file of a method from ``outside_class``; None for any other method."""
     return _origins.get(type(method))
 
 
 def _run(source: bytes, origin: Origin) -> ModuleType:
-    # Dataclasses look up their module by its name.
+    # Dataclasses find their module by its name.
     module = ModuleType(f"hkdsr_outside_{origin.sha256[:16]}")
     module.__file__ = str(origin.path)
     sys.modules[module.__name__] = module
     try:
         exec(compile(source, str(origin.path), "exec"), vars(module))
-    except Exception as error:  # whatever somebody else's file raises
+    except Exception as error:  # the file may raise anything
         del sys.modules[module.__name__]
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise HkdsrError(f"{origin.path} cannot be run ({reason}): mend it, or set method.use to another") from error
+        raise HkdsrError(f"{origin.path} cannot be run ({reason}): correct the file or change method.use") from error
     return module
 
 
 def _checked(module: ModuleType, name: str, path: Path) -> type[Method]:
     def wrong(what: str, remedy: str) -> HkdsrError:
-        return HkdsrError(f"{name} in {path}, which method.use names, {what}: {remedy}")
+        return HkdsrError(f"method.use names {name} in {path}, which {what}: {remedy}")
 
     own = {n: k for n, k in vars(module).items() if getattr(k, "__module__", None) == module.__name__}
     if name not in own:
         raise wrong("is not defined there", f"choose one of {', '.join(own)}" if own else "define it")
     kind = own[name]
     if not (isinstance(kind, type) and issubclass(kind, Method)):
-        raise wrong("is no method", "derive it from hkdsr.methods.Method")
+        raise wrong("is not a method", "derive it from hkdsr.methods.Method")
     if inspect.isabstract(kind):
-        raise wrong("has no losses", "define what it returns")
+        raise wrong("has no losses", "define the method losses")
     if "__dataclass_fields__" not in vars(kind):
-        raise wrong("is no dataclass", "put @dataclass(frozen=True) before it")
+        raise wrong("is not a dataclass", "write @dataclass(frozen=True) before it")
     for setting in fields(kind):
         if setting.name in RESERVED:
-            raise wrong(f"has a setting '{setting.name}'", f"call it otherwise, as [method] {setting.name} is taken")
+            raise wrong(f"has a setting '{setting.name}'", "rename it, as recipes use this name for the method")
         if setting.init and setting.default is MISSING and setting.default_factory is MISSING:
-            raise wrong(f"has a setting '{setting.name}' without a default", "give it one")
+            raise wrong(f"has a setting '{setting.name}' without a default", "give it a default")
     try:
         get_type_hints(kind)
     except (NameError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Training without a teacher, and plain output distillation: the two baselines of every comparison."""
+"""Two baselines for comparisons: training without a teacher, and output distillation."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plain(Method):
-    """``none``: L = mean |S - G|; with student exits, each adds ``exit_weight`` times its L1 to the ground truth.
+    """``none``: L = mean |S - G|, plus ``exit_weight`` times the L1 of each exit to the ground truth.
 
     HkdsrError for a negative weight.
     """
 
     exit_weight: float = 0.0
-    """Weight of each exit's L1; above 0 the student trains with exits."""
+    """Weight of each exit's L1 to the ground truth; 0: the student has no exits."""
 
     uses_teacher: ClassVar[bool] = False
 
@@ -42,13 +42,15 @@ class Plain(Method):
 
 @dataclass(frozen=True)
 class Logits(Method):
-    """Output distillation: L = a mean |S - G| + b mean |S - T| (FAKD and DCKD code; there is no temperature).
+    """Output distillation: L = pixel_weight * mean |S - G| + teacher_weight * mean |S - T|, as in the code of FAKD.
 
-    HkdsrError for a negative weight.
+    There is no temperature, since outputs are images. HkdsrError for a negative weight.
     """
 
     pixel_weight: float = 1.0
+    """Weight of the L1 to the ground truth."""
     teacher_weight: float = 1.0
+    """Weight of the L1 to the teacher's image."""
 
     def __post_init__(self) -> None:
         require_weights(self)

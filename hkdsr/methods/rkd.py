@@ -1,14 +1,14 @@
-"""RKD: the student keeps distances and angles between the images of a batch.
+"""RKD: distances and angles between the images of a batch are to be the same for both networks.
 
 W. Park et al., "Relational knowledge distillation", CVPR 2019:
 
     L = mean |S - G| + distance_weight * sum_l D_l + angle_weight * sum_l A_l
 
-D is the mean over pairs (i, j) of the Huber loss between psi_ij of student and teacher, psi_ij = |x_i - x_j| over the
-mean of all such distances that are not zero; A the mean over triples (i, j, k) of the Huber loss between the cosines of
-the angle at x_j. x_i is what a network makes of the i-th image, flattened. Means include i = j, as in the authors'
-code. Parts of a batch that are trained one after the other (``training.accumulate``), or by different processes, are
-compared among themselves only.
+x_i is one vector of the features, or of the output, of the i-th image. D is the mean over pairs (i, j) of the Huber
+loss between psi_ij of student and teacher, where psi_ij is |x_i - x_j| divided by the mean of all such distances that
+are not zero. A is the mean over triples (i, j, k) of the Huber loss between the cosines of the angle at x_j. Means
+include i = j, as in the authors' code. With ``training.accumulate`` or several processes, only images of the same part
+of a batch are compared with one another.
 """
 
 from __future__ import annotations
@@ -27,15 +27,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RKD(FeatureMethod):
-    """Settings of RKD; its losses raise HkdsrError for a batch of less than three images, where both are zero."""
+    """Settings of RKD; HkdsrError for wrong depths and a negative weight.
+
+    ``losses`` raises HkdsrError for a batch of fewer than three images, for which both terms are zero.
+    """
 
     depths: tuple[float, ...] = (1.0,)
-    """Where both networks are tapped; the paper takes the last features alone. Without effect on outputs."""
+    """Relative depths of the taps of both networks (the paper: the last features); not used if ``on`` is ``output``."""
     distance_weight: float = 1.0
+    """Weight of the distances D, as in the authors' example."""
     angle_weight: float = 2.0
-    """Both as in the authors' example; their gradients begin at the size of the pixels'."""
+    """Weight of the angles A, as in the authors' example. With these two weights, the gradients of D and A are about
+    as large as that of the pixel term at the beginning."""
     on: RkdOn = "features"
-    """``output``: the images that both networks make take the place of features."""
+    """What represents an image. ``features``: the features at ``depths``. ``output``: the output images."""
 
     @property
     def feature_depths(self) -> tuple[float, ...]:
@@ -47,25 +52,24 @@ class RKD(FeatureMethod):
 
         assert inputs.teacher is not None
         require_batch("rkd", inputs, 3)
-        of_features = self.on == "features"
-        pairs = feature_pairs(inputs) if of_features else [(inputs.student.final, inputs.teacher.final)]
-        apart, angles = [], []
+        pairs = feature_pairs(inputs) if self.on == "features" else [(inputs.student.final, inputs.teacher.final)]
+        distances, angles = [], []
         for student, teacher in pairs:
-            (psi, cosines), (goal_psi, goal_cosines) = relations(student), relations(teacher)
-            apart.append(smooth_l1_loss(psi, goal_psi))
-            angles.append(smooth_l1_loss(cosines, goal_cosines))
+            (psi, cosines), (teacher_psi, teacher_cosines) = relations(student), relations(teacher)
+            distances.append(smooth_l1_loss(psi, teacher_psi))
+            angles.append(smooth_l1_loss(cosines, teacher_cosines))
         return {
             "pixel": self.pixel(inputs),
-            "distance": self.distance_weight * torch.stack(apart).sum(),
+            "distance": self.distance_weight * torch.stack(distances).sum(),
             "angle": self.angle_weight * torch.stack(angles).sum(),
         }
 
 
 def relations(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """psi (B, B) and cosines (B, B, B), the middle index at the vertex, of (B, C, h, w).
+    """psi (B, B) and cosines (B, B, B) of maps (B, C, h, w); the middle index is that of the angle's vertex.
 
-    Both follow from the scalar products of all images, so that no differences of maps are kept. Distances too small
-    to tell from rounding, at most 0.2 % of the largest in float32, count as zero.
+    Both are computed from the scalar products of all pairs, so differences of maps need no memory. Distances that
+    cannot be distinguished from rounding errors, at most 0.2 % of the largest in float32, are taken as zero.
     """
     import torch
 
@@ -73,12 +77,12 @@ def relations(maps: Tensor) -> tuple[Tensor, Tensor]:
     rows = rows - rows.mean(0)
     products = rows @ rows.mT
     squares = products.diag()
-    apart = squares[:, None] + squares - 2 * products
-    differ = apart > 16 * torch.finfo(apart.dtype).eps * apart.detach().max()
-    # The root's derivative is infinite at zero, so zeros are kept away from it.
-    distances = apart.where(differ, 1.0).sqrt()
+    squared = squares[:, None] + squares - 2 * products
+    differ = squared > 16 * torch.finfo(squared.dtype).eps * squared.detach().max()
+    # The derivative of the square root is infinite at zero, so zeros are replaced before it.
+    distances = squared.where(differ, 1.0).sqrt()
     mean = (distances * differ).sum() / differ.sum().clamp(min=1)
     psi = (distances / mean.where(mean > 0, 1.0)) * differ
-    towards = products[:, None, :] - products[:, :, None] - products[None, :, :] + squares[None, :, None]
-    proper = differ[:, :, None] & differ[None, :, :]
-    return psi, towards / (distances[:, :, None] * distances[None, :, :]) * proper
+    dots = products[:, None, :] - products[:, :, None] - products[None, :, :] + squares[None, :, None]
+    both = differ[:, :, None] & differ[None, :, :]
+    return psi, dots / (distances[:, :, None] * distances[None, :, :]) * both

@@ -1,11 +1,11 @@
-"""SP: images that are alike to the teacher are to be alike to the student.
+"""SP: similarities between the images of a batch are to be the same for both networks.
 
 F. Tung and G. Mori, "Similarity-preserving knowledge distillation", ICCV 2019:
 
     L = mean |S - G| + weight * sum_l ||G_S,l - G_T,l||_F^2 / B^2,   G = rows of F F^T, each divided by its length
 
-with F the features of the B images of a batch, flattened to one row each. Parts of a batch that are trained one after
-the other (``training.accumulate``), or by different processes, are compared among themselves only.
+with F the features of the B images of a batch, one row each. With ``training.accumulate`` or several processes, only
+images of the same part of a batch are compared with one another.
 """
 
 from __future__ import annotations
@@ -23,12 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SimilarityPreserving(FeatureMethod):
-    """Settings of SP; its losses raise HkdsrError for a batch of one image."""
+    """Settings of SP; HkdsrError for wrong depths and a negative weight.
+
+    ``losses`` raises HkdsrError for a batch of one image.
+    """
 
     depths: tuple[float, ...] = (1.0,)
-    """Where both networks are tapped; the paper takes the last features alone."""
+    """Relative depths of the taps of both networks (the paper: the last features)."""
     weight: float = 3.0
-    """Chosen here: the term's gradient is then of the size of the pixels'. For classification 3000 is usual."""
+    """Weight of the similarity term. The default is chosen here, so that its gradient is about as large as that of the
+    pixel term. For classification, 3000 is common."""
 
     def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
         import torch
@@ -39,7 +43,7 @@ class SimilarityPreserving(FeatureMethod):
 
 
 def similarities(features: Tensor) -> Tensor:
-    """G of (B, C, h, w): (B, B), each row of length 1."""
+    """Features (B, C, h, w) -> G (B, B), each row of length 1."""
     import torch.nn.functional as F
 
     rows = features.flatten(1)

@@ -1,11 +1,11 @@
-"""SRKD: statistics over the channels, as maps, at three stages.
+"""SRKD: maps of a statistic over the channels are compared at three taps.
 
 Q. Gao et al., "Image super-resolution using knowledge distillation", ACCV 2018:
 
     L = mean |S - G| + weight * sum_l mean (M(F_S,l) - M(F_T,l))^2
 
-with M, at every position, the mean over the channels, the mean of their powers, the largest or the smallest. None of
-them needs equal widths.
+with M, at every position, the mean over the channels, the mean of their powers, their maximum or their minimum. None of
+these needs equal widths.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hkdsr.errors import HkdsrError
+from hkdsr.methods.checks import require_least
 from hkdsr.methods.features import MeasuredFeatureMethod, feature_pairs
 from hkdsr.settings.choices import SrkdStatistic
 
@@ -26,21 +26,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SRKD(MeasuredFeatureMethod):
-    """Settings of SRKD; HkdsrError for a power below 1."""
+    """Settings of SRKD; HkdsrError for wrong depths, a negative weight and a power below 1."""
 
     weight: float = 0.1
-    """Chosen here, for the mean: its gradient soon is of the size of the pixels'."""
+    """Weight of the statistic's term. The default is chosen here, for ``mean``, so that its gradient is about as large
+    as that of the pixel term after a few steps."""
     statistic: SrkdStatistic = "mean"
+    """The statistic over the channels. ``mean``: of F. ``power_mean``: of |F|^power. ``max`` and ``min``: of F."""
     power: float = 2.0
-    """p of ``power_mean``, the mean over the channels of |F|^p."""
+    """Exponent of ``power_mean``, 1 or more."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.power < 1:
-            raise HkdsrError(f"method.power is {self.power}: set it to 1 or more")
+        require_least(self, 1, "power")
 
     def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.ModuleList:
-        """Nothing to train: the units in which features are compared."""
+        """The sizes of the features; nothing is trained."""
         from torch import nn
 
         from hkdsr.losses.taps import Comparable

@@ -1,12 +1,12 @@
-"""VID: how well the student's features tell the teacher's, as a likelihood.
+"""VID: the likelihood of the teacher's features given the student's.
 
 S. Ahn et al., "Variational information distillation for knowledge transfer", CVPR 2019:
 
     L = mean |S - G| - weight * sum_l mean log q_l(F_T,l | F_S,l)
 
-with q_l a Gaussian (there), or the Laplace distribution of PISR (W. Lee et al., "Learning with privileged information
-for efficient image super-resolution", ECCV 2020). Its parameters are trained with the student. PISR's other
-half, a teacher that sees the ground truth, is not part of it.
+with q_l a Gaussian (this paper) or the Laplace distribution of PISR (W. Lee et al., "Learning with privileged
+information for efficient image super-resolution", ECCV 2020); see vid_likelihood.py. Its parameters are trained with
+the student. The other part of PISR, a teacher whose input is the ground truth, is left out.
 """
 
 from __future__ import annotations
@@ -26,16 +26,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class VID(MeasuredFeatureMethod):
-    """Settings of VID."""
+    """Settings of VID; HkdsrError for wrong depths and a negative weight."""
 
     weight: float = 0.1
-    """Chosen here: the likelihood's gradient is then of the size of the pixels'."""
+    """Weight of the likelihood term. The default is chosen here, so that its gradient is about as large as that of the
+    pixel term."""
     pdf: VidPdf = "gaussian"
+    """The distribution q. ``gaussian``: one variance for each channel (VID). ``laplace``: a scale for each channel and
+    position (PISR)."""
 
     def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.ModuleList:
         from torch import nn
 
-        from hkdsr.losses.taps import Gaussian, Laplace
+        from hkdsr.methods.vid_likelihood import Gaussian, Laplace
 
         kind = Gaussian if self.pdf == "gaussian" else Laplace
         widths = (student.channels, teachers[0].channels)

@@ -1,4 +1,4 @@
-"""Networks. The list below is all there is to registering one."""
+"""Networks. A family is registered by its class in the list below, and nowhere else."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from hkdsr.nets.families.imdn import IMDN
 from hkdsr.nets.families.rcan import RCAN
 from hkdsr.nets.families.rlfn import RLFN
 from hkdsr.nets.families.smfanet import SMFANet
+from hkdsr.nets.families.span import SPAN
 from hkdsr.nets.families.swinir import SwinIR
 
 FAMILIES: dict[str, type[Network]] = {
-    kind.family: kind for kind in (BSRN, Compact, EDSR, HiTSRF, HPINet, IMDN, RCAN, RLFN, SMFANet, SwinIR)
+    kind.family: kind for kind in (BSRN, Compact, EDSR, HiTSRF, HPINet, IMDN, RCAN, RLFN, SMFANet, SPAN, SwinIR)
 }
 
 __all__ = ["FAMILIES", "Network", "Traced", "parameter_count"]

@@ -1,8 +1,8 @@
-"""What every super-resolution network here offers: its scale, a trunk that can be tapped, and an image in [0, 1].
+"""The interface of every super-resolution network: its scale, a trunk that can be tapped, images in [0, 1].
 
-A network is three steps: ``shallow`` lifts the image to features, the trunk's blocks refine them one after the other,
-``reconstruct`` turns the deep features into the image. Distillation needs nothing else: taps are block outputs,
-addressed by relative depth so that a teacher of 20 blocks lines up with a student of 6.
+A network has three steps: ``shallow`` turns the image into features, the blocks of the trunk refine them one after the
+other, ``reconstruct`` turns the deep features into the SR image. Distillation needs no more: a tap is the output of a
+block, found by its relative depth, so that a teacher of 20 blocks and a student of 6 are compared at matching places.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +23,8 @@ from hkdsr.errors import HkdsrError
 class Traced:
     """A forward pass with its taps.
 
-    ``sr`` is the image (B, 3, scale*h, scale*w); ``shallow`` the shallow features and ``taps`` the asked-for block
-    outputs, each (B, C, h', w') where h', w' is the LR size after padding to ``pad_multiple``.
+    ``sr`` is the SR image (B, 3, scale*h, scale*w), ``shallow`` the shallow features and ``taps`` the outputs of the
+    requested blocks, each (B, C, h', w') where h', w' is the LR size after padding to ``pad_multiple``.
     """
 
     sr: Tensor
@@ -33,26 +33,26 @@ class Traced:
 
 
 class Network(nn.Module, ABC):
-    """A super-resolution network: RGB (B, 3, h, w) in [0, 1] in, (B, 3, scale*h, scale*w) out, unclamped.
+    """A super-resolution network: RGB (B, 3, h, w) in [0, 1] -> (B, 3, scale*h, scale*w), not clamped.
 
-    The input is never changed. Networks whose published weights work in other units (EDSR and RLFN: 0..255) convert
-    inside; ``colour_range`` records those units. Sizes that are not a multiple of ``pad_multiple`` are padded inside by
-    reflection and cropped from the result.
+    The input is not changed. Networks whose published weights expect another range (EDSR and RLFN: 0..255) convert
+    inside; ``colour_range`` is its upper end. An image whose sides are no multiples of ``pad_multiple`` is padded
+    inside by reflection, and the result is cropped.
     """
 
     family: ClassVar[str]
     colour_range: ClassVar[float] = 1.0
-    pad_multiple: ClassVar[int] = 1
+    pad_multiple: int = 1
     trainable: ClassVar[bool] = True
-    """Whether it can be trained and saved, which takes a family of this package."""
+    """Whether it can be trained and saved; only the families of this package can."""
     runs_in_parts: ClassVar[bool] = True
     """Whether ``shallow``, ``blocks`` and ``reconstruct`` can be called one by one."""
     runs_in_pytorch: ClassVar[bool] = True
-    """Whether its layers are modules, which can be counted, copied and exported."""
+    """Whether its layers are PyTorch modules, which can be copied, exported and measured."""
     joins_blocks: ClassVar[bool] = False
-    """Whether the image is made from the outputs of all blocks instead of the last one's alone."""
-    has_upsampler: ClassVar[bool] = False
-    """Whether features are enlarged by convolutions before the image is made, which its exits then do too."""
+    """Whether ``reconstruct`` takes a fusion of the outputs of all blocks instead of the output of the last block."""
+    exit_tail: ClassVar[Literal["upsampler", "shuffle"]] = "shuffle"
+    """Kind of its exits' tails unless ``exits.tail`` names one: like its own tail, or the cheaper ``shuffle``."""
 
     def __init__(self, scale: int) -> None:
         super().__init__()
@@ -72,32 +72,45 @@ class Network(nn.Module, ABC):
 
     @property
     def counted(self) -> Sequence[nn.Module]:
-        """Modules of equal cost that together are nearly all of the network; each takes features or images first.
+        """Modules of equal cost that together hold nearly all of the network, for counting forward passes.
 
-        Whoever counts passes through a network counts the calls of these.
+        The first argument of each is a batch of images or features (B, C, h, w).
         """
         return self.blocks
 
     @property
     @abstractmethod
     def settings(self) -> dict[str, int | float | str]:
-        """The constructor's arguments, so that a checkpoint can rebuild the network."""
+        """The arguments of the constructor, from which a checkpoint rebuilds the network."""
 
     @classmethod
     @abstractmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, int | float | str] | None:
-        """Constructor arguments read off the names and shapes of a state dict; None if it is another family's."""
+        """The constructor's arguments, read from the names and shapes of a state dict; None for another family."""
+
+    @classmethod
+    def own_state(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state dict of a network here from that of a public file, which ``recognise`` has recognised.
+
+        They are the same, but for families that are published in another form. Raises LookupError or RuntimeError for
+        weights that are missing or of other shapes.
+        """
+        return dict(state)
+
+    def public_state(self) -> dict[str, Tensor]:
+        """The state dict as public files of the family hold it: what ``own_state`` takes, and other tools load."""
+        return self.state_dict()
 
     @abstractmethod
     def shallow(self, x: Tensor) -> Tensor:
-        """ImageData (B, 3, h, w) in [0, 1], already padded -> shallow features (B, channels, h, w)."""
+        """Padded LR image (B, 3, h, w) in [0, 1] -> shallow features (B, channels, h, w)."""
 
     @abstractmethod
     def reconstruct(self, deep: Tensor, shallow: Tensor, x: Tensor) -> Tensor:
-        """Deep and shallow features and the padded image -> image (B, 3, scale*h, scale*w) in [0, 1] units."""
+        """Deep and shallow features (B, channels, h, w) and the padded LR image -> (B, 3, scale*h, scale*w)."""
 
     def run_trunk(self, shallow: Tensor, keep: Collection[int]) -> tuple[Tensor, dict[int, Tensor]]:
-        """Run every block; return what ``reconstruct`` takes and the outputs of the blocks in ``keep``."""
+        """Run every block; return the deep features for ``reconstruct`` and the outputs of the blocks in ``keep``."""
         kept: dict[int, Tensor] = {}
         features = shallow
         for index, block in enumerate(self.blocks):
@@ -119,19 +132,19 @@ class Network(nn.Module, ABC):
         return self.trace(x, ()).sr
 
     def tap_index(self, depth: float) -> int:
-        """The block whose output lies at relative ``depth`` in (0, 1]: 1.0 is the last block.
+        """Index of the block at relative ``depth`` in (0, 1]; 1.0 is the last block.
 
         Raises HkdsrError outside that range.
         """
         if not 0.0 < depth <= 1.0:
-            raise HkdsrError(f"tap depth is {depth}: a relative depth lies above 0 and at most at 1")
+            raise HkdsrError(f"tap depth is {depth}: set it above 0 and at most to 1")
         return max(round(depth * len(self.blocks)), 1) - 1
 
 
 def in_full_precision(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """``function`` of the tensors without autocast, for what ends in an image: bf16 rounds one to 1/256 of its value.
+    """Call ``function`` on the tensors with autocast off: in bf16 an image would be rounded to 1/256 of its value.
 
-    Without autocast it is called as it is, so that float64 and half-precision networks stay what they are.
+    Outside autocast the tensors are not converted, so that networks in float64 or float16 keep their type.
     """
     kind = tensors[0].device.type
     if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
@@ -150,5 +163,5 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
 
 
 def parameter_count(module: nn.Module) -> int:
-    """Number of trainable and frozen parameters; buffers (fixed colour shifts) are not counted."""
+    """Number of parameters, trainable or frozen; buffers (fixed colour shifts) are not counted."""
     return sum(p.numel() for p in module.parameters())

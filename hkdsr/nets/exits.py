@@ -1,6 +1,6 @@
-"""Intermediate super-resolution outputs ("exits"): heads that turn the features of early blocks into images.
+"""Exits: intermediate SR outputs, made by heads from the features of early blocks.
 
-Stage 1 of HKDSR gives them to the teacher, stage 2 trains the student with its own; they are dropped for deployment.
+Stage 1 of HKDSR trains the exits of the teacher, stage 2 the student with its own; deployed networks have none.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from hkdsr.settings.choices import HeadKind, HeadStart, HeadTail
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network gives for a batch (B, 3, h, w).
+    """The outputs of a network for a batch (B, 3, h, w).
 
-    ``final`` and ``exits``: images, each (B, 3, scale*h, scale*w) in [0, 1]. ``features``: block outputs at the
-    depths a method asked for, each (B, C, h, w); widths differ between networks, h and w do not.
+    ``final`` and ``exits`` are SR images (B, 3, scale*h, scale*w) with values around [0, 1]. ``features`` are the block
+    outputs (B, C, h, w) at the depths that a method uses; C differs between networks.
     """
 
     final: Tensor
@@ -32,15 +32,15 @@ class Outputs:
 
 
 class ExitHead(nn.Module):
-    """One separate head (design H1): C(features) + shallow features -> upsampler -> RGB.
+    """A separate head (design H1): conv(features) + shallow features -> tail -> RGB.
 
     Args:
-        channels: of the features.
+        channels: number of channels of the features.
         scale: 2, 3 or 4.
-        tail: ``upsampler`` convolutions to 4 (or 9) times the channels with pixel shuffles, then RGB at full size, as
-            in the paper; ``shuffle`` one convolution to 3 * scale^2 channels and a pixel shuffle, far cheaper.
-        start: ``bicubic`` adds the bicubically enlarged input and starts its last convolution at zero, so that the
-            exit begins as bicubic; ``plain`` as the paper: nothing added, default initialisation.
+        tail: ``upsampler``, as in the paper: convolutions to 4 (or 9) times the channels with pixel shuffles, then one
+            to RGB at HR size; ``shuffle``: one convolution to 3 * scale^2 channels and a pixel shuffle, much cheaper.
+        start: ``bicubic`` adds the bicubically upscaled input and initialises the last convolution with zeros, so that
+            the exit starts as bicubic; ``plain``, as in the paper, adds nothing and uses the default initialisation.
     """
 
     def __init__(self, channels: int, scale: int, tail: HeadTail, start: HeadStart) -> None:
@@ -63,7 +63,7 @@ class ExitHead(nn.Module):
             nn.init.zeros_(last.bias)
 
     def forward(self, features: Tensor, shallow: Tensor, base: Tensor) -> Tensor:
-        """Features and shallow features (B, C, h, w), bicubic image (B, 3, scale*h, scale*w) -> image."""
+        """Features, shallow features (B, C, h, w) and bicubic image (B, 3, scale*h, scale*w) -> SR image."""
         image = self.tail(self.body(features) + shallow)
         return image + base if self.start == "bicubic" else image
 
@@ -76,8 +76,8 @@ class Exits(nn.Module):
             ``tail_of`` (H3), which must have the student's width.
 
     Raises:
-        HkdsrError: a depth lies on the last block, whose exit would be the final output counted twice; depths fall on
-            the same block; the kind does not suit the networks, of which opaque ones cannot lend their tail.
+        HkdsrError: a depth belongs to the last block, whose exit would be the final output; two depths belong to the
+            same block; the kind does not suit the networks (the tail of an opaque network cannot be run alone).
     """
 
     def __init__(
@@ -94,16 +94,16 @@ class Exits(nn.Module):
         self.pad_multiple = network.pad_multiple
         self.taps = exit_taps(network, depths)
         self.heads = nn.ModuleList()
-        # In a tuple, so that a borrowed frozen tail is neither trained nor saved with the student.
+        # In a tuple, which hides it from PyTorch: the teacher's frozen tail is neither trained nor saved here.
         self._tail_of = (_tail_owner(network, kind, tail_of),)
         if kind == "separate":
             if tail == "auto":
-                tail = "upsampler" if network.has_upsampler else "shuffle"
-            begin: HeadStart = "bicubic" if start == "auto" else start
-            self.heads.extend(ExitHead(network.channels, network.scale, tail, begin) for _ in self.taps)
+                tail = network.exit_tail
+            start = "bicubic" if start == "auto" else start
+            self.heads.extend(ExitHead(network.channels, network.scale, tail, start) for _ in self.taps)
 
     def forward(self, x: Tensor, traced: Traced, scale: int) -> tuple[Tensor, ...]:
-        """The exits' images for input (B, 3, h, w), from a trace that kept ``self.taps``."""
+        """SR images of the exits for ``x`` (B, 3, h, w), from a trace with the taps ``self.taps``."""
         if self.kind == "separate":
             base = enlarge(x, scale)
             padded = _pad_like(base, traced.shallow, scale)
@@ -115,7 +115,7 @@ class Exits(nn.Module):
             (owner,) = self._tail_of
             assert owner is not None
             if self.kind == "teacher_tail":
-                owner.to(x.device)  # borrowed, so it does not move with this module
+                owner.to(x.device)  # it is no submodule, so it does not move with this module
             padded = pad_to_multiple(x, self.pad_multiple)
             images = [in_full_precision(owner.reconstruct, f, traced.shallow, padded) for f in traced.taps]
         return tuple(p[..., : scale * x.shape[-2], : scale * x.shape[-1]] for p in images)
@@ -129,29 +129,29 @@ class NetworkWithExits(nn.Module):
         self.network, self.exits = network, exits
 
     def forward(self, x: Tensor) -> Outputs:
-        """LR (B, 3, h, w) in [0, 1] -> final image and exits, unclamped."""
+        """LR (B, 3, h, w) in [0, 1] -> final image and exits, not clamped."""
         traced = self.network.trace(x, self.exits.taps)
         return Outputs(traced.sr, self.exits(x, traced, self.network.scale))
 
 
 def exit_taps(network: Network, depths: Sequence[float]) -> tuple[int, ...]:
-    """Block indices of relative depths; see ``Exits`` for the errors."""
+    """Block indices of relative depths. Raises HkdsrError as ``Exits`` does."""
     taps = tuple(network.tap_index(depth) for depth in depths)
     if len(network.blocks) - 1 in taps:
         raise HkdsrError(
-            f"exits {tuple(depths)} put one on the last of {len(network.blocks)} blocks of {network.family}, which is "
-            "the final output: set depths below that"
+            f"an exit of {tuple(depths)} is at the last of {len(network.blocks)} blocks of {network.family}, which "
+            "gives the final output: set smaller depths"
         )
     if len(set(taps)) < len(taps):
         raise HkdsrError(
-            f"exits {tuple(depths)} fall on the same block of {network.family}, which has {len(network.blocks)}: "
-            "set fewer exits or a deeper network"
+            f"exits {tuple(depths)} fall on the same block of {network.family}, which has {len(network.blocks)} "
+            "blocks: set fewer exits or choose a network with more blocks"
         )
     return taps
 
 
 def enlarge(x: Tensor, scale: int) -> Tensor:
-    """Bicubic enlargement of (B, 3, h, w), without gradient: the base that exits correct."""
+    """Upscale (B, 3, h, w) by bicubic interpolation, without gradient."""
     with torch.no_grad():
         return imresize(x, float(scale))
 
@@ -175,6 +175,6 @@ def _tail_owner(network: Network, kind: HeadKind, tail_of: Network | None) -> Ne
     if owner.channels != network.channels:
         raise HkdsrError(
             f"exits.kind is 'teacher_tail' but the teacher has {owner.channels} channels and the student "
-            f"{network.channels}: set exits.kind to 'separate' or make the widths equal"
+            f"{network.channels}: set exits.kind to 'separate' or give both the same number of channels"
         )
     return owner

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from hkdsr.data import ImageData, check_target, rgb, write_image
 from hkdsr.data.resize import bicubic_pair
 from hkdsr.errors import HkdsrError
-from hkdsr.files import same_file
 from hkdsr.nets.files.load import load
+from hkdsr.paths import require_writable, same_file, user_path
 from hkdsr.report.labels import labels
 from hkdsr.report.pixels import most_different_crops
 from hkdsr.scoring import BICUBIC, psnr_y, ssim_y
@@ -70,9 +70,11 @@ def write_strip(
 
     Raises HkdsrError as ``draw_strip`` does, and if ``target`` is the HR image or cannot be written.
     """
+    target, hr = user_path(target), user_path(hr)
     if same_file(target, hr):
         raise HkdsrError(f"{target} is also the HR image: name another output")
     check_target(target, ImageData(np.zeros((1, 1, 3), np.uint8)))
+    require_writable(target)
     write_image(target, ImageData(draw_strip(hr, networks, at, side)))
 
 

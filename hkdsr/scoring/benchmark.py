@@ -11,6 +11,7 @@ from hkdsr.data.images import SUFFIXES, image_files, rgb
 from hkdsr.data.partners import HR_NAME, hr_folders, matching, paired
 from hkdsr.data.resize import bicubic_pair
 from hkdsr.errors import HkdsrError
+from hkdsr.paths import entries, is_folder
 from hkdsr.scoring.metrics import WINDOW
 
 # A set of 100 test images of BSDS300 has three names.
@@ -71,7 +72,7 @@ def find_benchmark(folder: str | Path, scale: int) -> Benchmark:
 def _hr_folder(folder: Path, scale: int) -> Path:
     """The folder of the HR images: one inside the set's folder, or that itself."""
     for name in HR_FOLDERS:
-        if (folder / name.format(scale=scale)).is_dir():
+        if is_folder(folder / name.format(scale=scale)):
             return folder / name.format(scale=scale)
     named = (path for path in hr_folders(folder) if path != folder and HR_NAME.fullmatch(path.name))
     return folder if image_files(folder) else next(named, folder)
@@ -80,9 +81,9 @@ def _hr_folder(folder: Path, scale: int) -> Path:
 def _under_any_alias(folder: Path) -> Path:
     names = next((names for names in ALIASES if folder.name in names), {folder.name})
     for name in (folder.name, *sorted(names)):
-        if (folder.parent / name).is_dir():
+        if is_folder(folder.parent / name):
             return folder.parent / name
-    beside = sorted(path.name for path in folder.parent.glob("*/")) if folder.parent.is_dir() else []
+    beside = [path.name for path in entries(folder.parent) if is_folder(path)] if is_folder(folder.parent) else []
     if not beside:
         raise HkdsrError(f"there is no benchmark set {folder}: {folder.parent} has none, so name another root folder")
     raise HkdsrError(f"there is no benchmark set {folder}: name one of {', '.join(beside)}, or another root folder")

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import load
+from hkdsr.paths import user_path
 from hkdsr.scoring.benchmark import find_benchmark
 from hkdsr.scoring.inference import upscaled
 from hkdsr.scoring.metrics import psnr_y, ssim_y
@@ -103,11 +104,11 @@ def evaluate(
     if isinstance(network, str | Path):
         network = load(network)
     names = [sets] if isinstance(sets, str | Path) else sets
-    return list(scored_sets(network, names, Path(root), scale, ensemble))
+    return list(scored_sets(network, names, root, scale, ensemble))
 
 
 def scored_sets(
-    network: Network | None, sets: Sequence[str | Path], root: Path, scale: int | None, ensemble: bool
+    network: Network | None, sets: Sequence[str | Path], root: str | Path, scale: int | None, ensemble: bool
 ) -> Iterator[SetScore]:
     """The same as an iterator: the sets are looked for at once, and each score is given as soon as it is known."""
     if scale is None:
@@ -118,7 +119,7 @@ def scored_sets(
         raise HkdsrError(f"scale is {scale}: set it to 2, 3 or 4")
     if not sets:
         raise HkdsrError("sets is empty: name at least one set")
-    folders = [root / name for name in sets]
+    folders = [user_path(root) / name for name in sets]
     for folder in folders:
         find_benchmark(folder, scale)
     return (evaluate_set(network, folder, scale, ensemble=ensemble) for folder in folders)

@@ -1,1 +1,1 @@
-"""Settings: what there is to set, reading it from TOML, and what must stay when a run is continued."""
+"""Settings: what can be set, how it is read from TOML, and which settings a continued run must keep."""

@@ -1,4 +1,7 @@
-"""Names a setting may take. They live apart from the code that uses them so that ``--help`` need not load torch."""
+"""The values that settings of a few choices take, without torch, so that ``--help`` is quick.
+
+What each value means is in the help text of its setting.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ RkdOn = Literal["features", "output"]
 VidPdf = Literal["gaussian", "laplace"]
 SrkdStatistic = Literal["mean", "power_mean", "max", "min"]
 MtkdAggregate = Literal["mean", "nearest"]
-MipkdTarget = Literal["truth", "teacher"]
+MipkdTarget = Literal["gt", "teacher"]
 
 HeadKind = Literal["separate", "shared", "teacher_tail"]
 HeadTail = Literal["auto", "upsampler", "shuffle"]
@@ -30,5 +33,5 @@ Stage1Trainable = Literal["heads", "all"]
 TeacherImages = Literal["auto", "cached", "live"]
 Precision = Literal["auto", "fp32", "bf16"]
 
-Init = Literal["scratch", "slice", "drop", "student"]
+Init = Literal["scratch", "slice", "drop", "prune", "student"]
 TrainInit = Literal["scratch", "student"]

@@ -1,20 +1,26 @@
-"""What continuing a run asks of a setting, declared beside the setting: ``field(default=..., metadata=FREE)``."""
+"""What continuing a run requires of a setting, declared with the setting: ``field(default=..., metadata=FREE)``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import Field
+from pathlib import Path
 from typing import Any, Literal
 
 Resume = Literal["same", "free", "content"]
-"""``same``: the value must stay; so is every setting that declares nothing. ``free``: it may change, as no weight
-depends on it. ``content``: it names a file, which may lie elsewhere but must have the same content."""
+"""``same``, the default: the value must be the same. ``free``: the value may change, as no weight depends on it.
+``content``: the value names a file or folder, which may be moved but must have the same content."""
 
 KEY = "resume"
 FREE: Mapping[str, Resume] = {KEY: "free"}
 CONTENT: Mapping[str, Resume] = {KEY: "content"}
 
 
-def resume_kind(declared: Field[Any]) -> Resume:
-    """What continuing a run asks of a dataclass field."""
-    return declared.metadata.get(KEY, "same")
+def resume_kind(setting: Field[Any]) -> Resume:
+    """What continuing a run requires of a dataclass field."""
+    return setting.metadata.get(KEY, "same")
+
+
+def as_tuple(value: object) -> tuple[Any, ...]:
+    """A setting that takes several texts or paths, given as one of them or as several: always a tuple."""
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | Path) else (value,)

@@ -1,17 +1,20 @@
-"""Every setting there is, with its default: the one page to read before training.
+"""Every setting of a recipe, with its default and its meaning: the one page to read before training.
 
-A recipe is a TOML file with these names (``[training] steps = 20000``); each is a flag too
-(``--training.steps 20000``).
+In a TOML file, settings have these names (``[training] steps = 20000``); each is a flag too
+(``--training.steps 20000``). The settings of a method are in its file in ``hkdsr/methods``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
 from hkdsr.methods.hkdsr import HKDSR
+from hkdsr.paths import user_path
+from hkdsr.settings.checks import require_range
 from hkdsr.settings.choices import (
     HeadKind,
     HeadStart,
@@ -22,111 +25,148 @@ from hkdsr.settings.choices import (
     TeacherImages,
     TrainInit,
 )
-from hkdsr.settings.fields import CONTENT, FREE
+from hkdsr.settings.fields import CONTENT, FREE, as_tuple
+
+if TYPE_CHECKING:
+    TeacherName = Any  # in Python a network too
+else:
+    TeacherName = str  # the type for the command line, which does not import torch
 
 
 @dataclass(frozen=True)
 class Data:
-    """Images to learn from."""
+    """Training and validation images."""
 
     train: tuple[Path, ...] = field(default=(), metadata=CONTENT)
-    """Folders of HR images: plain, nested, DIV2K or BasicSR shape; LR is made by MATLAB bicubic where missing."""
+    """Folders of HR training images: flat, nested, or in the layout of DIV2K or BasicSR. A single folder needs no
+    list. Missing LR images are made by MATLAB's bicubic reduction."""
     lr: tuple[Path, ...] = field(default=(), metadata=CONTENT)
-    """Folders of LR images, one for each of ``train``, with the same names inside; by default those that lie beside the
-    HR folders in the usual shapes (``HR`` and ``LR``, ``GT`` and ``LQ``, DIV2K, BasicSR) are used, else LR is made."""
+    """Folders of LR images, one for each folder of ``train``, with the same files. By default LR folders beside the
+    HR folders are used if they follow a known layout (``HR`` and ``LR``, ``GT`` and ``LQ``, DIV2K, BasicSR)."""
     share: float = field(default=1.0, metadata=CONTENT)
-    """Train on this share of the images alone, spread evenly over them, to see what more images bring. A share is
-    part of every multiple of it."""
+    """Share of the training images to use, above 0 and at most 1, spread evenly over all of them. It shows how much
+    more images improve the result. The images of a share are among those of every multiple of it."""
     val: Path | None = field(default=None, metadata=FREE)
-    """Folder of HR images, never a benchmark, on which the averaged student is scored now and then; the best one is
-    ``best.safetensors``, beside the last one, ``student.safetensors``, which is the result."""
+    """Folder of HR validation images, never a benchmark set. The averaged student is scored on them every
+    ``training.validate_every`` steps. The best one is saved as ``best.safetensors``; the result is the last one,
+    ``student.safetensors``."""
     val_images: int = field(default=20, metadata=FREE)
-    """Validate on the first this many images of ``val``."""
+    """Number of images of ``val`` to use: the first ones, by name."""
     patch: int = 48
-    """Side of the LR crops in pixels."""
+    """Side of the square LR crops in pixels; HR crops are ``scale`` times as large."""
     cache: Path | None = field(default=None, metadata=FREE)
-    """Folder for decoded images and the teacher's outputs; by default $HKDSR_CACHE or ~/.cache/hkdsr."""
+    """Folder for decoded images, the teacher's exit heads and its outputs; by default $HKDSR_CACHE, or ~/.cache/hkdsr
+    if that is not set."""
 
     def __post_init__(self) -> None:
         _to_paths(self, "train", "lr", "val", "cache")
-        _require("data.patch", self.patch, 1)
-        _require("data.share", self.share, 0, 1)
-        _require("data.val_images", self.val_images, 1)
+        require_range("data.patch", self.patch, 1)
+        require_range("data.share", self.share, 0, 1)
+        require_range("data.val_images", self.val_images, 1)
 
 
 @dataclass(frozen=True)
 class Training:
-    """The optimisation, by default that of the paper with a budget for one machine."""
+    """The optimisation by Adam: the paper's settings, with fewer steps, for one machine."""
 
     steps: int = 20_000
+    """Training steps, which are updates of the weights. To continue a run that has ended, raise them."""
     batch: int = 16
+    """Crops per step, over all processes."""
     accumulate: int = 1
-    """Split every batch into this many parts whose gradients are summed: less memory, and the same result for methods
-    that look at one image at a time."""
+    """Parts that each batch is split into; their gradients are summed. More parts need less memory. The result is the
+    same, except for methods that compare the images of a batch with one another."""
     lr: float = 1e-4
+    """Learning rate of Adam at the first step."""
     betas: tuple[float, float] = (0.9, 0.99)
+    """Decay rates of Adam's running means, of the gradient and of its square, each from 0 to below 1."""
     milestones: tuple[float, ...] = (2 / 3,)
-    """Shares of ``steps`` after which the learning rate is multiplied by ``gamma`` (the paper: 200k of 300k)."""
+    """Shares of ``steps`` after which the learning rate is multiplied by ``gamma`` (the paper: 200k of 300k steps).
+    ``steps`` and ``milestones`` may be changed when a run is continued; the further steps follow the new values."""
     gamma: float = 0.5
+    """Factor of the learning rate at each of ``milestones``."""
     ema: float = 0.999
-    """Decay of the averaged weights, which are validated, saved and reported."""
+    """Decay, from 0 to 1, of the exponential moving average of the weights. The averaged weights are validated, saved
+    and reported."""
+    reparameterise: bool = False
+    """Train each 3x3 convolution of the student as a chain of three and one beside it; the files hold plain ones. A
+    step takes longer on small crops, as the chains are multiplied out in each."""
     precision: Precision = "auto"
-    """``auto``: bf16 autocast on GPUs that have it, fp32 elsewhere."""
+    """Number format of the networks; losses are always computed in fp32. ``fp32``: single precision. ``bf16``: autocast
+    to bfloat16. ``auto``: ``bf16`` on GPUs that support it, else ``fp32``."""
     device: str = field(default="auto", metadata=FREE)
-    """``auto``: the first GPU if there is one, else the CPU."""
+    """``auto``: the first GPU if there is one, else the CPU. Else a device of PyTorch, as ``cpu`` or ``cuda:1``."""
     threads: int | None = field(default=None, metadata=FREE)
-    """CPU threads; by default all. A resumed run is bit-identical only with the same number."""
+    """CPU threads; by default as PyTorch chooses. A continued run is bit-identical only with the same number."""
     seed: int = 10
+    """Seed of the student's first weights, of the crops and of all random choices, from 0 to 2^31 - 1."""
     minutes: float | None = field(default=None, metadata=FREE)
-    """End this session of the training after so many minutes of steps; the same command goes on with the next."""
+    """End this session of the training after this many minutes, at a checkpoint; the same command then continues the
+    training. By default a session ends with the last step."""
     log_every: int = field(default=50, metadata=FREE)
+    """Steps between two lines of ``log.jsonl``, which hold the loss terms."""
     validate_every: int = field(default=2000, metadata=FREE)
+    """Steps between two validations on ``data.val``, if it is set."""
     save_every: int = field(default=500, metadata=FREE)
+    """Steps between two checkpoints. After a kill, the steps since the last checkpoint are computed again."""
     tensorboard: bool = field(default=False, metadata=FREE)
+    """Write the log for TensorBoard too; this needs the package tensorboard (``hkdsr[tensorboard]``)."""
 
     def __post_init__(self) -> None:
         for name in ("batch", "accumulate", "threads", "log_every", "validate_every", "save_every"):
-            _require(f"training.{name}", getattr(self, name), 1)
+            require_range(f"training.{name}", getattr(self, name), 1)
         for name in ("steps", "lr", "gamma", "minutes"):
-            _require(f"training.{name}", getattr(self, name), 0)
-        _require("training.seed", self.seed, 0, 2**31 - 1)
-        _require("training.ema", self.ema, 0, 1)
+            require_range(f"training.{name}", getattr(self, name), 0)
+        require_range("training.seed", self.seed, 0, 2**31 - 1)
+        require_range("training.ema", self.ema, 0, 1)
         for share in self.milestones:
-            _require("training.milestones", share, 0, 1)
+            require_range("training.milestones", share, 0, 1)
         if not all(0 <= beta < 1 for beta in self.betas):
             raise HkdsrError(f"training.betas is {self.betas}: set both to 0 or more, below 1")
 
 
 @dataclass(frozen=True)
 class ExitSettings:
-    """Intermediate outputs, and stage 1: training the teacher's exit heads."""
+    """Exits, which are intermediate output images, and stage 1, which trains the teacher's exit heads."""
 
     student: tuple[float, ...] = (0.3, 0.7)
-    """Relative depths of the student's exits; the paper's groups 3 and 7 of 10."""
+    """Relative depths of the student's exits, each above 0 and below 1 (the paper: groups 3 and 7 of 10)."""
     teacher: tuple[float, ...] = (0.3, 0.7)
-    """Relative depths of the teacher's exits, matched to the student's by position."""
+    """Relative depths of the teacher's exits, as many as the student's and matched to them by position."""
     kind: HeadKind = "separate"
+    """``separate``: each exit has a head of its own. ``shared``: each exit uses its network's own reconstruction.
+    ``teacher_tail``: the student's exits use the teacher's frozen reconstruction, which needs equal widths."""
     tail: HeadTail = "auto"
+    """Last layers of a separate head. ``upsampler``: convolutions with pixel shuffles, then RGB at full size (the
+    paper). ``shuffle``: one convolution to 3 * scale^2 channels and a pixel shuffle, which costs far less. ``auto``:
+    ``upsampler`` if the network itself has one, else ``shuffle``."""
     start: HeadStart = "auto"
+    """First output of a separate head. ``bicubic``: the bicubically enlarged LR image, which the head corrects.
+    ``plain``: the output of random weights, without the enlarged image (the paper). ``auto``: ``bicubic``."""
     stage1_steps: int = 1000
+    """Training steps of stage 1."""
     stage1_lr: float = 1e-3
+    """Learning rate of stage 1, halved after 60 % and 90 % of its steps."""
     stage1_batch: int = 8
+    """Crops per step of stage 1."""
     stage1_trainable: Stage1Trainable = "heads"
+    """What stage 1 trains. ``heads``: the exit heads; the teacher stays frozen. ``all``: the teacher too."""
     stage1_seed: int = 10
-    """Apart from the student's, so that runs with other seeds have the same teacher."""
+    """Seed of stage 1. It is not that of the student, so that students with different seeds have the same teacher."""
     stage1_include_final: bool = False
-    """Add the final output's L1 to stage 1; only of use with ``stage1_trainable = "all"``."""
+    """Add the L1 of the final output to the loss of stage 1; it has an effect only if ``stage1_trainable`` is
+    ``all``."""
     allow_weak: bool = False
-    """Go on although an exit of the teacher is no better than bicubic."""
+    """Continue even if an exit of the teacher is no better than bicubic; by default this is an error."""
     teacher_images: TeacherImages = "auto"
-    """``cached``: the teacher's outputs are computed once per image and kept on disk; ``live``: at every step.
-    ``auto``: cached where they fit on the disk."""
+    """``cached``: the teacher's output images are computed once for each training image and kept on the disk.
+    ``live``: the teacher runs at every step. ``auto``: ``cached`` if they fit on the disk, else ``live``."""
 
     def __post_init__(self) -> None:
-        _require("exits.stage1_steps", self.stage1_steps, 0)
-        _require("exits.stage1_lr", self.stage1_lr, 0)
-        _require("exits.stage1_batch", self.stage1_batch, 1)
-        _require("exits.stage1_seed", self.stage1_seed, 0, 2**31 - 1)
+        require_range("exits.stage1_steps", self.stage1_steps, 0)
+        require_range("exits.stage1_lr", self.stage1_lr, 0)
+        require_range("exits.stage1_batch", self.stage1_batch, 1)
+        require_range("exits.stage1_seed", self.stage1_seed, 0, 2**31 - 1)
 
 
 @dataclass(frozen=True)
@@ -134,16 +174,20 @@ class TrainRecipe:
     """Train a network without a teacher."""
 
     scale: int = 2
+    """Factor between the sides of LR and HR images: 2, 3 or 4."""
     student: str = "compact:features=32,convs=8"
-    """``family:setting=value,...``, or a checkpoint to start from."""
+    """The network to train, as ``family:setting=value,...``, or a checkpoint to start from."""
     init: TrainInit = "scratch"
-    """``scratch``: as ``student`` says. ``student``: from ``init_from``."""
+    """First weights of the network. ``scratch``: random, or those of the checkpoint that ``student`` names.
+    ``student``: those of the checkpoint ``init_from``."""
     init_from: Path | None = field(default=None, metadata=CONTENT)
-    """A checkpoint of the same network at another scale, which gives all weights that do not depend on the scale."""
+    """A checkpoint of the same network at another scale; weights that depend on the scale are not taken from it."""
     out: Path = field(default=Path("runs/train"), metadata=FREE)
-    """Folder for checkpoints, log and weights; the same command goes on where a killed run stopped."""
+    """Folder for checkpoints, log and weights. If a run was killed, the same command continues it."""
     data: Data = field(default_factory=Data)
+    """Training and validation images."""
     training: Training = field(default_factory=Training)
+    """Steps, optimiser, device, log and checkpoints."""
 
     def __post_init__(self) -> None:
         _to_paths(self, "out", "init_from")
@@ -154,24 +198,33 @@ class TrainRecipe:
 class DistillRecipe:
     """Distil a teacher into a student."""
 
-    teacher: str = field(default="", metadata=CONTENT)
-    """A checkpoint (ours, a public one, or any that spandrel knows), or the name of a shipped network."""
+    teacher: TeacherName = field(default="", metadata=CONTENT)
+    """The teacher: a checkpoint of hkdsr, a published one, any other that spandrel reads, an ONNX file, or the name of
+    a shipped network; in Python also a network."""
     scale: int = 2
+    """Factor between the sides of LR and HR images: 2, 3 or 4; that of the teacher."""
     student: str = "compact:features=32,convs=8"
-    """``family:setting=value,...``, or a checkpoint to start from."""
+    """The network to train, as ``family:setting=value,...``, or a checkpoint to start from."""
     init: Init = "scratch"
-    """``scratch``: as ``student`` says. ``slice``: the leading channels of the teacher's layers, and evenly spaced ones
-    of its blocks where it is deeper. ``drop``: the same between equal widths. ``student``: from ``init_from``."""
+    """First weights of the student. ``scratch``: random, or those of the checkpoint that ``student`` names. ``slice``:
+    the leading channels of the teacher's layers and, if the teacher is deeper, evenly spaced blocks of it. ``drop``:
+    the same for equal widths, so whole blocks are dropped. ``prune``: the channels and blocks that are most important
+    for training crops, with layers solved by least squares to replace the others. ``student``: those of the checkpoint
+    ``init_from``."""
     init_from: Path | None = field(default=None, metadata=CONTENT)
-    """A checkpoint of the same student at another scale, which gives all weights that do not depend on the scale."""
+    """A checkpoint of the same student at another scale; weights that depend on the scale are not taken from it."""
     out: Path = field(default=Path("runs/distill"), metadata=FREE)
-    """Folder for checkpoints, log and weights; the same command goes on where a killed run stopped."""
+    """Folder for checkpoints, log and weights. If a run was killed, the same command continues it."""
     data: Data = field(default_factory=Data)
+    """Training and validation images."""
     training: Training = field(default_factory=Training)
+    """Steps, optimiser, device, log and checkpoints."""
     exits: ExitSettings = field(default_factory=ExitSettings)
+    """Intermediate output images of both networks, and the training of the teacher's exit heads."""
     method: Method = field(default_factory=HKDSR)
-    """In TOML, ``[method] name = "hkdsr"`` and the method's own settings; ``name = ["hkdsr", "logits"]`` sums methods,
-    whose settings are in ``[method.hkdsr]`` and so on; ``use = "my_method.py:MyKD"`` takes one from a file."""
+    """The distillation method and its settings. In TOML: ``[method] name = "hkdsr"``; ``name = ["hkdsr", "logits"]``
+    for a sum of methods, with their settings in ``[method.hkdsr]`` and ``[method.logits]``; or
+    ``use = "my_method.py:MyKD"`` for a method from a file."""
 
     def __post_init__(self) -> None:
         _to_paths(self, "out", "init_from")
@@ -179,24 +232,18 @@ class DistillRecipe:
 
 
 def _to_paths(settings: object, *names: str) -> None:
-    """Make paths of text, which is what people write in Python; a single folder may stand for several."""
+    """Turn text into paths, and a single folder of ``train`` or ``lr`` into a tuple of one."""
     for name in names:
         value = getattr(settings, name)
         if name in ("train", "lr"):
-            value = tuple(map(Path, (value,) if isinstance(value, str | Path) else value))
-        elif isinstance(value, str):
-            value = Path(value)
+            value = tuple(map(user_path, as_tuple(value)))
+        elif isinstance(value, str | Path):
+            value = user_path(value)
         object.__setattr__(settings, name, value)
-
-
-def _require(name: str, value: float | None, least: float, most: float = float("inf")) -> None:
-    if value is not None and not least <= value <= most:
-        limits = f"{least} or more" if most == float("inf") else f"a value from {least} to {most}"
-        raise HkdsrError(f"{name} is {value}: set it to {limits}")
 
 
 def _require_init_from(init: Init, init_from: Path | None) -> None:
     if init == "student" and init_from is None:
         raise HkdsrError("init is 'student' but init_from is not set: set it to a checkpoint of the same network")
     if init != "student" and init_from is not None:
-        raise HkdsrError(f"init_from is set but init is '{init}': set init to 'student', or leave init_from out")
+        raise HkdsrError(f"init_from is set but init is '{init}': set init to 'student' or leave init_from out")

@@ -1,4 +1,4 @@
-"""Recipes as flat names and values, and which of these must stay when a run is continued."""
+"""Recipes as flat names and values, and which values must be the same when a run is continued."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from typing import Any
 
 from hkdsr.methods import Method, method_name
 from hkdsr.methods.outside import method_origin
-from hkdsr.settings.fields import Resume, resume_kind
+from hkdsr.settings.fields import Resume, as_tuple, resume_kind
 
 USE = "use"
-"""The setting that names a method's own file; the hash of that file counts in its place."""
+"""The setting that names the file of a method from outside the package; the hash of that file must be the same."""
 
 
 def flat_settings(recipe: Any) -> dict[str, str]:
-    """Every setting as dotted name and JSON value: ``{"training.steps": "20000", ...}``.
+    """Every setting by its dotted name, as JSON: ``{"training.steps": "20000", ...}``.
 
-    A method from a file outside the package adds that file (``method.use``) and its hash (``method.use_sha256``).
+    A method from a file adds that file (``method.use``) and its hash (``method.use_sha256``).
     """
     return {name: text for name, text, _ in _walk(recipe, "")}
 
 
 def settings_by_kind(recipe: Any, *kinds: Resume) -> dict[str, str]:
-    """Those of the flat settings that are of one of ``kinds`` (see ``hkdsr.settings.fields``)."""
+    """The flat settings of these ``kinds`` (see ``hkdsr.settings.fields``)."""
     return {name: text for name, text, kind in _walk(recipe, "") if kind in kinds}
 
 
 def lasting_settings(recipe: Any) -> dict[str, str]:
-    """The flat settings whose values a run has to keep when it is continued.
+    """The flat settings whose values must be the same when a run is continued.
 
-    They are those that decide which weights result, apart from files, whose content counts. Exits that the method does
-    not use do not count, nor does where the teacher's images come from for a method without a teacher.
+    These are the settings that decide the resulting weights, except names of files, whose content is compared instead.
+    Left out are the settings of exits for a method without exits, and ``exits.teacher_images`` for a method without a
+    teacher.
     """
     flat = settings_by_kind(recipe, "same")
     method = getattr(recipe, "method", None)
@@ -43,8 +44,8 @@ def lasting_settings(recipe: Any) -> dict[str, str]:
 
 
 def _walk(settings: Any, prefix: str) -> Iterator[tuple[str, str, Resume]]:
-    for declared in dataclasses.fields(settings):
-        name, value = f"{prefix}{declared.name}", getattr(settings, declared.name)
+    for setting in dataclasses.fields(settings):
+        name, value = f"{prefix}{setting.name}", getattr(settings, setting.name)
         if isinstance(value, Method):
             yield f"{name}.name", json.dumps(method_name(value)), "same"
             if origin := method_origin(value):
@@ -53,4 +54,13 @@ def _walk(settings: Any, prefix: str) -> Iterator[tuple[str, str, Resume]]:
         if dataclasses.is_dataclass(value):
             yield from _walk(value, f"{name}.")
         else:
-            yield name, json.dumps(value, default=str), resume_kind(declared)
+            yield name, json.dumps(value, default=str), _kind(settings, setting)
+
+
+def _kind(settings: Any, setting: dataclasses.Field[Any]) -> Resume:
+    kind = resume_kind(setting)
+    if kind == "content" and isinstance(settings, Method):
+        # Other values than files, such as features = "teacher", have no content and are compared themselves.
+        hashed = {*settings.more_teachers, *settings.more_files}
+        return kind if all(str(value) in hashed for value in as_tuple(getattr(settings, setting.name))) else "same"
+    return kind

@@ -1,8 +1,9 @@
-"""Recipes from TOML files."""
+"""Reads recipes and studies from TOML files."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from pathlib import Path
 from types import UnionType
@@ -11,6 +12,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import METHODS, Method, method_class, sum_class
 from hkdsr.methods.outside import outside_class
+from hkdsr.paths import user_path
 
 Recipe = TypeVar("Recipe")
 
@@ -19,21 +21,51 @@ RENAMED = {
     "data.val_pictures": "data.val_images",
     "exits.pictures": "exits.teacher_images",
 }
-"""Settings of older recipes and what they are called now."""
+"""Settings of older recipes and their names now."""
+QUOTES = "write paths with backslashes in single quotes, as 'D:\\images'"
+BACKSLASH = re.compile(r'"[^"\n]*\\[^"\n]*"')
+"""Text in double quotes with a backslash, which TOML reads as an escape."""
+SPACE = 32
+"""Characters below this one are control characters."""
+LARGEST = 1 << 20
+"""Bytes of the largest file that is read."""
+QUOTED = re.compile(r'"[^"]*"|\'[^\']*\'')
+DEEPEST = 16
+"""Dots in a key; ``tomllib`` needs much time and memory for keys of thousands of parts."""
 
 
 def read_recipe(path: Path, kind: type[Recipe]) -> Recipe:
-    """The recipe of a TOML file; settings it leaves out keep their defaults.
+    """The recipe in a TOML file, of the dataclass ``kind``; settings that the file leaves out have their defaults.
 
-    Raises HkdsrError naming the file and the setting: no such file, invalid TOML, an unknown setting, a wrong type.
+    Raises HkdsrError, which names the file and the setting: no such file, invalid TOML, an unknown setting, a wrong
+    type.
     """
+    text = _text(path)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise HkdsrError(f"cannot read the recipe {path} ({error.strerror}): check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise HkdsrError(f"{path} is not valid TOML ({error}): correct that line") from error
+        content = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        remedy = f"correct that line, and {QUOTES}" if BACKSLASH.search(text) else "correct that line"
+        raise HkdsrError(f"{path} is not valid TOML ({str(error) or 'nested too deep'}): {remedy}") from error
     return _filled(kind, content, path, "")
+
+
+def _text(path: Path) -> str:
+    """The text of a file that may be a recipe."""
+    try:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise HkdsrError(f"cannot read the recipe {path} ({reason}): check the path") from error
+    if len(content) > LARGEST:
+        raise HkdsrError(f"{path} has {len(content):,} bytes, too many for a recipe: give the path of a recipe")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise HkdsrError(f"{path} is not UTF-8 text: save it with the encoding UTF-8") from error
+    keys = (QUOTED.sub("", line).partition("=")[0] for line in text.splitlines())
+    if any(key.count(".") > DEEPEST for key in keys):
+        raise HkdsrError(f"{path} has a key of more than {DEEPEST} parts: shorten it to the name of a setting")
+    return text
 
 
 def _filled(kind: Any, content: dict[str, Any], path: Path, prefix: str) -> Any:
@@ -66,12 +98,17 @@ def _value(hint: Any, value: Any, path: Path, where: str) -> Any:
             raise HkdsrError(f"{path}: {where} is {value!r}: choose one of {', '.join(map(str, arguments))}")
         return value
     if origin is tuple:
-        items = _expect(list, value, path, where)
+        # A single path or name needs no list, as in Python.
+        one_text = isinstance(value, str) and arguments[0] in (str, Path)
+        items = [value] if one_text else _expect(list, value, path, where)
         if arguments[-1] is not Ellipsis and len(items) != len(arguments):
             raise HkdsrError(f"{path}: {where} is {value!r}: give {len(arguments)} values")
         return tuple(_value(arguments[0], item, path, where) for item in items)
-    if hint is Path:
-        return Path(_expect(str, value, path, where)).expanduser()
+    if hint in (Path, str):
+        text = _expect(str, value, path, where)
+        if any(ord(sign) < SPACE for sign in text):
+            raise HkdsrError(f"{path}: {where} is {text!r}, which has a line break or a tab: {QUOTES}")
+        return user_path(text) if hint is Path else text
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return _expect(hint, value, path, where)
@@ -81,8 +118,9 @@ def _method(table: dict[str, Any], path: Path, where: str) -> Method:
     if {"name", "use"} <= table.keys():
         raise HkdsrError(f"{path} sets both {where}.name and {where}.use: leave one of them out")
     use, name = table.pop("use", None), table.pop("name", None)
-    names = [one for one in (name if isinstance(name, list) else [name]) if isinstance(one, str) and one in METHODS]
-    if use is None and not (name == names or [name] == names):
+    asked = name if isinstance(name, list) else [name]
+    names = [one for one in asked if isinstance(one, str) and one in METHODS]
+    if use is None and names != asked:
         raise HkdsrError(f"{path}: {where}.name is {name!r}: choose one of {', '.join(METHODS)}")
     try:
         if use is not None:

@@ -26,9 +26,11 @@ class Row:
     """One line of the table: a method and what its student starts from."""
 
     label: str = ""
+    """Name of the row in the table, and of its runs' folders."""
     method: Method = field(default_factory=Plain)
     """As in a recipe: ``[rows.method] name = "hkdsr"`` and the method's own settings."""
     init: Init = "scratch"
+    """First weights of the student, as in a recipe: ``scratch``, ``slice``, ``drop``, ``prune`` or ``student``."""
     init_from: Path | None = field(default=None, metadata=CONTENT)
     """The checkpoint to start from where ``init`` is ``student``."""
 
@@ -55,19 +57,27 @@ class Study:
     """
 
     teacher: str = ""
+    """As in a recipe."""
     scale: int = 2
+    """As in a recipe."""
     student: str = DistillRecipe.student
+    """As in a recipe."""
     out: Path = field(default=Path("runs/study"), metadata=FREE)
     """Folder for the leaderboard and for the runs, each in a folder of its own."""
     data: Data = field(default_factory=Data)
+    """As in a recipe."""
     training: Training = field(default_factory=Training)
     """The same for every row; its ``seed`` is replaced by each of ``seeds``."""
     exits: ExitSettings = field(default_factory=ExitSettings)
+    """As in a recipe."""
     seeds: tuple[int, ...] = (1, 2, 3)
+    """Every row is trained once with each of these seeds."""
     root: Path = field(default=Path("benchmarks"), metadata=FREE)
     """Folder that holds the benchmark sets."""
     sets: tuple[str, ...] = ("Set5", "Set14", "B100", "Urban100")
+    """Names of the sets' folders in ``root``."""
     rows: tuple[Row, ...] = ()
+    """The rows of the table, each a ``[[rows]]`` table."""
     longer_steps: int | None = None
     """Steps of the control rows. By default plain training takes as many seconds as the slowest row; 0: no control
     rows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import torch
 
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
-from hkdsr.nets.files.state_dict import TORN
+from hkdsr.nets.files.state_dict import DAMAGED
+from hkdsr.paths import exists
 
 FILE = "last.pt"
 FORMAT = 2
@@ -20,11 +22,11 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything a run needs to go on as if never interrupted.
+    """Everything a run needs to continue as if it had never been interrupted.
 
-    ``seconds`` of training so far; ``fingerprint`` names the settings that must not change; ``best`` is the best
-    validation score so far and ``validated_on`` names the images that it was reached on. The data order needs no
-    state: crops depend on seed and step alone.
+    ``seconds`` of training so far; ``fingerprint`` holds the settings that must not change; ``best`` is the best
+    validation score so far and ``validated_on`` a hash of the images it was reached on. The data order needs no
+    state: crops depend only on seed and step.
     """
 
     step: int
@@ -38,32 +40,32 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write atomically; HkdsrError if the disk is full."""
+    """Write atomically. Raises HkdsrError if the disk is full."""
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **vars(checkpoint)}, buffer)
     write_atomically(path, buffer.getvalue())
 
 
-def read_checkpoint(path: Path, fingerprint: dict[str, str] | None) -> Checkpoint | None:
+def read_checkpoint(path: Path, fingerprint: Mapping[str, str] | None, free: Collection[str] = ()) -> Checkpoint | None:
     """The checkpoint at ``path``; None if there is none.
 
     Raises HkdsrError if it is damaged, or was made with other settings than those of ``fingerprint``, which are named;
-    None takes any settings.
+    those in ``free`` may differ. None takes any settings.
     """
-    if not path.exists():
+    if not exists(path):
         return None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content.pop("format") != FORMAT:
             raise KeyError("format")
         checkpoint = Checkpoint(**content)
-    except (*TORN, pickle.UnpicklingError) as error:
-        raise HkdsrError(f"{path} is damaged or from another version: delete it to start afresh") from error
+    except (*DAMAGED, pickle.UnpicklingError) as error:
+        raise HkdsrError(f"{path} is damaged or from another version: delete it to start again") from error
     if fingerprint is None:
         return checkpoint
     changed = sorted(
         key
-        for key in fingerprint.keys() | checkpoint.fingerprint.keys()
+        for key in (fingerprint.keys() | checkpoint.fingerprint.keys()) - set(free)
         if fingerprint.get(key) != checkpoint.fingerprint.get(key)
     )
     if changed:

@@ -10,18 +10,22 @@ from pathlib import Path
 import torch
 
 from hkdsr.devices import pick_device
+from hkdsr.errors import HkdsrError
 from hkdsr.files import claimed
+from hkdsr.paths import require_writable
 from hkdsr.settings.recipe import Training
 from hkdsr.training.checkpoint import FILE, Checkpoint, read_checkpoint, write_checkpoint
-from hkdsr.training.distributed import ALONE, ProcessGroup, check_device
+from hkdsr.training.distributed import check_device
+from hkdsr.training.process_group import ALONE, ProcessGroup
+from hkdsr.training.schedule import SETTINGS
 
 
 @dataclass(frozen=True)
 class Context:
     """Everything about a training but the module, the batches and the teacher.
 
-    ``fingerprint`` holds what must be equal when the training is continued, by name. ``found`` is the checkpoint that
-    the folder had when it was claimed; None for a fresh start.
+    ``fingerprint`` holds by name what must be equal when the training is continued, apart from the settings of the
+    schedule. ``found`` is the checkpoint that the folder had when it was opened; None for a fresh start.
     """
 
     folder: Path
@@ -56,16 +60,26 @@ def opened(
     processes: ProcessGroup = ALONE,
     *,
     wait: bool = False,
+    extend: bool = False,
 ) -> Iterator[Context]:
-    """Claim ``folder`` for this training and read its checkpoint; the folder is free again afterwards.
+    """Reserve ``folder`` for this training and read its checkpoint; the folder is free again afterwards.
 
-    Where another process trains there, ``wait`` until it has ended. Raises HkdsrError where that is not asked for, if
-    the training there was started with other settings or its checkpoint is damaged, and for a device that is missing
-    or does not suit the processes.
+    If another process trains there, ``wait`` until it has ended. With ``extend`` the training may be continued with
+    other steps and milestones than it was begun with.
+
+    Raises HkdsrError if another process trains there and ``wait`` is false, if the folder cannot be written, if the
+    training there was begun with other settings, has done more steps or has a damaged checkpoint, and for a device
+    that is missing or does not suit the processes.
     """
     device = pick_device(settings.device)
-    check_device(settings.device, device)
+    check_device(settings.device, device, processes)
+    require_writable(folder, folder=True)
     with claimed(folder, wait=wait) if processes.main else nullcontext():
         processes.wait()
-        found = read_checkpoint(folder / FILE, dict(fingerprint))
+        found = read_checkpoint(folder / FILE, fingerprint, SETTINGS if extend else ())
+        if found and found.step > settings.steps:
+            raise HkdsrError(
+                f"{folder} has done {found.step} steps already, but training.steps is {settings.steps}: raise it, or "
+                "change 'out'"
+            )
         yield Context(folder, settings, fingerprint, label, device, processes, found)

@@ -1,4 +1,4 @@
-"""All that is trained, in one module: student, exits, the method's heads; its forward pass gives the loss terms."""
+"""Everything that is trained, in one module: student, exits, the method's heads. Its outputs are the loss terms."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, Outputs
 
 
-class Borrowed(tuple[Network, ...]):
-    """Networks of someone else: a module that keeps them this way neither registers nor, when copied, copies them."""
+class Unregistered(tuple[Network, ...]):
+    """Networks that a module uses but does not own: they are neither registered in it nor copied with it."""
 
-    def __deepcopy__(self, memo: Any) -> Borrowed:
+    def __deepcopy__(self, memo: Any) -> Unregistered:
         return self
 
 
 class Distiller(nn.Module):
     """Student, exits and method heads as one module, so that devices, averaging and checkpoints treat them alike.
 
-    Frozen ``teachers`` stay outside: their outputs come in as constants, and a method that runs them finds them in its
-    inputs, but they are neither moved, trained nor saved with this module.
+    Frozen ``teachers`` are not part of it: their outputs are given to it as constants, and a method that runs them
+    finds them in its inputs, but they are neither moved, trained nor saved with this module.
 
     Raises HkdsrError if the method is not defined for these networks.
     """
@@ -37,7 +37,7 @@ class Distiller(nn.Module):
         self.exits = exits
         self.method = method
         self.feature_taps = feature_taps(student, method.feature_depths)
-        self._teachers = Borrowed(teachers)
+        self._teachers = Unregistered(teachers)
         self.heads = method.heads(student, tuple(teachers), len(exits.taps) if exits else 0)
 
     def forward(self, lr: Tensor, hr: Tensor, teacher: Outputs | None) -> dict[str, Tensor]:
@@ -48,17 +48,17 @@ class Distiller(nn.Module):
         if torch.is_autocast_enabled(kind):
             autocast = torch.autocast(kind, torch.get_autocast_dtype(kind))
         inputs = LossInputs(lr, hr, in_full(outputs), teacher, self.student, self._teachers, autocast)
-        # Networks may run in bf16, but losses of nearly equal images would lose their digits in it.
+        # The student may run in bf16, but its precision is too low for losses of nearly equal images.
         with torch.autocast(kind, enabled=False):
             return self.method.losses(self.heads, inputs)
 
     @property
     def teachers(self) -> Sequence[Network]:
-        """The frozen teachers, the recipe's own first; none for a method without."""
+        """The frozen teachers, the recipe's own first; none for a method without a teacher."""
         return self._teachers
 
     def before_step(self, step: int) -> None:
-        """Let the method's heads follow the student; called once before training step ``step`` (from 0)."""
+        """Update what the method's heads take over from the student; called before training step ``step`` (from 0)."""
         self.method.before_step(self.heads, self.student, step)
 
     def outputs(self, lr: Tensor) -> Outputs:
@@ -88,7 +88,7 @@ def traced_outputs(network: Network, lr: Tensor, exits: Exits | None, features: 
 
 
 def in_full(outputs: Outputs) -> Outputs:
-    """The same in float32."""
+    """``outputs`` in float32."""
     return Outputs(
         outputs.final.float(), tuple(p.float() for p in outputs.exits), tuple(f.float() for f in outputs.features)
     )

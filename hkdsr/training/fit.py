@@ -1,8 +1,8 @@
 """The training loop: optimises any module that turns a batch into named loss terms, and can be killed at any moment.
 
-Exact continuation rests on three things: crops and random draws depend on (seed, step) alone, the learning rate on the
-step alone, and a checkpoint holds weights, their average and the optimiser's state. Steps after the last checkpoint are
-simply done again.
+It continues exactly because crops and random numbers depend only on seed and step, the learning rate only on the step,
+and a checkpoint holds the weights, their average and the optimiser's state. Steps after the last checkpoint are done
+again.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from tqdm import tqdm
 from hkdsr.data.crops import CropSampler, Prefetcher
 from hkdsr.training.checkpoint import Checkpoint
 from hkdsr.training.context import Context
+from hkdsr.training.distributed import check_launcher
 from hkdsr.training.ema import Ema
 from hkdsr.training.log import TrainingLog
 from hkdsr.training.schedule import learning_rate
 from hkdsr.training.step import checked, take_step
 from hkdsr.training.teacher import Teacher
 
-STEP_STRIDE = 1 << 32  # keeps the random streams of neighbouring seeds apart
+STEP_STRIDE = 1 << 32  # no two pairs of seed and step have the same random numbers
 
 OnBest = Callable[[nn.Module, int, float], object]
 
 
 class Scorer(Protocol):
-    """Scores an averaged module, higher is better. ``key`` names what it is scored on."""
+    """Scores an averaged module; higher is better. ``key`` identifies the images it is scored on."""
 
     key: str
 
@@ -42,7 +43,7 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Fitted:
-    """What ``fit`` leaves: the averaged module, steps, seconds of training, best validation score (-inf: none)."""
+    """The result of ``fit``: averaged module, steps, seconds of training, best validation score (-inf: none)."""
 
     average: nn.Module
     steps: int
@@ -59,16 +60,16 @@ def fit(
     on_best: OnBest = lambda module, step, score: None,
     before_step: Callable[[int], object] = lambda step: None,
 ) -> Fitted:
-    """Train ``module`` for ``training.steps``, from the checkpoint that ``context`` found, if any.
+    """Train ``module`` up to ``training.steps``, from the checkpoint that ``context`` found, if any.
 
-    After ``training.minutes``, if set, it ends earlier, at a checkpoint. Several processes end with the same weights;
+    After ``training.minutes``, if set, it saves a checkpoint and ends. Several processes end with the same weights;
     only the first validates and writes.
 
     Args:
         module: called as ``module(lr, hr, teacher_outputs)``, returns named scalar terms whose sum is minimised.
         sampler: gives the batch of any step; with several processes, this one's share of it.
         teacher: gives the teacher's outputs for a batch.
-        validation: called every ``validate_every`` steps; a best score on other images does not count any more.
+        validation: called every ``validate_every`` steps; an earlier best score counts only for the same images.
         on_best: called with the averaged module when its score is the best so far.
         before_step: called with the number of each step (from 0) before it is taken.
 
@@ -99,12 +100,13 @@ def fit(
     hidden = None if processes.main else True  # None: shown on a terminal
     bar = tqdm(total=settings.steps, initial=step, desc=context.label, unit="step", disable=hidden)
     with Prefetcher(sampler, step) as batches, bar, log or nullcontext():
-        over = step == settings.steps
+        over = step >= settings.steps
         while not over:
+            check_launcher()
             begun = time.perf_counter()
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(settings, step)
-            # The same in every process: what is drawn for the whole batch must be.
+            # The same in every process, because some random numbers are drawn for the whole batch.
             torch.manual_seed(settings.seed * STEP_STRIDE + step)
             before_step(step)
             terms = take_step(module, optimiser, next(batches), teacher, context)
@@ -117,9 +119,9 @@ def fit(
             over = late or last
             every = (settings.log_every, settings.validate_every, settings.save_every)
             logs, validates, saves = (last or step % interval == 0 for interval in every)
-            # At the end of its time a session saves; it logs and validates only where the whole training does.
+            # A session whose time is over saves, but logs and validates only at the steps of an uninterrupted run.
             saves = saves or late
-            # Before saving too, lest lost weights replace good ones.
+            # Checked before saving too, so that broken weights do not replace good ones.
             values = checked(processes.means(terms), step) if logs or saves else {}
             if log is None:
                 continue

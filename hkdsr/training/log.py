@@ -1,4 +1,4 @@
-"""The training log: one JSON object a line, and TensorBoard where asked for."""
+"""The training log: one JSON object a line, and TensorBoard if ``training.tensorboard`` is set."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from typing import Any
 
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
+from hkdsr.paths import exists
 
 FILE = "log.jsonl"
 
 
 class TrainingLog:
-    """Appends to ``folder/log.jsonl``; lines later than ``step``, from before a kill, are dropped on opening."""
+    """Appends to ``folder/log.jsonl``; lines of steps after ``step``, which a killed run wrote, are deleted first."""
 
     def __init__(self, folder: Path, step: int, tensorboard: bool) -> None:
         path = folder / FILE
         kept = [line for line in read_log(folder) if line["step"] <= step]
         write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-        # Unbuffered: a line that the disk has no room for must not be tried again on closing.
+        # Unbuffered: a line that did not fit on the disk must not be written again when the file is closed.
         self._file = path.open("ab", buffering=0)
-        self._board: Any = _board(folder, step) if tensorboard else None
+        self._board: Any = summary_writer()(str(folder), purge_step=step) if tensorboard else None
 
     def terms(self, step: int, seconds: float, rate: float, values: dict[str, float]) -> None:
-        """Loss terms of one step; the ratio of each to the pixel term shows how the weights balance."""
+        """Log the loss terms of one step, and the ratio of each to the pixel term, which shows how they balance."""
         pixel = values.get("pixel")
         ratios = {name: value / pixel for name, value in values.items() if name != "pixel"} if pixel else {}
         self._write({"step": step, "seconds": seconds, "lr": rate, "losses": values, "to_pixel": ratios})
@@ -34,7 +35,7 @@ class TrainingLog:
                 self._board.add_scalar(f"loss/{name}", value, step)
 
     def validation(self, step: int, seconds: float, psnr_y: float) -> None:
-        """PSNR-Y on the validation images."""
+        """Log the PSNR-Y on the validation images in dB."""
         self._write({"step": step, "seconds": seconds, "val_psnr_y": psnr_y})
         if self._board:
             self._board.add_scalar("val/psnr_y", psnr_y, step)
@@ -59,9 +60,9 @@ class TrainingLog:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a folder's log; a last line cut by a kill is left out. Raises HkdsrError for one that is damaged."""
+    """The lines of a folder's log, without a last one that is incomplete. Raises HkdsrError if the log is damaged."""
     path = folder / FILE
-    if not path.exists():
+    if not exists(path):
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
     try:
@@ -70,11 +71,12 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
         raise HkdsrError(f"{path} is damaged or not a log of a training: move it away") from error
 
 
-def _board(folder: Path, step: int) -> Any:
+def summary_writer() -> Any:
+    """TensorBoard's class for writing. Raises HkdsrError if it is not installed."""
     try:
         from torch.utils.tensorboard.writer import SummaryWriter
     except ImportError as error:
         raise HkdsrError(
             "training.tensorboard is set but tensorboard is missing: pip install 'hkdsr[tensorboard]'"
         ) from error
-    return SummaryWriter(str(folder), purge_step=step)
+    return SummaryWriter

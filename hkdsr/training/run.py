@@ -1,9 +1,12 @@
-"""The commands ``train`` and ``distill``: from a recipe to a folder with weights, log and checkpoints."""
+"""The functions ``train`` and ``distill``: from a recipe to a folder with weights, log and checkpoints."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -16,12 +19,17 @@ from hkdsr.methods.plain import Plain
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, exit_taps
 from hkdsr.nets.files.load import build, digest, load
+from hkdsr.nets.sanity import name_of
 from hkdsr.nets.start.initialise import initialise
+from hkdsr.nets.start.prune.prune import check_prunable
+from hkdsr.paths import require_writable
 from hkdsr.settings.recipe import DistillRecipe, ExitSettings, TrainRecipe
+from hkdsr.training import schedule
 from hkdsr.training.checkpoint import FILE
 from hkdsr.training.context import Context, opened
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import process_group
+from hkdsr.training.pruned import start_pruned
 from hkdsr.training.stage1 import teacher_with_exits
 from hkdsr.training.student import Observer, StudentTraining, TrainingResult
 from hkdsr.training.teacher import Teacher, prepared
@@ -30,60 +38,89 @@ logger = logging.getLogger(__name__)
 
 
 def train(recipe: TrainRecipe) -> TrainingResult:
-    """Train a network without a teacher; continues a run with the same recipe that was killed.
+    """Train a network without a teacher; a run that was killed continues where it stopped.
 
-    Raises HkdsrError for every mistake that the user can correct. Several processes train together within
-    ``hkdsr.training.distributed.joined()``.
+    A run may also be continued with other ``training.steps`` and ``training.milestones``; the steps still to do then
+    have the learning rate of a training with the new values.
+
+    Several processes train together within ``hkdsr.training.distributed.joined()``.
+
+    Raises HkdsrError for every mistake that the user can correct.
     """
+    require_writable(recipe.out, folder=True)
     student = _student(recipe)
     origin = _started(recipe, student, None)
     module = Distiller(student, None, Plain())
     training = StudentTraining(recipe, module, _store(recipe), origin)
-    with opened(recipe.out, recipe.training, training.fingerprint, recipe.out.name, process_group()) as context:
-        _report_start(context)
+    with _opened(recipe, training, extend=True) as context:
         return training.run(context)
 
 
-def distill(recipe: DistillRecipe, observer: Observer | None = None) -> TrainingResult:
-    """Distil ``recipe.teacher`` into ``recipe.student``: stage 1 where the method uses exits, then stage 2.
+def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: bool = True) -> TrainingResult:
+    """Distil ``recipe.teacher`` into ``recipe.student``: stage 1 if the method uses exits, then stage 2.
 
-    Heads and the teacher's images are kept in the cache by hash, so a second run with the same teacher starts at once;
-    a run that was killed continues where it stopped. Several processes distil together within
-    ``hkdsr.training.distributed.joined()``.
+    Heads and the teacher's images are kept in the cache by hash, so a second run with the same teacher starts at once.
+    A run that was killed continues where it stopped. With ``extend`` it may also be continued with other
+    ``training.steps`` and ``training.milestones``; the steps still to do then have the learning rate of a training
+    with the new values.
+
+    Several processes distil together within ``hkdsr.training.distributed.joined()``.
 
     Raises HkdsrError for every mistake that the user can correct.
     """
-    if not recipe.teacher:
-        raise HkdsrError("no teacher is given: set teacher to a checkpoint or a shipped network")
-    network = load(recipe.teacher).requires_grad_(False)
+    require_writable(recipe.out, folder=True)
+    network = _loaded_teacher(recipe.teacher)
     if network.scale != recipe.scale:
-        raise HkdsrError(f"the teacher {recipe.teacher} is a x{network.scale} network: set scale to {network.scale}")
+        raise HkdsrError(
+            f"the teacher {_name(recipe.teacher)} is a x{network.scale} network: set scale to {network.scale}"
+        )
     student = _student(recipe)
     started = _started(recipe, student, network)
     method = recipe.method.resolved(recipe.scale)
     exits = _student_exits(student, network, recipe.exits) if method.uses_exits else None
     networks = (network, *_more_teachers(method, recipe.scale)) if method.uses_teacher else ()
-    # Made before stage 1 draws its random numbers, which a continued run does not draw again.
+    # Made before stage 1, which draws random numbers only if its heads are not in the cache.
     module = Distiller(student, exits, method, networks)
     store = _store(recipe)
     origin = {
-        "teacher": str(recipe.teacher),
+        "teacher": _name(recipe.teacher),
         "teacher_sha256": ", ".join(digest(one.state_dict()) for one in networks or [network]),
         **started,
         **_more_hashes(method),
     }
     training = StudentTraining(recipe, module, store, origin)
-    with opened(recipe.out, recipe.training, training.fingerprint, recipe.out.name, process_group()) as context:
-        _report_start(context)
-        teacher = _teacher(recipe, network, method, store, context) if method.uses_teacher else None
+    with _opened(recipe, training, extend=extend) as context:
+        cache = recipe.data.cache or default_cache()
+        if recipe.init == "prune" and context.found is None:
+            start_pruned(student, network, store, cache, context.processes)
+        teacher = _teacher(recipe, network, method, store, cache, context) if method.uses_teacher else None
         if method.uses_networks:
             for one in networks:
                 one.to(context.device)
         return training.run(context, teacher, observer)
 
 
-def _teacher(recipe: DistillRecipe, network: Network, method: Method, store: ImageStore, context: Context) -> Teacher:
-    cache = recipe.data.cache or default_cache()
+def _name(teacher: str | Path | Network) -> str:
+    return name_of(teacher) if isinstance(teacher, Network) else str(teacher)
+
+
+def _loaded_teacher(given: object) -> Network:
+    if isinstance(given, Network):
+        # A copy, as it is frozen and moved; what is not made of modules cannot be copied, nor trained.
+        return (copy.deepcopy(given) if given.runs_in_pytorch else given).requires_grad_(False).eval()
+    if not isinstance(given, str | Path) and given is not None:
+        raise HkdsrError(
+            f"teacher is an object of the type {type(given).__name__}: set it to a file, the name of a shipped "
+            "network, or a network"
+        )
+    if not given:
+        raise HkdsrError("no teacher is given: set teacher to a checkpoint or a shipped network")
+    return load(given).requires_grad_(False)
+
+
+def _teacher(
+    recipe: DistillRecipe, network: Network, method: Method, store: ImageStore, cache: Path, context: Context
+) -> Teacher:
     with_exits = teacher_with_exits(
         network, store, recipe.exits if method.uses_exits else None, recipe.data.patch, cache, context
     )
@@ -91,9 +128,16 @@ def _teacher(recipe: DistillRecipe, network: Network, method: Method, store: Ima
     return prepared(with_exits, method.feature_depths, store, cache, choice, context.device, context.processes)
 
 
-def _report_start(context: Context) -> None:
-    if context.step:
-        logger.info("continuing at step %d in %s", context.step, context.folder)
+@contextmanager
+def _opened(recipe: TrainRecipe | DistillRecipe, training: StudentTraining, *, extend: bool) -> Iterator[Context]:
+    """The run's folder, with messages on how it is continued."""
+    out, settings, new = recipe.out, recipe.training, training.fingerprint
+    with opened(out, settings, new, out.name, process_group(), extend=extend) as context:
+        if context.step:
+            logger.info("continuing at step %d in %s", context.step, out)
+        if context.found and schedule.changed(context.found.fingerprint, new):
+            logger.warning("%s", schedule.change(context.found.fingerprint, new, settings, context.step))
+        yield context
 
 
 def _more_teachers(method: Method, scale: int) -> list[Network]:
@@ -119,16 +163,20 @@ def _student(recipe: TrainRecipe | DistillRecipe) -> Network:
     student = build(recipe.student, recipe.scale)
     if not student.trainable:
         raise HkdsrError(
-            f"the student {recipe.student} is of no family here, so it cannot be trained: set student to "
-            "family:setting=value,... or to a checkpoint of such a family"
+            f"the student {recipe.student} belongs to no family of this package, so it cannot be trained: set student "
+            "to family:setting=value,... or to a checkpoint of such a family"
         )
     return student
 
 
 def _started(recipe: TrainRecipe | DistillRecipe, student: Network, teacher: Network | None) -> dict[str, str]:
-    """Fill the student; returns what the run's origin says of the file that its weights came from."""
+    """Set the student's first weights; returns metadata on the file that they come from."""
+    if recipe.init == "prune":
+        assert teacher is not None
+        check_prunable(student, teacher)  # the start itself needs the training images
+        return {}
     start = initialise(student, recipe.init, teacher, recipe.init_from)
-    # When a run is continued, the checkpoint's weights take their place.
+    # No message for a continued run, which takes its weights from the checkpoint.
     if recipe.init != "scratch" and not (recipe.out / FILE).exists():
         logger.info("%s", start.sentence())
     return {"init_sha256": start.sha256} if start.sha256 else {}
@@ -145,6 +193,7 @@ def _student_exits(student: Network, teacher: Network, settings: ExitSettings) -
 
 
 def _store(recipe: TrainRecipe | DistillRecipe) -> ImageStore:
+    require_writable(recipe.out, folder=True)
     data = recipe.data
     pairs = spread(find_pairs(data.train, recipe.scale, data.lr), data.share)
     store = build_store(pairs, recipe.scale, data.cache)

@@ -1,11 +1,33 @@
-"""The learning rate of every step."""
+"""The learning rate of every step, and what happens to it when a run is continued with other steps or milestones."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from hkdsr.settings.recipe import Training
+
+SETTINGS = ("training.steps", "training.milestones")
+"""Settings that may change when a run is continued: steps that are done stay, the others follow the new values."""
 
 
 def learning_rate(settings: Training, step: int) -> float:
     """The base rate times ``gamma`` for every milestone (a share of all steps) passed before ``step`` (from 0)."""
     passed = sum(step >= share * settings.steps for share in settings.milestones)
     return settings.lr * settings.gamma**passed
+
+
+def changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """Those of ``SETTINGS`` whose values differ between two fingerprints."""
+    return [name for name in SETTINGS if old.get(name) != new.get(name)]
+
+
+def change(old: Mapping[str, str], new: Mapping[str, str], settings: Training, step: int) -> str:
+    """The sentence on a changed schedule for a run that is continued at ``step`` with ``settings``."""
+    values = " and ".join(f"{name} was {old.get(name)} and is now {new.get(name)}" for name in changed(old, new))
+    places = ", ".join(str(math.ceil(share * settings.steps)) for share in sorted(settings.milestones))
+    drops = f", times {settings.gamma:g} after step {places}" if places else ""
+    return (
+        f"{values}: from step {step} on, the learning rate is that of a training of {settings.steps} steps "
+        f"({settings.lr:g}{drops})"
+    )

@@ -1,4 +1,4 @@
-"""Stage 1: teach the frozen teacher's exit heads, keep them by hash, and refuse exits that teach nothing."""
+"""Stage 1: train the exit heads of the frozen teacher, keep them by hash, and refuse exits no better than bicubic."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from hkdsr.training.teacher import infer
 logger = logging.getLogger(__name__)
 
 CHECKED_IMAGES = 12
-CHECKED_SIDE = 96  # LR pixels: enough to score an exit, small enough to do so in seconds
+CHECKED_SIDE = 96  # LR pixels: enough to score an exit, small enough to take only seconds
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,19 @@ class ExitScores:
     final: float
 
     def sentence(self) -> str:
-        """All of it in one line."""
+        """The scores as one line of text."""
         exits = ", ".join(f"exit {index + 1} {score:.2f}" for index, score in enumerate(self.exits))
         return f"teacher's PSNR-Y on training images: bicubic {self.bicubic:.2f}, {exits}, final {self.final:.2f} dB"
 
 
 class ExitTraining(nn.Module):
-    """Loss of stage 1: the sum of each intermediate exit's L1 to the ground truth (and the final one's, if asked)."""
+    """Loss of stage 1: the sum of the intermediate exits' L1 to the HR image; ``include_final`` adds the output's."""
 
     def __init__(self, teacher: NetworkWithExits, train_all: bool, include_final: bool) -> None:
         super().__init__()
         self.exits = teacher.exits
         self.include_final = include_final
-        # A frozen trunk stays out of the module, so that it is neither saved nor averaged.
+        # A frozen trunk is not registered in the module, so that it is neither saved nor averaged.
         self.trunk = teacher.network if train_all else None
         self._network = (teacher.network,)
 
@@ -76,10 +76,10 @@ class ExitTraining(nn.Module):
 def teacher_with_exits(
     teacher: Network, store: ImageStore, settings: ExitSettings | None, patch: int, cache: Path, context: Context
 ) -> NetworkWithExits:
-    """The teacher with trained exits, checked; without exits for None.
+    """The teacher with trained and checked exits; without exits if ``settings`` is None.
 
-    The heads come from the cache if they were trained before, else the first process trains them now. The cache's key
-    is a hash of the teacher's weights, the images, and every setting of stage 1.
+    The heads come from the cache if they were trained before; otherwise the first process trains them now. The cache's
+    key is a hash of the teacher's weights, the images, and every setting of stage 1.
 
     Raises HkdsrError for depths or kinds that do not suit the teacher, and for weak exits that are not allowed.
     """
@@ -111,13 +111,13 @@ def trained_exits(
         trained.requires_grad_(True)
         stage1 = _stage1(settings, context.settings)
         with opened(folder, stage1, {"key": key}, "teacher's exits", wait=True) as own:
-            if not finished.exists():  # else another run trained them meanwhile
+            if not finished.exists():  # another run may have trained them meanwhile
                 module = ExitTraining(together, train_all, settings.stage1_include_final)
                 sampler = CropSampler(store, patch, settings.stage1_batch, settings.stage1_seed)
                 _write(fit(module, sampler, own).average, train_all, finished)
                 (folder / FILE).unlink(missing_ok=True)
     trained.load_state_dict(load_file(finished))
-    # As a run that finds the heads has them: another memory layout would round its images otherwise.
+    # The memory layout of a run that finds the heads in the cache: another one would round differently.
     return together.cpu().eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
 
 
@@ -130,7 +130,7 @@ def _write(average: nn.Module, train_all: bool, path: Path) -> None:
 
 
 def _stage1(settings: ExitSettings, training: Training) -> Training:
-    # All that shapes the heads is set here or in their key, so that they do not depend on who first asked for them.
+    # Every setting that changes the heads is fixed here or is part of their key, whichever run trains them first.
     steps = settings.stage1_steps
     return dataclasses.replace(
         training,
@@ -149,7 +149,7 @@ def _stage1(settings: ExitSettings, training: Training) -> Training:
 
 
 def score_exits(teacher: NetworkWithExits, store: ImageStore, device: torch.device) -> ExitScores:
-    """PSNR-Y of the exits on the centres of a few training images, spread over the whole set."""
+    """PSNR-Y of the exits on the centres of a few training images, evenly spread over the whole set."""
     scale = store.scale
     rows = []
     for index in np.linspace(0, len(store) - 1, min(CHECKED_IMAGES, len(store))).astype(int):
@@ -157,7 +157,7 @@ def score_exits(teacher: NetworkWithExits, store: ImageStore, device: torch.devi
         top, left = (max(size - CHECKED_SIDE, 0) // 2 for size in lr.shape[:2])
         lr = lr[top : top + CHECKED_SIDE, left : left + CHECKED_SIDE]
         hr = hr[scale * top :, scale * left :][: scale * lr.shape[0], : scale * lr.shape[1]]
-        # Rounded once, as the exits are, so that an exit which has learnt nothing scores exactly as much.
+        # Rounded once, as the exits are: an exit that has learnt nothing then has exactly this score.
         bicubic = to_uint8(enlarge(to_tensor(lr, device), scale))
         rows.append([psnr_y(p, hr, scale) for p in (bicubic, *infer(teacher, lr, device))])
     bicubic, *exits, final = np.mean(rows, axis=0).tolist()
@@ -165,7 +165,7 @@ def score_exits(teacher: NetworkWithExits, store: ImageStore, device: torch.devi
 
 
 def check_exits(scores: ExitScores, allow_weak: bool) -> None:
-    """Raises HkdsrError if an exit is no better than bicubic and that is not allowed."""
+    """Raises HkdsrError if an exit is no better than bicubic and ``allow_weak`` is false."""
     weak = [str(index + 1) for index, score in enumerate(scores.exits) if score <= scores.bicubic]
     if weak and not allow_weak:
         raise HkdsrError(
@@ -175,7 +175,7 @@ def check_exits(scores: ExitScores, allow_weak: bool) -> None:
 
 
 def _stage1_kind(settings: ExitSettings) -> HeadKind:
-    # A student that borrows the teacher's tail matches exits that the teacher itself takes through that tail.
+    # If the student uses the teacher's tail for its exits, the teacher's exits go through that tail as well.
     return "shared" if settings.kind == "teacher_tail" else settings.kind
 
 

@@ -33,7 +33,7 @@ def take_step(
 
 
 def checked(terms: dict[str, Tensor], step: int) -> dict[str, float]:
-    """The terms as numbers. Raises HkdsrError for one that is not finite."""
+    """The loss terms as numbers. Raises HkdsrError if one is not finite."""
     values = {name: float(value) for name, value in terms.items()}
     for name, value in values.items():
         if value != value or value in (float("inf"), float("-inf")):

@@ -16,12 +16,14 @@ from hkdsr.data.crops import CropSampler
 from hkdsr.data.store import DerivedStore, ImageStore
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import save
+from hkdsr.nets.reparam import expand, fused
 from hkdsr.settings.recipe import DistillRecipe, TrainRecipe
 from hkdsr.settings.resume import lasting_settings, settings_by_kind
 from hkdsr.training.context import Context
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import process_group
 from hkdsr.training.fit import fit
+from hkdsr.training.log import summary_writer
 from hkdsr.training.sessions import Session
 from hkdsr.training.teacher import Teacher
 from hkdsr.training.validate import Validation
@@ -31,14 +33,14 @@ logger = logging.getLogger(__name__)
 WEIGHTS_FILE = "student.safetensors"
 BEST_FILE = "best.safetensors"
 REPORT_EVERY = 60.0
-"""Seconds between two messages on a training's progress where no terminal shows a bar."""
-TOO_MUCH = 0.1
-"""From this share of the first weights in the averaged ones on, the user is warned."""
+"""Seconds between two messages on the progress of a training if no terminal shows a progress bar."""
+INITIAL_SHARE = 0.1
+"""The user is warned if the averaged weights will hold more than this share of the initial ones."""
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A run so far: the averaged student in eval mode, the file of its weights, steps and seconds of training."""
+    """The state of a run: the averaged student in eval mode, the file of its weights, steps and seconds of training."""
 
     network: Network
     weights: Path
@@ -47,22 +49,22 @@ class TrainingResult:
 
 
 class Observer(Protocol):
-    """Sees a training from inside, without changing it."""
+    """Is called during a training, which it does not change."""
 
     def begin(self, module: Distiller, stored: ImageStore | None) -> None:
-        """All is made; ``stored`` holds the images whose teacher's outputs are read from disk, if they are."""
+        """Called before the first step; ``stored`` holds the training images if the teacher's outputs are cached."""
 
     def before_step(self, step: int) -> None:
-        """Step ``step`` (from 0) is about to be taken."""
+        """Called before step ``step`` (from 0)."""
 
 
 class StudentTraining:
-    """What is known of a student's training before its folder is opened.
+    """A student's training, made before its folder is opened and stage 1 runs, so that mistakes are found early.
 
-    ``origin`` holds what the weights' file says of where they came from; hashes in it (``..._sha256``) must stay when
-    the run is continued. Made before stage 1, so that mistakes are found before any time is spent.
+    ``origin`` is metadata of the weights' file on where they come from; hashes in it (``..._sha256``) must stay the
+    same when the run is continued.
 
-    Raises HkdsrError for images that do not suit the patch or the scale.
+    Raises HkdsrError for images that do not suit the patch or the scale, and if TensorBoard is set but missing.
     """
 
     def __init__(
@@ -80,19 +82,23 @@ class StudentTraining:
         main = process_group().main
         self._validation = Validation(data.val, recipe.scale, data.val_images) if data.val and main else None
         self._sampler(None)
-        first = recipe.training.ema**recipe.training.steps
-        if first > TOO_MUCH:
+        if recipe.training.tensorboard:
+            summary_writer()
+        share = recipe.training.ema**recipe.training.steps
+        if share > INITIAL_SHARE:
             logger.warning(
-                "After %d steps the averaged weights still hold %.0f %% of the first ones. Lower training.ema (%g) for "
-                "so few steps.",
+                "After %d steps the averaged weights still hold %.0f %% of the initial ones. Lower training.ema (%g) "
+                "for so few steps.",
                 recipe.training.steps,
-                100 * first,
+                100 * share,
                 recipe.training.ema,
             )
 
     def run(self, context: Context, teacher: Teacher | None = None, observer: Observer | None = None) -> TrainingResult:
-        """Train to the end, from the checkpoint that ``context`` found."""
+        """Train to the end of the session, from the checkpoint that ``context`` found."""
         recipe, processes = self._recipe, context.processes
+        if recipe.training.reparameterise:
+            expand(self._module.student)  # here, because weights have been set by now, whatever their start
         stored = teacher.stored if teacher else None
         if observer:
             observer.begin(self._module, self._store if stored else None)
@@ -124,7 +130,7 @@ class StudentTraining:
             self._write(fitted.average, WEIGHTS_FILE, facts)
         processes.wait()
         assert isinstance(fitted.average, Distiller)
-        student = fitted.average.student.cpu().eval()
+        student = fused(fitted.average.student).cpu().eval()
         return TrainingResult(student, recipe.out / WEIGHTS_FILE, fitted.steps, fitted.seconds)
 
     def _sampler(self, stored: DerivedStore | None) -> CropSampler:
@@ -133,12 +139,12 @@ class StudentTraining:
         return CropSampler(self._store, self._recipe.data.patch, training.batch, training.seed, stored, share)
 
     def _session(self, context: Context) -> Session | None:
-        """None where nothing is left to do, and in processes that do not write."""
+        """None if no steps are left to do, and in processes that do not write."""
         if not context.processes.main or context.step == self._recipe.training.steps:
             return None
-        return Session(context.folder, context.step, context.device, context.processes.size)
+        return Session(context)
 
     def _write(self, module: nn.Module, name: str, facts: dict[str, Any]) -> None:
         assert isinstance(module, Distiller)
         metadata = {**self._metadata, **{key: str(value) for key, value in facts.items()}}
-        save(module.student, self._recipe.out / name, metadata)
+        save(fused(module.student), self._recipe.out / name, metadata)

@@ -1,7 +1,7 @@
 """The frozen teacher of a training: its outputs for a batch, from a store filled once per image, or run on every batch.
 
-Whole images are computed once and crops cut from them: a step then needs no pass of the teacher, and the teacher sees
-everything around a crop, so its images are better than on the crop alone.
+The outputs for whole images are computed once and crops are cut from them. A step then needs no pass of the teacher,
+and the outputs are better than those for the crop alone, because the teacher sees what surrounds the crop.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from hkdsr.nets.files.load import digest
 from hkdsr.nets.sanity import name_of, require_image
 from hkdsr.settings.choices import TeacherImages
 from hkdsr.training.distiller import feature_taps, in_full, traced_outputs
-from hkdsr.training.distributed import ProcessGroup
+from hkdsr.training.distributed import check_launcher
+from hkdsr.training.process_group import ProcessGroup
 
 logger = logging.getLogger(__name__)
 
-HEADROOM = 1.5  # "auto" caches only where the disk has this many times the space still needed
+HEADROOM = 1.5  # "auto" caches only if the disk has this many times the space still needed
 
 
 class Teacher:
@@ -37,11 +38,11 @@ class Teacher:
 
     Args:
         network: the frozen teacher with its exits, on the device of the batches.
-        depths: relative depths of the features that the method asks for. They are too large to keep, so the teacher
-            runs on every batch if there are any.
-        stored: the teacher's images of all training images, which the sampler adds to each batch; without it the
-            teacher runs on the batch. Images come from here even where the teacher runs for its features, so that
-            all methods are taught by the same images.
+        depths: relative depths of the features that the method needs. They are too large to store, so if there are
+            any, the teacher runs on every batch.
+        stored: the teacher's outputs for all training images, which the sampler adds to each batch; without it the
+            teacher runs on the batch. Images are taken from it even if the teacher runs for its features, so that all
+            methods learn from the same images.
 
     Raises HkdsrError for depths in a network that cannot be tapped.
     """
@@ -76,9 +77,9 @@ def prepared(
     device: torch.device,
     processes: ProcessGroup,
 ) -> Teacher:
-    """The teacher with its images stored in ``cache``, or without where ``choice`` or the space on the disk says so.
+    """The teacher with its outputs stored in ``cache``, or without, depending on ``choice`` and the space on the disk.
 
-    The first process fills the store and decides what ``auto`` means for all. The store's key is a hash of the weights
+    The first process fills the store and decides for all what ``auto`` means. The store's key is a hash of the weights
     and of the training images; after a kill, filling continues where it stopped.
 
     Raises HkdsrError if the disk is too full for ``cached``.
@@ -100,7 +101,7 @@ def infer(teacher: NetworkWithExits, lr: np.ndarray, device: torch.device) -> li
 def _stored(
     network: NetworkWithExits, store: ImageStore, cache: Path, choice: TeacherImages, device: torch.device
 ) -> DerivedStore | None:
-    """The complete store of planes, uint8: the teacher's exits in order, then its final output."""
+    """The complete store, uint8: for each image the teacher's exits in order, then its final output."""
     if choice == "live":
         return None
     stored = _opened(network, store, cache, choice)
@@ -115,14 +116,15 @@ def _stored(
             cache,
         )
     for index in tqdm(missing, desc="teacher's images", unit="image", disable=None if missing else True):
+        check_launcher()
         stored.put(index, infer(network, store.lr(index), device))
     return stored
 
 
 def _opened(network: NetworkWithExits, store: ImageStore, cache: Path, choice: TeacherImages) -> DerivedStore | None:
-    """The store to fill; for ``auto`` None where the disk lacks the space for what is still to come.
+    """The store to fill; None for ``auto`` if the disk has too little space for the images still to be stored.
 
-    What is stored already takes no more of it, so a continued run chooses as it did when the disk was emptier.
+    Images already stored need no more space, so a continued run chooses as it did before.
     """
     key = f"{digest(network.state_dict())} taps {network.exits.taps}"
     try:

@@ -1,4 +1,4 @@
-"""Validation during training: PSNR-Y on a few images that are neither trained on nor reported on."""
+"""Validation during training: PSNR-Y on a few images that are used neither for training nor for benchmarks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hkdsr.training.distiller import Distiller
 
 
 class Validation:
-    """The first ``count`` images of ``folder``, to score the averaged student on.
+    """Scores the averaged student on the first ``count`` images of ``folder``.
 
     ``key`` is a hash of their pixels: scores on other images cannot be compared with these.
 

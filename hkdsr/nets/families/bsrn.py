@@ -20,7 +20,7 @@ ESA_SQUEEZE = 4
 
 
 class BlueprintConv(nn.Module):
-    """BSConvU: a point-wise convolution, then a depth-wise one of ``size``; (B, inputs, h, w) -> (B, outputs, h', w').
+    """BSConvU: a 1x1 convolution, then a depth-wise one of ``size``; (B, inputs, h, w) -> (B, outputs, h', w').
 
     Source: Haase and Amthor, "Rethinking Depthwise Separable Convolutions", CVPR 2020, the unconstrained variant.
     """
@@ -35,12 +35,12 @@ class BlueprintConv(nn.Module):
 
 
 def blueprint3x3(inputs: int, outputs: int) -> BlueprintConv:
-    """A 3x3 blueprint convolution that keeps the size of its map."""
+    """A 3x3 blueprint convolution that keeps height and width."""
     return BlueprintConv(inputs, outputs, padding=1)
 
 
 class BlueprintAttention(SpatialAttention):
-    """ESA of blueprint convolutions, three of them after the pooling; keeps the shape."""
+    """ESA with blueprint convolutions, three of them after the pooling; keeps the shape."""
 
     def __init__(self, features: int, esa_channels: int) -> None:
         super().__init__(features, esa_channels, BlueprintConv)
@@ -52,7 +52,7 @@ class BlueprintAttention(SpatialAttention):
 
 
 class SeparableDistillation(nn.Module):
-    """ESDB: every step distils half the channels and refines all; (B, features, h, w) -> the same shape."""
+    """ESDB: each step keeps a map of half the channels and refines all; (B, features, h, w) -> the same shape."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -81,8 +81,8 @@ class SeparableDistillation(nn.Module):
 class BSRN(Network):
     """BSRN with the published width and depth by default: 64 features, 8 blocks.
 
-    The deep features are the fusion of all block outputs, so ``reconstruct`` takes the usual (B, features, h, w).
-    The parameters carry the names of the published weights, so those load with ``strict=True``.
+    The deep features are the fusion of all block outputs, (B, features, h, w).
+    The parameters have the names of the published weights, which load with ``strict=True``.
     Raises HkdsrError for a scale other than 2, 3 or 4, no blocks, or fewer than 16 features.
 
     Source: Li et al., "Blueprint Separable Residual Network for Efficient Image Super-Resolution", CVPR workshops 2022.

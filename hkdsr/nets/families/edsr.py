@@ -1,7 +1,7 @@
 """EDSR: plain residual blocks without batch normalisation.
 
-Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPR Workshops 2017. Parameter names
-are those of the authors' released files, which therefore load strictly.
+Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPR Workshops 2017. The parameters
+have the names of the authors' weight files, which load with ``strict=True``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class EDSR(Network):
     """
 
     family = "edsr"
-    has_upsampler = True
+    exit_tail = "upsampler"
     colour_range = 255.0
 
     def __init__(self, scale: int, features: int = 64, blocks: int = 16, res_scale: float = 1.0) -> None:
@@ -68,7 +68,7 @@ class EDSR(Network):
 
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, int | float | str] | None:
-        """As in ``Network``. No tensor tells ``res_scale``: it is the paper's, 0.1 for 256 features, else 1."""
+        """As in ``Network``. ``res_scale`` is in no tensor: as in the paper it is 0.1 for 256 features, else 1."""
         needed = ("sub_mean.weight", "head.0.weight", "body.0.body.0.weight", "body.0.body.2.weight", "tail.0.0.weight")
         if any(name not in state for name in needed):
             return None

@@ -1,8 +1,8 @@
 """HiT-SRF: transformer layers whose windows grow from 4x4 to 64x64 in every residual group.
 
-Zhang et al., "HiT-SR: Hierarchical Transformer for Efficient Image Super-Resolution", ECCV 2024, the variant made from
-SRFormer; order of layers as in https://github.com/XiangZ-0/HiT-SR. Parameter names are those of the authors' released
-files, which therefore load strictly. Dropout and stochastic depth, training-only devices, are left out.
+Zhang et al., "HiT-SR: Hierarchical Transformer for Efficient Image Super-Resolution", ECCV 2024, the variant based on
+SRFormer; order of layers as in https://github.com/XiangZ-0/HiT-SR. The parameters have the names of the authors' weight
+files, which load with ``strict=True``. Dropout and stochastic depth, which only training uses, are left out.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from hkdsr.nets.families.hitsrf_attention import BASE_WINDOW, POSITION_REDUCTION
 from hkdsr.nets.families.layers import DIV2K_MEAN, conv3x3, require_positive, sequence_length
 from hkdsr.nets.families.swinir import PatchEmbed
 
-# 0.5, 1, 2, 4, 6 and 8 times the base window of 8x8, one after the other in each group.
+# 0.5, 1, 2, 4, 6 and 8 times the base window of 8x8, one for each layer of a group.
 WINDOWS = (4, 8, 16, 32, 48, 64)
 
 
 class DepthwiseConvolution(nn.Module):
-    """A 5x5 convolution of each channel by itself, then GELU, on (B, H, W, C)."""
+    """A depth-wise 5x5 convolution, then GELU, on (B, H, W, C)."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class DepthwiseConvolution(nn.Module):
 
 
 class ConvolutionalMLP(nn.Module):
-    """SRFormer's feed-forward: two linear layers that see a neighbourhood through a depthwise convolution between."""
+    """The feed-forward of SRFormer: two linear layers with a depth-wise convolution between them."""
 
     def __init__(self, features: int, hidden: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class ConvolutionalMLP(nn.Module):
 
 
 class HierarchicalLayer(nn.Module):
-    """One transformer layer on (B, H, W, C) of any size; mirrors its input to whole windows for the correlation."""
+    """One transformer layer on (B, H, W, C) of any size; pads its input by reflection to whole windows."""
 
     def __init__(self, features: int, heads: int, mlp_dim: int, window: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class HierarchicalLayer(nn.Module):
 
 
 class HierarchicalLayers(nn.Module):
-    """A transformer layer for each of the first ``blocks`` windows in a row on (B, H, W, C)."""
+    """Transformer layers with the first ``blocks`` window sizes, one after the other, on (B, H, W, C)."""
 
     def __init__(self, features: int, blocks: int, heads: int, mlp_dim: int) -> None:
         super().__init__()
@@ -94,11 +94,11 @@ class HiTSRF(Network):
     """HiT-SRF with ``groups`` residual groups (the taps) of ``blocks`` transformer layers each; the paper's by default.
 
     ``blocks`` is at most 6, as the layers of a group have windows of 4, 8, 16, 32, 48 and 64 pixels; ``mlp_dim`` is the
-    width of the feed-forward. The layers pad for themselves, so the trunk takes any size. Below 32 ``features``
-    the networks for the position bias are a single neuron wide, whose layer norm leaves no bias but a constant.
+    width of the feed-forward. Each layer pads its own input, so the trunk takes any size. Below 32 ``features`` the
+    hidden layers of the position bias have one neuron, whose layer norm is constant, so that the bias is constant too.
 
-    Raises HkdsrError for a scale other than 2, 3 or 4, another number below 1, more than 6 ``blocks``, fewer than 16
-    ``features`` or a number of them that is not a multiple of twice the ``heads``.
+    Raises HkdsrError for a scale other than 2, 3 or 4, another number below 1, more than 6 ``blocks``, and for
+    ``features`` below 16 or not a multiple of twice the ``heads``.
     """
 
     family = "hitsrf"
@@ -112,7 +112,7 @@ class HiTSRF(Network):
         self._sizes = {"features": features, "groups": groups, "blocks": blocks, "heads": heads, "mlp_dim": mlp_dim}
         require_positive(self._sizes)
         if blocks > len(WINDOWS):
-            raise HkdsrError(f"blocks is {blocks}: set it to {len(WINDOWS)} or less, as each has a window of its own")
+            raise HkdsrError(f"blocks is {blocks}: set it to {len(WINDOWS)} or less, the number of window sizes")
         if features < POSITION_REDUCTION:
             raise HkdsrError(f"features is {features}: set it to {POSITION_REDUCTION} or more")
         if features % (2 * heads):
@@ -140,9 +140,9 @@ class HiTSRF(Network):
 
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, int | float | str] | None:
-        """As in ``Network``; None also for files with other windows, uneven groups or other reconstructions.
+        """As in ``Network``; None also for other window sizes, unequal groups or another upsampler.
 
-        The base window cannot be read off a file; released ones have 8.
+        A file does not contain the base window; it is 8 in all published ones.
         """
         group = "layers.{}.residual_group.blocks"
         area, heads = "correlation.spatial_linear.weight", "correlation.pos.pos3.2.weight"

@@ -1,7 +1,7 @@
 """Spatial-channel correlation (SCC) in windows of any size: the core of HiT-SR.
 
 Zhang et al., "HiT-SR: Hierarchical Transformer for Efficient Image Super-Resolution", ECCV 2024. SCC is attention
-without a softmax and without keys, so that its cost grows with the area of a window and not with the area's square.
+without a softmax and without keys, so that its cost grows linearly with the area of a window.
 Features are channels-last here, (B, H, W, C).
 """
 
@@ -32,7 +32,7 @@ def from_windows(windows: Tensor, size: int, rows: int) -> Tensor:
 
 
 def mirror_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Continue (B, H, W, C) at the bottom and right by mirroring at its edges, as often as it takes."""
+    """Pad (B, H, W, C) at the bottom and right by reflection, repeated if the padding is larger than the map."""
     for axis in (1, 2):
         size = x.shape[axis]
         if extra := -size % multiple:
@@ -62,7 +62,7 @@ class DualFeatures(nn.Module):
 
 
 class PositionBias(nn.Module):
-    """Offsets in pixels (..., 2) -> a learned bias per head (..., heads), for windows of any size.
+    """Offsets in pixels (..., 2) -> a learned bias for each head (..., heads), for windows of any size.
 
     Wang et al., "CrossFormer", ICLR 2022 (dynamic position bias).
     """
@@ -82,8 +82,8 @@ class PositionBias(nn.Module):
 class Correlation(nn.Module):
     """SCC on (B, H, W, C), H and W multiples of ``window``; C a multiple of twice ``heads``, at least 16.
 
-    Spatial self-correlation (S-SC) relates the pixels of a window to its values, reduced to at most 8x8; channel
-    self-correlation (C-SC) relates its channels. Each gives half of the channels.
+    Spatial self-correlation (S-SC) correlates the pixels of a window with its values, reduced to at most 8x8; channel
+    self-correlation (C-SC) correlates its channels. Each gives half of the output channels.
     """
 
     def __init__(self, features: int, heads: int, window: int) -> None:
@@ -103,16 +103,16 @@ class Correlation(nn.Module):
         return self.proj(from_windows(both, self.window, x.shape[1] // self.window))
 
     def reduced(self, values: Tensor) -> Tensor:
-        """Values (B, H, W, D) -> those of each window (B, windows, base**2, D), every cell of pixels a weighted sum."""
+        """Values (B, H, W, D) -> those of each window (B, windows, base**2, D), weighted sums over cells of pixels."""
         cells = self.spatial_linear(to_windows(values, self.cell).mT).squeeze(-1)
         return to_windows(cells.unflatten(1, (values.shape[1] // self.cell, -1)), self.base)
 
     def spatial(self, query: Tensor, values: Tensor) -> Tensor:
         """S-SC: queries (B, n, window**2, D) and reduced values (B, n, base**2, D) -> (B, n, window**2, D)."""
         query, values = query.unflatten(-1, (self.heads, -1)), values.unflatten(-1, (self.heads, -1))
-        # Without a softmax, (Q V^T / d + bias) V is Q (V^T V / d) + bias V, which needs no map of all pairs.
-        likeness = torch.einsum("bnvhd,bnvhe->bnhde", values, values) / values.shape[-1]
-        by_content = torch.einsum("bnlhd,bnhde->bnlhe", query, likeness)
+        # Without a softmax, (Q V^T / d + bias) V = Q (V^T V / d) + bias V, which needs no matrix of all pairs.
+        correlation = torch.einsum("bnvhd,bnvhe->bnhde", values, values) / values.shape[-1]
+        by_content = torch.einsum("bnlhd,bnhde->bnlhe", query, correlation)
         by_position = torch.einsum("hlv,bnvhd->bnlhd", self.bias(), values)
         return (by_content + by_position).flatten(3)
 
@@ -121,11 +121,11 @@ class Correlation(nn.Module):
         return value @ (value.mT @ query / self.window**2)
 
     def bias(self) -> Tensor:
-        """What each pixel's relation to each reduced value gains by their offset: (heads, window**2, base**2)."""
+        """The position bias between each pixel and each reduced value: (heads, window**2, base**2)."""
         parameter = self.proj.weight
         offsets = torch.arange(1 - self.window, self.window, device=parameter.device, dtype=parameter.dtype)
         table = self.pos(torch.stack(torch.meshgrid(offsets, offsets, indexing="ij"), -1)).permute(2, 0, 1)
-        # A value stands for a cell of pixels, whose biases lie side by side in the table: their mean is a pooling.
+        # The bias of a reduced value is the mean over its cell of pixels, which are neighbours in the table.
         table = F.avg_pool2d(table, self.cell, stride=1)
         pixels = torch.arange(self.window, device=parameter.device)
         cells = torch.arange(self.base, device=parameter.device)

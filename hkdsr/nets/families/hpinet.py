@@ -1,4 +1,4 @@
-"""HPINet: attention within overlapping patches of growing size, each helped by its likest (Liu et al., AAAI 2023)."""
+"""HPINet: attention within overlapping patches, each with its most similar other patch (Liu et al., AAAI 2023)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hkdsr.nets.base import Network
 from hkdsr.nets.families.hpinet_attention import Match, PatchTransformer
 from hkdsr.nets.families.layers import conv3x3, require_positive, sequence_length
 
-# One after the other from block to block, then from the smallest again.
+# The sizes of the blocks in turn, starting again after the last.
 PATCH_SIZES = (12, 16, 20, 24)
 OVERLAP = 2
 NEGATIVE_SLOPE = 0.1
@@ -38,7 +38,7 @@ def divide(x: Tensor, patch: int) -> Tensor:
 
 
 def merge(tokens: Tensor, patch: int, h: int, w: int) -> Tensor:
-    """Undo ``divide``: tokens (B, patches, patch * patch, C) -> features (B, C, h, w), means where patches overlap."""
+    """Inverse of ``divide``: tokens (B, patches, patch * patch, C) -> features (B, C, h, w), averaged at overlaps."""
     rows, columns = (patch_positions(size, patch, tokens.device) for size in (h, w))
     patches = tokens.unflatten(2, (patch, patch)).unflatten(1, (len(rows), len(columns)))
     lines = _average(patches.transpose(2, 3).flatten(3, 4).flatten(1, 2), 1, rows.flatten(), h)
@@ -84,15 +84,15 @@ def _pad_to_patch(x: Tensor, patch: int) -> Tensor:
 class HPINet(Network):
     """HPINet-M with its defaults; HPINet-S with ``dim=40, qk_dim=24, mlp_dim=72``.
 
-    ``dim`` is the number of features, ``blocks`` that of trunk blocks with ``layers`` transformer layers each,
-    ``qk_dim`` the width of queries and keys, ``mlp_dim`` that of the feed-forward. The parameters carry the names of
-    the published weights, so those load with ``strict=True``. In training the matched patches are drawn at random (see
-    ``Match``). Raises HkdsrError for a scale other than 2, 3 or 4 or another number below 1.
+    ``dim`` is the number of features, ``blocks`` the number of blocks in the trunk, each with ``layers`` transformer
+    layers, ``qk_dim`` the width of queries and keys, ``mlp_dim`` the width of the feed-forward. The parameters have the
+    names of the published weights, which load with ``strict=True``. In training the matched patches are drawn at random
+    (see ``Match``). Raises HkdsrError for a scale other than 2, 3 or 4 or another number below 1.
 
     Source: Liu et al., "From Coarse to Fine: Hierarchical Pixel Integration for Lightweight Image Super-Resolution",
-    AAAI 2023, and the order of layers in https://github.com/passerer/HPINet. That code differs in two corners: where
-    three patches meet on an axis, which a few sizes bring about, it divides their sum by four, here by three; and for
-    a batch it takes every matched patch from the first image, here from the patch's own.
+    AAAI 2023, and the order of layers in https://github.com/passerer/HPINet. Two details differ from that code: where
+    three patches overlap along an axis, which happens at a few sizes, it divides their sum by four, here by three; and
+    in a batch it takes every matched patch from the first image, here from the image of the patch.
     """
 
     family = "hpinet"
@@ -108,10 +108,10 @@ class HPINet(Network):
         transformers = [PatchTransformer(dim, layers, qk_dim, mlp_dim) for _ in range(blocks)]
         convolutions = [conv3x3(dim, dim) for _ in range(blocks)]
         self.cross_match = nn.ModuleList(matches)
-        # The published name is also that of the read-only property below, which forbids plain assignment.
+        # By name, because the published name is also the read-only property below.
         self.add_module("blocks", nn.ModuleList(transformers))
         self.mid_convs = nn.ModuleList(convolutions)
-        # The lists above own the parameters under their published names; a tuple gives them no second one.
+        # A tuple does not register modules, so that the published names above stay the only ones.
         parts = zip(cycle(PATCH_SIZES), matches, transformers, convolutions, strict=False)
         self.trunk = tuple(PatchBlock(*part) for part in parts)
         self.upconvs = {"upconv1": 2, "upconv2": 2} if scale == 4 else {"upconv": scale}

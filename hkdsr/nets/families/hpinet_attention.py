@@ -1,4 +1,4 @@
-"""What HPINet does with the tokens of its patches: match every patch with its likest one, then attend and transform.
+"""The layers of HPINet on the tokens of its patches: match each patch with the most similar one, then attend.
 
 Source: Liu et al., "From Coarse to Fine: Hierarchical Pixel Integration for Lightweight Image Super-Resolution", AAAI
 2023.
@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Low enough that no patch chooses itself, finite so that a lone patch still can.
+# Low enough that no patch chooses itself, finite so that a single patch can.
 ITSELF = -1e4
 
 
 class Attention(nn.Module):
-    """Single-head attention with queries from ``x`` and keys and values from ``source`` (from ``x`` without one).
+    """Single-head attention with queries from ``x`` and keys and values from ``source``, by default ``x``.
 
-    ``x`` and ``source`` are (patches, pixels, dim); the result is like ``x``.
+    ``x`` and ``source`` are (patches, pixels, dim); the result has the shape of ``x``.
     """
 
     def __init__(self, dim: int, qk_dim: int) -> None:
@@ -30,7 +30,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, source: Tensor | None = None) -> Tensor:
         source = x if source is None else source
-        # Fused kernels, which never hold all scores, want a head axis and queries as wide as values: zeros add nothing.
+        # Fused kernels save memory but need a head axis and queries as wide as values; padded zeros change nothing.
         query = F.pad(self.to_q(x), (0, self.missing)).unsqueeze(1)
         key = F.pad(self.to_k(source), (0, self.missing)).unsqueeze(1)
         value = self.to_v(source).unsqueeze(1)
@@ -38,7 +38,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers around a GELU, each token by itself."""
+    """Two linear layers with a GELU between them, for each token."""
 
     def __init__(self, dim: int, mlp_dim: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class FeedForward(nn.Module):
 
 
 class NormedResidual(nn.Module):
-    """``x + fn(norm(x))``; another patch's tokens reach ``fn`` without the norm, as the published weights expect."""
+    """``x + fn(norm(x))``; tokens of another patch are not normalised, as the published weights expect."""
 
     def __init__(self, dim: int, fn: nn.Module) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class NormedResidual(nn.Module):
 
 
 class TransformerLayer(nn.ModuleList):
-    """Attention within each patch, or from it to the patch in ``source``, then feed-forward; shapes as Attention's."""
+    """Attention within each patch, or to the patch in ``source``, then feed-forward; shapes as in ``Attention``."""
 
     def __init__(self, dim: int, qk_dim: int, mlp_dim: int) -> None:
         attention, feed_forward = Attention(dim, qk_dim), FeedForward(dim, mlp_dim)
@@ -74,7 +74,7 @@ class TransformerLayer(nn.ModuleList):
 
 
 class PatchTransformer(nn.Module):
-    """Transformer layers on every patch, the first of which looks at the matched patch alone; shapes as Attention's."""
+    """Transformer layers on each patch, the first with attention to the matched patch; shapes as in ``Attention``."""
 
     def __init__(self, dim: int, layers: int, qk_dim: int, mlp_dim: int) -> None:
         super().__init__()
@@ -89,11 +89,11 @@ class PatchTransformer(nn.Module):
 
 
 class Match(nn.Module):
-    """The tokens of every patch's likest other patch, by the normalised means of the patches; a lone patch gets itself.
+    """For each patch the tokens of the most similar other patch of the same image; a single patch gets itself.
 
-    (B, patches, pixels, dim) -> the same shape, each image within itself. In training the choice is drawn by
-    Gumbel-softmax (Jang et al., ICLR 2017), hard in the forward pass and soft in the backward one, so that ``norm``
-    learns; in evaluation it is the best.
+    (B, patches, pixels, dim) -> the same shape. Similarity is the scalar product of the normalised means of the
+    patches. In training the choice is drawn by Gumbel-softmax (Jang et al., ICLR 2017), hard in the forward and soft in
+    the backward pass, so that ``norm`` is trained; in evaluation it is the most similar one.
     """
 
     def __init__(self, dim: int) -> None:
@@ -102,11 +102,11 @@ class Match(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         means = self.norm(tokens.mean(dim=2))
-        likeness = means @ means.transpose(1, 2) * means.shape[-1] ** -0.5
-        itself = torch.eye(likeness.shape[-1], dtype=torch.bool, device=tokens.device)
-        likeness = likeness.masked_fill(itself, ITSELF)
+        similarity = means @ means.transpose(1, 2) * means.shape[-1] ** -0.5
+        itself = torch.eye(similarity.shape[-1], dtype=torch.bool, device=tokens.device)
+        similarity = similarity.masked_fill(itself, ITSELF)
         if self.training:
-            choice = F.gumbel_softmax(likeness, hard=True)
+            choice = F.gumbel_softmax(similarity, hard=True)
             return torch.einsum("bnm,bmpc->bnpc", choice, tokens)
         image = torch.arange(len(tokens), device=tokens.device)[:, None]
-        return tokens[image, likeness.argmax(dim=-1)]
+        return tokens[image, similarity.argmax(dim=-1)]

@@ -44,8 +44,8 @@ class MultiDistillation(nn.Module):
 class IMDN(Network):
     """IMDN with the published width and depth by default: 64 features, 6 blocks.
 
-    The deep features are the fusion of all block outputs (IIC), so ``reconstruct`` takes the usual
-    (B, features, h, w). The parameters carry the names of the published weights, so those load with ``strict=True``.
+    The deep features are the fusion of all block outputs (IIC), (B, features, h, w).
+    The parameters have the names of the published weights, which load with ``strict=True``.
     Raises HkdsrError for a scale other than 2, 3 or 4, no blocks, or fewer than 16 features.
 
     Source: Hui et al., "Lightweight Image Super-Resolution with Information Multi-distillation Network", ACM MM 2019.

@@ -1,4 +1,4 @@
-"""Pieces that several networks share, and what their ``recognise`` methods read off a state dict."""
+"""Layers that several families share, and helpers for their ``recognise`` methods."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 """Mean red, green and blue of the DIV2K training images, in [0, 1]."""
 
 SQUEEZE = 16
-"""How many times narrower than its input the hidden layer of ``ContrastAttention`` is."""
+"""The hidden layer of ``ContrastAttention`` has this many times fewer channels than its input."""
 
 POOL = 7
 POOL_STRIDE = 3
@@ -22,10 +22,9 @@ SMALLEST = 2 * POOL + 1
 
 
 class MeanShift(nn.Module):
-    """ImageData (B, 3, h, w) in 0..255 plus ``sign`` times the DIV2K mean colour.
+    """An image (B, 3, h, w) in 0..255 plus ``sign`` times the mean colour of DIV2K.
 
-    Published files store the shift as a 1x1 convolution, so it is one here too; but nothing ever trains it, hence
-    buffers.
+    A 1x1 convolution, as in published files; its weights are buffers because they are never trained.
     """
 
     weight: Tensor
@@ -43,7 +42,7 @@ class MeanShift(nn.Module):
 class Upsampler(nn.Sequential):
     """Features (B, C, h, w) -> (B, C, scale*h, scale*w) by sub-pixel convolution (Shi et al., CVPR 2016).
 
-    x4 is x2 twice.
+    x4 is done as x2 twice.
     """
 
     def __init__(self, scale: int, features: int) -> None:
@@ -53,7 +52,7 @@ class Upsampler(nn.Sequential):
 
 
 class ContrastAttention(nn.Module):
-    """CCA: scales each channel by what its contrast (standard deviation) and mean say; keeps the shape.
+    """CCA: a gate per channel, computed from its contrast (standard deviation) and mean; keeps the shape.
 
     Source: Hui et al., "Lightweight Image Super-Resolution with Information Multi-distillation Network", ACM MM 2019.
     """
@@ -71,10 +70,10 @@ class ContrastAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """ESA: a gate per pixel and channel, seen through a strided, pooled bottleneck; keeps the shape.
+    """ESA: a gate per pixel and channel, computed at low resolution with few channels; keeps the shape.
 
-    ``convolution`` makes the two 3x3 ones, called as nn.Conv2d is. After the pooling there is a single one, as RLFN has
-    it; networks with more override ``refine``.
+    ``convolution`` makes the two 3x3 convolutions and takes the arguments of nn.Conv2d. After the pooling there is one,
+    as in RLFN; networks with more override ``refine``.
 
     Source: Liu et al., "Residual Feature Aggregation Network for Image Super-Resolution", CVPR 2020.
     """
@@ -94,7 +93,7 @@ class SpatialAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h, w = x.shape[-2:]
         narrow = self.conv1(x)
-        # The stride and the pooling window need 15 pixels each way; smaller maps are continued by their last pixel.
+        # The strided convolution and the pooling need 15x15 pixels; smaller maps are padded by replication.
         missing = (0, max(SMALLEST - w, 0), 0, max(SMALLEST - h, 0))
         wide = F.pad(narrow, missing, mode="replicate") if any(missing) else narrow
         coarse = self.refine(F.max_pool2d(self.conv2(wide), POOL, POOL_STRIDE))
@@ -103,7 +102,7 @@ class SpatialAttention(nn.Module):
 
 
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
-    """A 3x3 convolution that keeps the size of its map."""
+    """A 3x3 convolution that keeps height and width."""
     return nn.Conv2d(inputs, outputs, 3, padding=1)
 
 
@@ -115,13 +114,13 @@ def require_positive(counts: Mapping[str, int]) -> None:
 
 
 def sequence_length(state: Mapping[str, Tensor], prefix: str) -> int:
-    """How many children the list or sequence named ``prefix`` has: 1 + the largest index after ``prefix.``, or 0."""
+    """Number of children of the module list ``prefix``: 1 + the largest index after ``prefix.``, or 0."""
     start = f"{prefix}."
     indices = (name[len(start) :].split(".")[0] for name in state if name.startswith(start))
     return 1 + max((int(index) for index in indices if index.isdigit()), default=-1)
 
 
 def upsampler_scale(state: Mapping[str, Tensor], prefix: str) -> int:
-    """The scale of the ``Upsampler`` whose parameters start with ``prefix``, from the shapes of its convolutions."""
+    """Scale of the ``Upsampler`` named ``prefix``, from the shapes of its convolutions."""
     outputs, inputs = state[f"{prefix}.0.weight"].shape[:2]
     return 3 if outputs == 9 * inputs else 2 ** ((sequence_length(state, prefix) + 1) // 2)

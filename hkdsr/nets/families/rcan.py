@@ -1,7 +1,7 @@
 """RCAN: residual groups of residual blocks with channel attention.
 
-Zhang et al., "Image Super-Resolution Using Very Deep Residual Channel Attention Networks", ECCV 2018. Parameter names
-are those of the authors' released files (RCAN_BIX2/3/4), which therefore load strictly.
+Zhang et al., "Image Super-Resolution Using Very Deep Residual Channel Attention Networks", ECCV 2018. The
+parameters have the names of the authors' weight files (RCAN_BIX2/3/4), which load with ``strict=True``.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ class ResidualGroup(nn.Module):
 class RCAN(Network):
     """RCAN with ``groups`` residual groups (the taps) of ``blocks`` RCABs each.
 
-    The paper's model is 10 groups of 20 blocks with 64 features. Students of the distillation literature keep the 10
-    groups and take 5 or 6 blocks. Raises HkdsrError if ``reduction`` exceeds ``features``.
+    The paper's model has 10 groups of 20 blocks with 64 features. Students in the distillation literature have 10
+    groups of 5 or 6 blocks. Raises HkdsrError if ``reduction`` exceeds ``features``.
     """
 
     family = "rcan"
-    has_upsampler = True
+    exit_tail = "upsampler"
     colour_range = 255.0
 
     def __init__(self, scale: int, groups: int = 10, blocks: int = 20, features: int = 64, reduction: int = 16) -> None:

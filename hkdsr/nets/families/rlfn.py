@@ -15,7 +15,7 @@ SLOPE = 0.05
 
 
 class ResidualLocalFeature(nn.Module):
-    """RLFB: three convolutions with a residual, a point-wise one, and ESA; (B, features, h, w) -> the same shape."""
+    """RLFB: three convolutions with a skip connection, a 1x1 one, and ESA; (B, features, h, w) -> the same shape."""
 
     def __init__(self, features: int, esa_channels: int) -> None:
         super().__init__()
@@ -35,9 +35,9 @@ class ResidualLocalFeature(nn.Module):
 class RLFN(Network):
     """RLFN with the published width and depth by default: 52 features, 6 blocks, ESA of 16 channels.
 
-    Features are in 0..255 units, as the published weights expect; the image is [0, 1] on both sides. The parameters
-    carry the names of the published weights, so those load with ``strict=True``. Raises HkdsrError for a scale other
-    than 2, 3 or 4, or a setting below 1.
+    Inside, pixel values are in 0..255, as the published weights expect; input and output are in [0, 1]. The parameters
+    have the names of the published weights, which load with ``strict=True``. Raises HkdsrError for a scale other than
+    2, 3 or 4, or a setting below 1.
 
     Source: Kong et al., "Residual Local Feature Network for Efficient Super-Resolution", CVPR workshops 2022.
     """

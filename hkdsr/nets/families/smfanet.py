@@ -19,7 +19,7 @@ DOWN = 8
 
 
 class LocalDetail(nn.Module):
-    """LDE: depth-wise 3x3 convolution and two point-wise ones; (B, dim, h, w) -> the same shape."""
+    """LDE: a depth-wise 3x3 convolution and two 1x1 ones; (B, dim, h, w) -> the same shape."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class LocalDetail(nn.Module):
 
 
 class SelfModulation(nn.Module):
-    """SMFA: local details plus features modulated by their own coarse, non-local summary (the paper's EASA)."""
+    """SMFA: local details plus features times a coarse, non-local summary of them (EASA in the paper)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class SelfModulation(nn.Module):
         local, x = self.linear_0(features).chunk(2, dim=1)
         h, w = x.shape[-2:]
         coarse = self.dw_conv(F.adaptive_max_pool2d(x, (max(h // DOWN, 1), max(w // DOWN, 1))))
-        # Unbiased, as the published weights expect, but 0 for a single pixel; torch.var is far slower on a CPU.
+        # The unbiased variance, but 0 for a single pixel; torch.var is much slower on a CPU.
         deviation = x - x.mean(dim=(-2, -1), keepdim=True)
         variance = deviation.square().mean(dim=(-2, -1), keepdim=True) * (h * w / max(h * w - 1, 1))
         gate = F.gelu(self.linear_1(coarse * self.alpha + variance * self.belt))
@@ -56,7 +56,7 @@ class SelfModulation(nn.Module):
 
 
 class PartialFeedForward(nn.Module):
-    """PCFN: a point-wise feed-forward whose first quarter of hidden channels also sees its 3x3 neighbourhood."""
+    """PCFN: a feed-forward of 1x1 convolutions with a 3x3 one on the first quarter of the hidden channels."""
 
     def __init__(self, dim: int, ffn_scale: float) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class PartialFeedForward(nn.Module):
 
 
 class FeatureModulationBlock(nn.Module):
-    """FMB: both halves see features of unit length across the channels; (B, dim, h, w) -> the same shape."""
+    """FMB: SMFA and PCFN on features normalised over the channels; (B, dim, h, w) -> the same shape."""
 
     def __init__(self, dim: int, ffn_scale: float) -> None:
         super().__init__()
@@ -88,9 +88,9 @@ class FeatureModulationBlock(nn.Module):
 class SMFANet(Network):
     """SMFANet+ with its defaults; SMFANet with ``dim=36, blocks=8``.
 
-    ``dim`` is the number of features, ``ffn_scale`` the hidden width of the feed-forward over ``dim``. The parameters
-    carry the names of the published weights, so those load with ``strict=True``. Raises HkdsrError for a scale other
-    than 2, 3 or 4, no blocks, or a feed-forward too narrow to have a quarter.
+    ``dim`` is the number of features; the feed-forward has ``ffn_scale`` times as many hidden channels. The parameters
+    have the names of the published weights, which load with ``strict=True``. Raises HkdsrError for a scale other than
+    2, 3 or 4, no blocks, or a feed-forward of fewer than 4 hidden channels.
 
     Source: Zheng et al., "SMFANet: A Lightweight Self-Modulation Feature Aggregation Network for Efficient Image
     Super-Resolution", ECCV 2024.

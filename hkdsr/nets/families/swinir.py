@@ -1,8 +1,8 @@
 """SwinIR: residual groups of shifted-window transformer layers.
 
-Liang et al., "SwinIR: Image Restoration Using Swin Transformer", ICCV Workshops 2021. Parameter names are those of the
-authors' released files (window 8, one convolution per residual connection), which therefore load strictly. Stochastic
-depth, a training-only device, is left out.
+Liang et al., "SwinIR: Image Restoration Using Swin Transformer", ICCV Workshops 2021. The parameters have the names of
+the authors' weight files (window 8, one convolution per residual connection), which load with ``strict=True``.
+Stochastic depth, which only training uses, is left out.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class MLP(nn.Module):
 
 
 class SwinLayer(nn.Module):
-    """One transformer layer (STL) on (B, H, W, C), H and W multiples of 8; every other one shifts its windows by 4."""
+    """One transformer layer (STL) on (B, H, W, C), H and W multiples of 8; every second one shifts its windows by 4."""
 
     attn_mask: Tensor | None
 
@@ -66,7 +66,7 @@ class SwinLayer(nn.Module):
         self.register_load_state_dict_pre_hook(_keep_own_mask)
 
     def window_masks(self, rows: int, columns: int) -> Tensor | None:
-        """The mask of each window of a map of ``rows`` x ``columns`` windows: (rows * columns, 64, 64)."""
+        """The attention masks of a map of ``rows`` x ``columns`` windows: (rows * columns, 64, 64)."""
         if self.attn_mask is None:
             return None
         last_row = torch.arange(rows, device=self.attn_mask.device) == rows - 1
@@ -82,7 +82,7 @@ class SwinLayer(nn.Module):
 
 
 def _keep_own_mask(layer: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    # Published files hold the masks of every window of their training size, and some files none: ours serve any size.
+    # Published files have the masks for their training size, or none; the masks here are for any size.
     if isinstance(layer.attn_mask, Tensor):
         state[f"{prefix}attn_mask"] = layer.attn_mask
 
@@ -113,7 +113,7 @@ class SwinGroup(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Normalises each position of (B, C, H, W) over its channels; SwinIR's patches are single positions."""
+    """Layer norm over the channels of (B, C, H, W); the patches of SwinIR are single pixels."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -126,15 +126,15 @@ class PatchEmbed(nn.Module):
 class SwinIR(Network):
     """SwinIR with ``groups`` residual groups (the taps) of ``blocks`` transformer layers each.
 
-    ``upsampler`` is "pixelshuffle" (classical models: 64 features on the HR grid) or "pixelshuffledirect" (lightweight
-    models: one convolution). The paper's classical model is 180 features, 6x6, 6 heads; its lightweight one 60
-    features, 4x6, 6 heads, "pixelshuffledirect".
+    ``upsampler`` is "pixelshuffle" (classical models: 64 features at HR size) or "pixelshuffledirect" (lightweight
+    models: one convolution). The paper's classical model has 180 features, 6 groups of 6 blocks and 6 heads; its
+    lightweight one 60 features, 4 groups of 6 blocks, 6 heads and "pixelshuffledirect".
 
-    Raises HkdsrError for another ``upsampler`` and if ``heads`` does not divide ``features``.
+    Raises HkdsrError for another ``upsampler`` and for ``features`` that are not a multiple of ``heads``.
     """
 
     family = "swinir"
-    has_upsampler = True
+    exit_tail = "upsampler"
     pad_multiple = WINDOW
 
     mean: Tensor
@@ -196,7 +196,7 @@ class SwinIR(Network):
 
     @classmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, int | float | str] | None:
-        """As in ``Network``; None also for SwinIR files with other windows, uneven groups or other reconstructions."""
+        """As in ``Network``; None also for SwinIR with another window size, unequal groups or another upsampler."""
         group = "layers.{}.residual_group.blocks"
         first = f"{group.format(0)}.0"
         index, table = f"{first}.attn.relative_position_index", f"{first}.attn.relative_position_bias_table"

@@ -27,17 +27,17 @@ def from_windows(windows: Tensor, rows: int) -> Tensor:
 
 
 def relative_positions() -> Tensor:
-    """For each pair of a window's tokens (64, 64) the row of the bias table that their offset (dy, dx) selects."""
+    """For each pair of tokens in a window (64, 64) the row of the bias table for their offset (dy, dx)."""
     y, x = torch.arange(TOKENS) // WINDOW, torch.arange(TOKENS) % WINDOW
     dy, dx = y[:, None] - y, x[:, None] - x
     return (dy + WINDOW - 1) * (2 * WINDOW - 1) + dx + WINDOW - 1
 
 
 def shift_masks() -> Tensor:
-    """What keeps a shifted window from attending across the map's border, as added to its logits: (4, 64, 64).
+    """Masks (4, 64, 64), added to the logits of shifted windows, against attention between opposite sides of the map.
 
-    Only windows in the last row or column hold tokens from two sides of the map, so there are four kinds: inner, last
-    column, last row, corner. They are the windows of the smallest map that has each once, 2x2 windows.
+    Only windows in the last row or column contain tokens from two sides. So there are four kinds: inner, last column,
+    last row, corner, which are the windows of a map of 2x2 windows.
     """
     wrapped = torch.arange(2 * WINDOW) >= 2 * WINDOW - SHIFT
     side = 2 * wrapped[:, None] + wrapped.int()
@@ -60,13 +60,13 @@ class WindowAttention(nn.Module):
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, windows: Tensor, mask: Tensor | None) -> Tensor:
-        """Windows (B, n, 64, C) and what to add to their logits, (n, 64, 64) or nothing -> (B, n, 64, C)."""
+        """Windows (B, n, 64, C) and the masks of their logits (n, 64, 64), or none -> (B, n, 64, C)."""
         count = windows.shape[1]
         # Windows count as heads, so that one bias (n * heads, 64, 64) serves the whole batch.
         qkv = self.qkv(windows).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5).flatten(2, 3)
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
         bias = bias.expand(count, -1, -1, -1) if mask is None else bias + mask[:, None]
-        # Written out, as the fused kernels take neither heads of 10 or 30 channels nor, on a CPU, a bias that learns.
+        # Without the fused kernel, which does not support heads of 10 or 30 channels or, on a CPU, a trainable bias.
         query, key, value = qkv.unbind()
         logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1) + bias.flatten(0, 1)
         out = logits.softmax(-1) @ value

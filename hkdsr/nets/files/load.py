@@ -1,4 +1,4 @@
-"""Networks from files, names and short descriptions; and back into files."""
+"""Load networks from files, names and short descriptions, and save them."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ from hkdsr.nets.files.onnx import OnnxNetwork
 from hkdsr.nets.files.spandrel import SpandrelNetwork
 from hkdsr.nets.files.state_dict import read_checkpoint
 from hkdsr.nets.sanity import require_sane
+from hkdsr.paths import is_file, user_path
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 KEYS_NAMED = 3
-KINDS = {int: "a whole number", float: "a finite number", str: "a word"}
+KINDS = {int: "a whole number", float: "a finite number", str: "a name"}
 
 
 def load(path_or_name: str | Path) -> Network:
     """A network in eval mode, with ``.scale``, from a checkpoint or the name of a network shipped with this package.
 
-    Reads our safetensors, published ``.pth`` files of the families here (strictly: every key must match), ONNX files,
-    and whatever else spandrel recognises; the latter two wrapped as frozen networks.
+    Reads safetensors files of this package, published ``.pth`` files of its families (strictly: every key must match),
+    ONNX files, and files of all other networks that spandrel knows. The last two become frozen networks.
 
     Raises:
-        HkdsrError: no such file or name, an unreadable or truncated file, a pickle that would run code, or keys that do
-            not match (missing and unexpected ones are named).
+        HkdsrError: there is no such file or name, the file is damaged or of another format, its pickle would run code,
+            or its keys do not match (the missing and unexpected ones are named).
     """
     if not isinstance(path_or_name, str | Path):
         raise HkdsrError(
@@ -50,22 +51,21 @@ def load(path_or_name: str | Path) -> Network:
 def _read(path: Path) -> Network:
     if path.suffix == ".onnx":
         return OnnxNetwork.from_file(path)
-    state, told = read_checkpoint(path)
-    family, arguments = told or _recognised(state, path)
+    state, stored = read_checkpoint(path)
+    family, arguments = stored or _recognised(state, path)
     if family is None:
         return SpandrelNetwork.from_file(path)
     try:
         network = _construct(family, arguments)
     except HkdsrError as error:
-        raise HkdsrError(f"{path} cannot be made a network: {error}") from error
+        raise HkdsrError(f"the network of {path} cannot be built: {error}") from error
     return _filled(network, state, path)
 
 
 def build(description: str, scale: int) -> Network:
-    """A network from ``family:setting=value,...`` with fresh weights, or from a checkpoint.
+    """A network from ``family:setting=value,...`` with random weights, or from a checkpoint.
 
-    Raises HkdsrError for an unknown family or setting, a value that does not suit it, and for a checkpoint of another
-    scale.
+    Raises HkdsrError for an unknown family or setting, an unsuitable value, and a checkpoint of another scale.
     """
     family, _, text = description.partition(":")
     if family in FAMILIES:
@@ -74,9 +74,9 @@ def build(description: str, scale: int) -> Network:
             name, _, value = item.partition("=")
             arguments[name.strip()] = _value(value.strip())
         if "scale" in arguments:
-            raise HkdsrError(f"'{description}' names a scale, which is a setting of its own: leave it out there")
+            raise HkdsrError(f"'{description}' contains a scale, which has a setting of its own: remove it there")
         return _construct(family, {"scale": scale, **arguments})
-    if not (Path(family).suffix or Path(description).is_file() or _shipped(description).is_file()):
+    if not (Path(family).suffix or is_file(description) or is_file(_shipped(description))):
         raise HkdsrError(f"network family {family!r} is unknown: choose one of {', '.join(FAMILIES)}, or give a file")
     network = load(description)
     if network.scale != scale:
@@ -85,17 +85,17 @@ def build(description: str, scale: int) -> Network:
 
 
 def save(network: Network, path: str | Path, metadata: Mapping[str, str] | None = None, *, half: bool = False) -> None:
-    """Write weights as safetensors that ``load`` can rebuild; atomically. ``half`` stores fp16.
+    """Write the weights to a safetensors file, from which ``load`` rebuilds the network; ``half`` stores fp16.
 
-    Raises HkdsrError for a network that is not of a family here, a path that does not end in .safetensors, and where
-    the file cannot be written.
+    The file is replaced as a whole or not at all. Raises HkdsrError for a network that is not of a family of this
+    package, a path that does not end in .safetensors, and a file that cannot be written.
     """
     path = Path(path)
-    if network.family not in FAMILIES:
-        raise HkdsrError(f"a {network.family} network cannot be saved to {path}: keep its own file")
+    if not network.trainable:
+        raise HkdsrError(f"networks of the family {network.family} cannot be saved to {path}: use their original file")
     if path.suffix != ".safetensors":
-        raise HkdsrError(f"{path} would hold safetensors under another name: let it end in .safetensors")
-    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+        raise HkdsrError(f"{path} has another suffix than weight files: let it end in .safetensors")
+    state = {key: value.detach().cpu().contiguous() for key, value in network.public_state().items()}
     if half:
         state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
     description = {"family": network.family, "settings": json.dumps(network.settings)}
@@ -103,7 +103,7 @@ def save(network: Network, path: str | Path, metadata: Mapping[str, str] | None 
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
-    """A sha256 of names, shapes and values: equal weights have equal digests wherever they came from."""
+    """SHA-256 of names, types, shapes and values: equal weights have equal digests, whatever file they come from."""
     total = hashlib.sha256()
     for key in sorted(state):
         value = state[key].detach().cpu()
@@ -113,10 +113,10 @@ def digest(state: Mapping[str, Tensor]) -> str:
 
 
 def _find(path_or_name: str | Path) -> Path:
-    path = Path(path_or_name).expanduser()
-    if path.is_file():
+    path = user_path(path_or_name)
+    if is_file(path):
         return path
-    if _shipped(path_or_name).is_file():
+    if is_file(_shipped(path_or_name)):
         return _shipped(path_or_name)
     names = ", ".join(sorted(file.stem for file in WEIGHTS.glob("*.safetensors"))) or "none"
     raise HkdsrError(f"there is no checkpoint {path_or_name}: give a file, or a shipped network ({names})")
@@ -127,16 +127,20 @@ def _shipped(name: str | Path) -> Path:
 
 
 def _recognised(state: Mapping[str, Tensor], path: Path) -> tuple[str | None, dict[str, Any]]:
-    """Family and settings read off the state dict; None if it is no family's here."""
+    """Family and settings, read from the state dict; None if it belongs to no family of this package."""
     for kind in FAMILIES.values():
         try:
             arguments = kind.recognise(state)
         except (ArithmeticError, LookupError, ValueError) as error:
-            fault = "lacks a weight or has one of another shape"
-            raise HkdsrError(f"{path} is named like a {kind.family} network but {fault}: copy it again") from error
+            raise _misshapen(path, kind.family) from error
         if arguments is not None:
             return kind.family, arguments
     return None, {}
+
+
+def _misshapen(path: Path, family: str) -> HkdsrError:
+    fault = "lacks a weight or has one of another shape"
+    return HkdsrError(f"{path} is named like a {family} network but {fault}: copy it again")
 
 
 def _construct(family: str, arguments: Mapping[str, Any]) -> Network:
@@ -147,15 +151,15 @@ def _construct(family: str, arguments: Mapping[str, Any]) -> Network:
     for name, value in arguments.items():
         if name not in known:
             own = [setting for setting in known if setting != "scale"]
-            raise HkdsrError(f"{family} has no setting {name!r}: choose from {', '.join(own)}")
+            raise HkdsrError(f"{family} has no setting {name!r}: choose one of {', '.join(own)}")
         if not _suits(known[name], value):
             raise HkdsrError(f"{family}'s setting '{name}' is {value!r}: give {KINDS[known[name]]}")
     if "scale" not in arguments:
-        raise HkdsrError(f"{family} has no scale: set it to 2, 3 or 4")
+        raise HkdsrError(f"the scale of {family} is missing: set it to 2, 3 or 4")
     try:
         return kind(**arguments)
     except (ArithmeticError, RuntimeError, ValueError) as error:
-        raise HkdsrError(f"{family} cannot be built with {dict(arguments)}: choose other numbers") from error
+        raise HkdsrError(f"{family} cannot be built with {dict(arguments)}: choose other values") from error
 
 
 def _suits(kind: type, value: object) -> bool:
@@ -166,8 +170,13 @@ def _suits(kind: type, value: object) -> bool:
 
 def _filled(network: Network, state: Mapping[str, Tensor], path: Path) -> Network:
     own = network.state_dict()
+    try:
+        state = network.own_state(state)
+    except (LookupError, RuntimeError) as error:
+        raise _misshapen(path, network.family) from error
     fitting = {key: value for key, value in state.items() if key not in own or own[key].shape == value.shape}
-    # Not strict, because it then tells the keys; it knows of those that a network keeps its own, as SwinIR its masks.
+    # strict=False returns the keys that do not match. Keys that a network does not take from files (the attention
+    # masks of SwinIR) are not among them.
     missing, unexpected = network.load_state_dict(fitting, strict=False)
     faults = [
         f"{what} {', '.join(keys[:KEYS_NAMED])}"
@@ -181,7 +190,7 @@ def _filled(network: Network, state: Mapping[str, Tensor], path: Path) -> Networ
     ]
     if faults:
         raise HkdsrError(
-            f"{path} does not match the network {network.family}: {'; '.join(faults)}; give a checkpoint of it"
+            f"{path} does not match the network {network.family} ({'; '.join(faults)}): give a checkpoint of it"
         )
     return network.eval()
 

@@ -1,6 +1,6 @@
-"""OnnxNetwork: an ONNX file, run by ONNX Runtime, in a network's place.
+"""OnnxNetwork: the network in an ONNX file, run by ONNX Runtime.
 
-It is scored, upscales and teaches by its images like any other network; nothing inside it can be reached.
+It is scored, upscales and teaches by its images like any other network, but has no features to compare.
 """
 
 from __future__ import annotations
@@ -20,45 +20,48 @@ from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Traced
 from hkdsr.nets.opaque import OpaqueNetwork
 
-PROBE = 48  # LR pixels: what the scale is read off, and more than any layer here needs
+PROBE = 48  # LR pixels of the image that the scale is measured on, more than any layer here needs
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
 class OnnxNetwork(OpaqueNetwork):
-    """The network in an ONNX file: one input (batch, 3, height, width), RGB in [0, 1], and one output of 2, 3 or 4
-    times the size. It runs on the CPU, whatever device its images come from, in its own floating-point type.
+    """The network in an ONNX file: RGB (batch, 3, height, width) in [0, 1] -> 2, 3 or 4 times the size.
 
-    Raises HkdsrError, naming ``name``, if ONNX Runtime is missing or cannot run ``content``, and for another input or
-    output, images of one fixed size included.
+    It runs on the CPU, whatever the device of its images, in the floating-point type of its input. Raises HkdsrError,
+    naming ``name``, if ONNX Runtime is missing or cannot run ``content``, for other inputs or outputs, and for images
+    of a fixed size.
     """
 
     family = "onnx"
     runs_in_pytorch = False
+    without_taps = "runs only as a whole"
     sha256: Tensor
 
     def __init__(self, content: bytes, name: str) -> None:
         runtime, errors = _runtime()
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 4  # what goes wrong is raised too
+        options.log_severity_level = 4  # errors are raised, so they need not be printed
         try:
             session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except errors as error:
             raise HkdsrError(f"{name} cannot be run by ONNX Runtime: export it again") from error
-        put = session.get_inputs()[0]
-        if len(session.get_inputs()) != 1 or put.type not in TYPES or len(put.shape) != 4:
-            raise HkdsrError(f"{name} does not take images (batch, 3, height, width) alone: give another ONNX file")
-        if any(isinstance(side, int) for side in put.shape[2:]):
-            size = f"{put.shape[3]}x{put.shape[2]}"
-            raise HkdsrError(f"{name} takes images of one size alone ({size}): export it for any size")
-        given = np.zeros((1, 3, PROBE, PROBE), TYPES[put.type])
+        image = session.get_inputs()[0]
+        if len(session.get_inputs()) != 1 or image.type not in TYPES or len(image.shape) != 4:
+            raise HkdsrError(
+                f"the inputs of {name} are not one batch of images (batch, 3, height, width): give another ONNX file"
+            )
+        if any(isinstance(side, int) for side in image.shape[2:]):
+            size = f"{image.shape[3]}x{image.shape[2]}"
+            raise HkdsrError(f"{name} takes only images of {size}: export it with a variable height and width")
+        probe = np.zeros((1, 3, PROBE, PROBE), TYPES[image.type])
         try:
-            made, *_ = session.run(None, {put.name: given})
+            made, *_ = session.run(None, {image.name: probe})
         except errors as error:
             raise HkdsrError(f"{name} fails on an RGB image of {PROBE}x{PROBE}: give another ONNX file") from error
         super().__init__(_scale(made, name))
-        self.name, self._session, self._put, self._errors = name, session, put, errors
-        # Without weights of its own, it is known by its bytes and lies where this parameter does.
+        self.name, self._session, self._input, self._errors = name, session, image, errors
+        # It has no weights in PyTorch: the hash tells networks apart, the empty parameter carries device and type.
         self.register_buffer("sha256", torch.tensor(list(hashlib.sha256(content).digest()), dtype=torch.uint8))
         self.place = nn.Parameter(torch.empty(0), requires_grad=False)
 
@@ -72,42 +75,39 @@ class OnnxNetwork(OpaqueNetwork):
 
     @property
     def channels(self) -> int:
-        """3: the image stands in for features."""
+        """3: the image replaces the features."""
         return 3
 
     @property
     def blocks(self) -> Sequence[nn.Module]:
-        """None: nothing inside can be reached."""
+        """Empty: ONNX Runtime shows only the output."""
         return ()
 
     @property
     def settings(self) -> dict[str, int | float | str]:
-        """What it is, and what the file tells of itself; the file is needed to have it again."""
-        told = self._session.get_modelmeta().custom_metadata_map
-        return {"scale": self.scale, "architecture": "ONNX", **told}
+        """Scale and the metadata of the file. They do not rebuild the network: that takes its file."""
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        return {"scale": self.scale, "architecture": "ONNX", **metadata}
 
     def forward(self, x: Tensor) -> Tensor:
-        given = x.detach().cpu().numpy().astype(TYPES[self._put.type])
+        images = x.detach().cpu().numpy().astype(TYPES[self._input.type])
         try:
-            (made, *_) = self._session.run(None, {self._put.name: given})
+            (sr, *_) = self._session.run(None, {self._input.name: images})
         except self._errors as error:
             raise HkdsrError(f"{self.name} fails on images of {x.shape[3]}x{x.shape[2]}: use larger ones") from error
-        return torch.from_numpy(made).to(x)
+        return torch.from_numpy(sr).to(x)
 
     def trace(self, x: Tensor, taps: Sequence[int]) -> Traced:
+        """As in ``Network``; ``shallow`` is ``x``. Raises HkdsrError for taps, which it does not have."""
         if taps:
             self._refuse_parts()
         return Traced(self.forward(x), x, ())
 
-    def tap_index(self, depth: float) -> int:
-        """Raises HkdsrError, as all do that reach inside."""
-        self._refuse_parts()
-
-    def _refuse_parts(self) -> NoReturn:
-        raise HkdsrError(f"{self.name} runs only as a whole: choose a method that compares images only")
-
     def __deepcopy__(self, memo: object) -> NoReturn:
-        raise HkdsrError(f"{self.name} runs but cannot be copied, changed or counted: use what it was exported from")
+        raise HkdsrError(
+            f"{self.name} is an ONNX file, which cannot be copied, converted or counted: use the weights that it was "
+            "exported from"
+        )
 
 
 def _scale(made: object, name: str) -> int:
@@ -123,7 +123,7 @@ def _scale(made: object, name: str) -> int:
 
 
 def _runtime() -> tuple[ModuleType, tuple[type[Exception], ...]]:
-    """ONNX Runtime, and what it raises."""
+    """ONNX Runtime and the classes of its errors."""
     try:
         import onnxruntime
     except ImportError as error:

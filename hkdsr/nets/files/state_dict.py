@@ -1,4 +1,4 @@
-"""Reading checkpoints as they come: ours, and those that other projects publish. No code of theirs is ever run."""
+"""Read checkpoints of this package and of other projects. No code in them is ever run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pickle
 import struct
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,7 +17,20 @@ from hkdsr.errors import HkdsrError
 
 NESTED_KEYS = ("params_ema", "params", "state_dict", "model")
 WRAPPERS = ("module.", "_orig_mod.")
-TORN = (
+FIRST_BYTES = (b"PK", b"\x80")
+"""Of the files that ``torch.save`` writes: a zip archive or, before PyTorch 1.6, a pickle."""
+OTHER_FORMATS = {
+    ".bin": "weights of ncnn or OpenVINO",
+    ".engine": "a TensorRT engine",
+    ".h5": "a Keras model",
+    ".keras": "a Keras model",
+    ".mlmodel": "a Core ML model",
+    ".param": "a network description of ncnn",
+    ".pb": "a TensorFlow model",
+    ".tflite": "a TensorFlow Lite model",
+    ".xml": "a network description of OpenVINO",
+}
+DAMAGED = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError),
     *(OSError, RuntimeError, TypeError, ValueError, struct.error),
 )
@@ -24,21 +38,21 @@ TORN = (
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, dict[str, Any]] | None]:
-    """The bare state dict of a file, on the CPU, and family and settings if the file tells them.
+    """The state dict of a file, on the CPU, and family and settings if the file contains them.
 
     Raises:
-        HkdsrError: an unreadable or truncated file, a pickle that would run code, or a file without a state dict.
+        HkdsrError: the file is damaged or of another format, its pickle would run code, or it holds no state dict.
     """
     if path.suffix == ".safetensors":
-        state, told = _read_safetensors(path)
+        state, stored = _read_safetensors(path)
     else:
-        state, told = _read_pickle(path), None
+        state, stored = _read_pickle(path), None
     names = all(isinstance(name, str) and name.isprintable() for name in state)
     if not (state and names and all(isinstance(value, Tensor) for value in state.values())):
         raise HkdsrError(f"{path} holds no state dict: give a checkpoint with a network's weights")
     for name, value in state.items():
         _require_weights(path, name, value)
-    return {_bare(name): value for name, value in state.items()}, told
+    return {_bare(name): value for name, value in state.items()}, stored
 
 
 def _require_weights(path: Path, name: str, value: Tensor) -> None:
@@ -70,11 +84,12 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], tuple[str, dict[st
     except ValueError:
         settings = None
     if not isinstance(settings, dict):
-        raise HkdsrError(f"{path} tells the settings of its network in a way that cannot be read: copy it again")
+        raise HkdsrError(f"the network's settings in {path} cannot be read: copy it again")
     return state, (metadata["family"], settings)
 
 
 def _read_pickle(path: Path) -> dict[Any, Any]:
+    _require_pytorch(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -82,14 +97,38 @@ def _read_pickle(path: Path) -> dict[Any, Any]:
             f"{path} holds Python objects that would run code when read, or is damaged: ask its author for a "
             "safetensors file or a plain state dict"
         ) from error
-    except TORN as error:
+    except DAMAGED as error:
         raise HkdsrError(f"{path} is not a readable checkpoint (truncated or another format): copy it again") from error
     content = content if isinstance(content, dict) else {}
     return next((content[key] for key in NESTED_KEYS if isinstance(content.get(key), dict)), content)
 
 
+def _require_pytorch(path: Path) -> None:
+    """Raise HkdsrError, naming the format, for a file that is no checkpoint of PyTorch."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+    except OSError as error:
+        raise HkdsrError(f"cannot read {path} ({error.strerror}): check the path") from error
+    if not start.startswith(FIRST_BYTES):
+        kind = OTHER_FORMATS.get(path.suffix.lower(), "not a readable checkpoint of PyTorch")
+        raise HkdsrError(f"{path} is {kind}: give the network's .pth, .safetensors or .onnx file instead")
+    if _is_torchscript(path):
+        raise HkdsrError(
+            f"{path} is a TorchScript program: give the checkpoint that it was made from, or a file of its state_dict()"
+        )
+
+
+def _is_torchscript(path: Path) -> bool:
+    try:
+        with ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (BadZipFile, *DAMAGED):
+        return False  # torch.load says what it is
+
+
 def _bare(name: str) -> str:
-    """Strip what DistributedDataParallel and torch.compile prepend to parameter names."""
+    """Remove what DistributedDataParallel and torch.compile put before parameter names."""
     while name.startswith(WRAPPERS):
         name = name.removeprefix("module.").removeprefix("_orig_mod.")
     return name

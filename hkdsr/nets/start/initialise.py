@@ -6,7 +6,7 @@ A student cut out of its teacher and then trained plainly is nearly as good as o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
@@ -59,6 +59,7 @@ def initialise(
       ``hkdsr.nets.layout``), and where the student has fewer blocks those at evenly spaced relative depths, the last
       one included; the same within blocks that repeat a layer. Nothing is rescaled.
     - ``drop`` is ``slice`` between equal widths.
+    - ``prune`` is refused here, as it needs training crops: see ``hkdsr.nets.start.prune``.
     - ``student`` takes the checkpoint ``init_from`` of the same student at another scale, without the layers whose
       shape or number depends on the scale.
 
@@ -72,7 +73,9 @@ def initialise(
         return _from_student(student, init_from)
     if teacher is None:
         raise HkdsrError(f"init is '{init}' but there is no teacher: set init to 'scratch' or 'student'")
-    _require_alike(student, teacher, init)
+    if init == "prune":
+        raise HkdsrError("init is 'prune' but there are no training crops: call prune, or set init to 'slice'")
+    require_alike(student, teacher, init)
     cut = _Cut(student, teacher, init)
     filled = {parameter for pair in cut.pairs() for parameter in cut.fill(*pair)}
     if unfilled := [name for name, parameter in student.named_parameters() if parameter not in filled]:
@@ -80,11 +83,28 @@ def initialise(
     return Start(SOURCES[init], sum(p.numel() for p in filled), parameter_count(student))
 
 
-class _Cut:
-    """The modules of a student beside those of the teacher that they are cut out of."""
+def copy_blocks(student: Network, teacher: Network, blocks: Sequence[int]) -> dict[nn.Module, nn.Module]:
+    """Fill a ``student`` of the teacher's width with its ``blocks`` and what is around them.
 
-    def __init__(self, student: Network, teacher: Network, init: Init) -> None:
+    Returns for each module of the student the teacher's module that it is a copy of. Raises HkdsrError as
+    ``initialise`` does.
+    """
+    cut = _Cut(student, teacher, "drop", blocks)
+    pairs = dict(cut.pairs())
+    for own, other in pairs.items():
+        cut.fill(own, other)
+    return pairs
+
+
+class _Cut:
+    """The modules of a student beside those of the teacher that they are cut out of.
+
+    ``blocks`` are those of the teacher's trunk that the student has, by default evenly spaced ones.
+    """
+
+    def __init__(self, student: Network, teacher: Network, init: Init, blocks: Sequence[int] | None = None) -> None:
         self._student, self._teacher = student, teacher
+        self._blocks = blocks
         self._init: Init = init
         self._names = {module: name for name, module in student.named_modules()}
         self._narrow, self._wide = layouts(student), layouts(teacher)
@@ -93,7 +113,7 @@ class _Cut:
         # Families name their blocks differently, and the layers behind them by a number that counts the blocks: so
         # blocks are paired as modules, and what is left of their containers by its order.
         own, others = self._student.blocks, self._teacher.blocks
-        for block, other in self._picked(list(own), list(others), "trunk"):
+        for block, other in self._picked(list(own), list(others), "trunk", self._blocks):
             yield from self._within(block, other, set())
         trunk = {module for block in chain(own, others) for module in block.modules()}
         yield from self._within(self._student, self._teacher, trunk)
@@ -116,13 +136,16 @@ class _Cut:
         for child, of in together:
             yield from self._within(child, of, passed)
 
-    def _picked(self, own: list[nn.Module], others: list[nn.Module], where: str) -> list[Pair]:
+    def _picked(
+        self, own: list[nn.Module], others: list[nn.Module], where: str, blocks: Sequence[int] | None = None
+    ) -> list[Pair]:
         if len(own) > len(others):
             raise HkdsrError(
                 f"init is '{self._init}' but the student's {where} has {len(own)} blocks and the teacher's "
                 f"{len(others)}: make the student no deeper, or set init to 'scratch'"
             )
-        return [(module, others[index]) for module, index in zip(own, evenly(len(own), len(others)), strict=True)]
+        blocks = evenly(len(own), len(others)) if blocks is None else blocks
+        return [(module, others[index]) for module, index in zip(own, blocks, strict=True)]
 
     @torch.no_grad()
     def fill(self, own: nn.Module, other: nn.Module) -> list[Tensor]:
@@ -145,7 +168,7 @@ class _Cut:
         for axis in range(own.ndim):
             narrow = self._narrow.get((own, axis), (Grid((own.shape[axis],)),))
             wide = self._wide.get((other, axis), (Grid((other.shape[axis],)),))
-            indices = kept(wide, narrow)
+            indices = kept(wide, narrow, self._blocks)
             if indices is None or (self._init == "drop" and not _same_width(wide, narrow)):
                 raise HkdsrError(
                     f"init is '{self._init}' but {name} is {tuple(own.shape)} in the student and {tuple(other.shape)} "
@@ -171,7 +194,8 @@ def _runs(children: Iterable[nn.Module]) -> list[list[nn.Module]]:
     return [list(run) for _, run in groupby(children, built)]
 
 
-def _require_alike(student: Network, teacher: Network, init: Init) -> None:
+def require_alike(student: Network, teacher: Network, init: Init) -> None:
+    """Raises HkdsrError if the networks are not of one family, or differ in more than their numbers of weights."""
     if type(student) is not type(teacher):
         raise HkdsrError(
             f"init is '{init}' but the teacher is of family {teacher.family} and the student of {student.family}: "

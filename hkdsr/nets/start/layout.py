@@ -7,7 +7,7 @@ network with such layers names them in ``LAYOUTS``; a test cuts every family by 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -20,6 +20,7 @@ from hkdsr.nets.families.bsrn import BSRN, SeparableDistillation
 from hkdsr.nets.families.hitsrf_attention import Correlation
 from hkdsr.nets.families.imdn import DISTILLED, IMDN, MultiDistillation
 from hkdsr.nets.families.smfanet import PartialFeedForward, SelfModulation
+from hkdsr.nets.families.span import JOINED, SPAN
 from hkdsr.nets.families.window_attention import WindowAttention
 
 
@@ -81,6 +82,7 @@ LAYOUTS: dict[type[nn.Module], Callable[[Any], dict[str, Grids]]] = {
     SeparableDistillation: _separable_distillation,
     IMDN: lambda network: {"c.0 in": _all_blocks(network)},
     BSRN: lambda network: {"c1 in": _all_blocks(network)},
+    SPAN: lambda network: {"conv_cat in": (Grid((JOINED, network.channels)),)},
 }
 """Modules that join or split channels: the layer inside them, the side (``in`` or ``out``) and its channels."""
 
@@ -105,8 +107,11 @@ def evenly(count: int, length: int) -> list[int]:
     return [round(number / count * length) - 1 for number in range(1, count + 1)]
 
 
-def kept(wide: Grids, narrow: Grids) -> Tensor | None:
-    """Which channels of ``wide`` are those of ``narrow``; None if it has more of some kind."""
+def kept(wide: Grids, narrow: Grids, blocks: Sequence[int] | None = None) -> Tensor | None:
+    """Which channels of ``wide`` are those of ``narrow``; None if it has more of some kind.
+
+    ``blocks`` are those of the trunk that ``narrow`` has, by default evenly spaced ones.
+    """
     indices, start = [], 0
     for of, to in zip(wide, narrow, strict=True):
         if any(ours > theirs for ours, theirs in zip(to.sizes, of.sizes, strict=True)):
@@ -114,6 +119,6 @@ def kept(wide: Grids, narrow: Grids) -> Tensor | None:
         numbers = torch.arange(start, start + prod(of.sizes)).reshape(of.sizes)
         start += prod(of.sizes)
         if of.per_block:
-            numbers = numbers[evenly(to.sizes[0], of.sizes[0])]
+            numbers = numbers[evenly(to.sizes[0], of.sizes[0]) if blocks is None else list(blocks)]
         indices.append(numbers[tuple(slice(size) for size in to.sizes)].flatten())
     return torch.cat(indices)

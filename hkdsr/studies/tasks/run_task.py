@@ -72,7 +72,7 @@ def _train(recipe: DistillRecipe, preparing: FileLock) -> Cost:
     device = pick_device(recipe.training.device)
     counter = ForwardPassCounter(recipe, device)
     with preparing.acquire(timeout=-1) if recipe.method.uses_teacher else nullcontext():
-        trained = distill(recipe, _CostObserver(counter, preparing))
+        trained = distill(recipe, _CostObserver(counter, preparing), extend=False)
     student, teacher = counter.averages(trained.steps)
     return Cost(
         trained.steps,

@@ -1,4 +1,4 @@
-"""Terms of unlike sizes end up as large as the reference."""
+"""The balance of HKDSR+: terms of different sizes become as large as the reference."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkdsr.methods.balance import DECAY, Balance
+from hkdsr.methods.hkdsr_plus_balance import DECAY, Balance
 
 SIZE = st.floats(1e-6, 1e3)
 
@@ -22,7 +22,7 @@ def test_at_first_every_term_is_as_large_as_the_reference(reference: float, one:
     assert [value.item() for value in balanced.values()] == pytest.approx([reference, reference])
 
 
-def test_means_are_plain_at_first_and_then_forget() -> None:
+def test_means_are_plain_at_first_and_exponential_later() -> None:
     balance = Balance(["term"]).double()
     references, terms = torch.rand(2, 300, dtype=torch.float64) + 0.1
     expected = torch.zeros(2, dtype=torch.float64)
@@ -43,13 +43,13 @@ def test_factors_are_constants_for_the_gradient() -> None:
     assert grad_term.item() == pytest.approx(6.0)
 
 
-def test_what_is_zero_stays_zero() -> None:
+def test_a_term_of_zero_stays_zero() -> None:
     balance = Balance(["term"])
     for _ in range(3):
         assert balance(torch.tensor(1.0), {"term": torch.tensor(0.0)})["term"] == 0
 
 
-def test_a_resumed_run_goes_on_with_the_means() -> None:
+def test_a_continued_run_has_the_means() -> None:
     first, second = Balance(["term"]), Balance(["term"])
     for size in (1.0, 2.0, 7.0):
         first(torch.tensor(size), {"term": torch.tensor(0.1)})

@@ -1,4 +1,4 @@
-"""The feature mixer of MiPKD: two encoders to one code, which a decoder reads wherever its entries came from."""
+"""The feature mixer of MiPKD: an encoder for each network, with a common code and a common decoder."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from hkdsr.nets.families.layers import conv3x3
 
 
 class Mixer(nn.Module):
-    """Mixes one tap of student and teacher into features of the teacher's kind.
+    """Mixes the features of student and teacher at one tap into features of the teacher's width.
 
-    Encoders are 1x1 convolutions, the decoder a 3x3 one, and the code is as wide as the teacher; a further 1x1
-    convolution, ``narrow``, takes features of the teacher's kind to the student's. Layers between equal widths start as
-    the identity: a student that equals its teacher then passes unchanged.
+    The encoders are 1x1 convolutions, the decoder is a 3x3 one, and the code is as wide as the teacher. A further 1x1
+    convolution, ``narrow``, goes from the teacher's width to the student's. Layers between equal widths start as the
+    identity, so that a student that equals its teacher passes unchanged.
 
     Args:
         widths: channels of the student's and the teacher's features.
-        sizes: of both; layers take and give features divided by them.
+        sizes: of the student's and the teacher's features (``hkdsr.losses.taps.feature_sizes``). The layers work on
+            features divided by them.
     """
 
     own: Tensor
@@ -39,30 +40,30 @@ class Mixer(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def code(self, features: Tensor, of_student: bool) -> Tensor:
-        """The code (B, C_T, h, w) of a network's features."""
+        """The code (B, C_T, h, w) of features (B, C, h, w) of the student or the teacher."""
         return self.encode_student(features / self.own) if of_student else self.encode_teacher(features / self.size)
 
     def forward(self, code: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-        """What is decoded from ``code`` where ``mask`` (C_T, h, w) is true, and elsewhere from the teacher's own code.
+        """The mixed features (B, C_T, h, w), divided by the teacher's size.
 
-        It is in units of the teacher's size: ``to_teacher`` and ``to_student`` give what blocks take.
+        They are decoded from ``code`` where ``mask`` (C_T, h, w) is true and from the teacher's code elsewhere.
         """
         return self.decode(torch.where(mask, code, self.code(teacher, of_student=False)))
 
-    def away(self, mixed: Tensor, teacher: Tensor) -> Tensor:
-        """Mean |mixed - F_T|, in units of the teacher's size."""
+    def distance(self, mixed: Tensor, teacher: Tensor) -> Tensor:
+        """Mean |mixed - F_T / size|, a scalar, for features as ``forward`` gives them."""
         return (mixed - teacher / self.size).abs().mean()
 
-    def rebuilding_error(self, teacher: Tensor) -> Tensor:
-        """How far the teacher's features come back changed, through their code and through the student's kind."""
+    def reconstruction_error(self, teacher: Tensor) -> Tensor:
+        """The L1 of two reconstructions of the teacher's features: from their code, and through the student's width."""
         direct = self.decode(self.code(teacher, of_student=False))
-        around = self.decode(self.encode_student(self.narrow(teacher / self.size)))
-        return self.away(direct, teacher) + self.away(around, teacher)
+        through_student = self.decode(self.encode_student(self.narrow(teacher / self.size)))
+        return self.distance(direct, teacher) + self.distance(through_student, teacher)
 
     def to_teacher(self, mixed: Tensor) -> Tensor:
-        """Mixed features as the teacher's next block takes them."""
+        """Mixed features as input of the teacher's next block."""
         return mixed * self.size
 
     def to_student(self, mixed: Tensor) -> Tensor:
-        """Mixed features as the student's next block takes them."""
+        """Mixed features as input of the student's next block."""
         return self.narrow(mixed) * self.own

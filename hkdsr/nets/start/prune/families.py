@@ -1,0 +1,304 @@
+"""The wiring of every family, written like its forward pass (see ``hkdsr.nets.start.prune.wiring``).
+
+A family is left out of the pruned start only by being left out of ``WIRINGS``. A test permutes the channels of every
+group of every family and expects the same images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from hkdsr.errors import HkdsrError
+from hkdsr.nets.base import Network
+from hkdsr.nets.families.bsrn import BSRN, BlueprintAttention, BlueprintConv
+from hkdsr.nets.families.compact import Compact
+from hkdsr.nets.families.edsr import EDSR
+from hkdsr.nets.families.hitsrf import HierarchicalLayer, HiTSRF
+from hkdsr.nets.families.hpinet import HPINet
+from hkdsr.nets.families.hpinet_attention import TransformerLayer
+from hkdsr.nets.families.imdn import IMDN
+from hkdsr.nets.families.layers import ContrastAttention, SpatialAttention, Upsampler
+from hkdsr.nets.families.rcan import RCAN
+from hkdsr.nets.families.rlfn import RLFN
+from hkdsr.nets.families.smfanet import FeatureModulationBlock, SMFANet
+from hkdsr.nets.families.span import SPAN
+from hkdsr.nets.families.swinir import SwinIR, SwinLayer
+from hkdsr.nets.start.prune.wiring import Side, Wiring
+
+COLOURS = 3
+
+
+def wiring(network: Network) -> Wiring:
+    """Which layers of ``network`` share channels. Raises HkdsrError for a family whose wiring is not known."""
+    if type(network) not in WIRINGS:
+        raise HkdsrError(f"init is 'prune' but family {network.family} cannot be pruned: set init to 'slice'")
+    wires = Wiring()
+    WIRINGS[type(network)](network, wires)
+    return wires
+
+
+def _compact(network: Compact, wires: Wiring) -> None:
+    x = wires.new(COLOURS)
+    *inner, last = network.body
+    for layer in inner:
+        if isinstance(layer, nn.PReLU):
+            wires.per_channel(layer, x)
+        else:
+            x = wires.layer(layer, x)
+    wires.layer(last, x)
+
+
+def _edsr(network: EDSR, wires: Wiring) -> None:
+    stream = wires.layer(network.head[0], wires.new(COLOURS), wires.new(network.features, rotates=True))
+    block: Any
+    for block in network.blocks:
+        first, _, second = block.body
+        wires.layer(second, wires.layer(first, stream), stream)
+        wires.residual(block, second)
+    wires.layer(network.body[-1], stream, stream)
+    _upsampled(network.tail, stream, wires)
+
+
+def _rcan(network: RCAN, wires: Wiring) -> None:
+    stream = wires.layer(network.head[0], wires.new(COLOURS))
+    group: Any
+    for group in network.blocks:
+        *blocks, last = group.body
+        for block in blocks:
+            first, _, second, attention = block.body
+            wires.layer(second, wires.layer(first, stream), stream)
+            _gate(attention.conv_du, stream, wires)
+        wires.layer(last, stream, stream)
+        wires.residual(group, last)
+    wires.layer(network.body[-1], stream, stream)
+    _upsampled(network.tail, stream, wires)
+
+
+def _rlfn(network: RLFN, wires: Wiring) -> None:
+    shallow = x = wires.layer(network.conv_1, wires.new(COLOURS))
+    block: Any
+    for block in network.blocks:
+        wires.layer(block.c3_r, wires.layer(block.c2_r, wires.layer(block.c1_r, x)), x)
+        x = wires.layer(block.c5, x)
+        _spatial_attention(block.esa, x, wires)
+    wires.layer(network.conv_2, x, shallow)
+    wires.layer(network.upsampler[0], shallow)
+
+
+def _imdn(network: IMDN, wires: Wiring) -> None:
+    stream = wires.layer(network.fea_conv, wires.new(COLOURS), wires.new(network.features, rotates=True))
+    block: Any
+    for block in network.blocks:
+        distilled: Side = ()
+        rest = stream
+        for step in (block.c1, block.c2, block.c3):
+            kept, *others = wires.layer(step, rest, wires.new(*block.split))
+            distilled, rest = (*distilled, kept), tuple(others)
+        distilled += wires.layer(block.c4, rest)
+        _contrast_attention(block.cca, distilled, wires)
+        wires.layer(block.c5, distilled, stream)
+        wires.residual(block, block.c5)
+    fused = wires.layer(network.c[0], stream * len(network.blocks))
+    wires.layer(network.LR_conv, fused, stream)
+    wires.layer(network.upsampler[0], stream)
+
+
+def _bsrn(network: BSRN, wires: Wiring) -> None:
+    stream = _convolution(network.fea_conv, wires.new(network.fea_conv.pw.in_channels), wires)
+    block: Any
+    for block in network.blocks:
+        refined = stream
+        distilled: Side = ()
+        for distil, refine in ((block.c1_d, block.c1_r), (block.c2_d, block.c2_r), (block.c3_d, block.c3_r)):
+            distilled += wires.layer(distil, refined)
+            _convolution(refine, refined, wires, refined)
+        distilled += _convolution(block.c4, refined, wires)
+        wires.layer(block.c5, distilled, stream)
+        _spatial_attention(block.esa, stream, wires)
+        _contrast_attention(block.cca, stream, wires)
+    fused = wires.layer(network.c1, stream * len(network.blocks))
+    _convolution(network.c2, fused, wires, stream)
+    wires.layer(network.upsampler.get_submodule("upsampleOneStep.0"), stream)
+
+
+def _smfanet(network: SMFANet, wires: Wiring) -> None:
+    stream = wires.layer(network.to_feat, wires.new(COLOURS), wires.new(network.dim, rotates=True, normalised=True))
+    for block in network.feats:
+        assert isinstance(block, FeatureModulationBlock)
+        smfa, pcfn = block.smfa, block.pcfn
+        local, modulated = wires.layer(smfa.linear_0, stream, wires.new(network.dim, network.dim))
+        wires.depthwise(smfa.dw_conv, (modulated,))
+        wires.each += [(gain, 1, (modulated,)) for gain in (smfa.alpha, smfa.belt)]
+        wires.layer(smfa.linear_1, (modulated,), (modulated,))
+        depthwise, pointwise = smfa.lde.conv_0
+        assert isinstance(depthwise, nn.Conv2d)
+        detail = wires.layer(pointwise, wires.depthwise(depthwise, (local,)))
+        wires.layer(smfa.lde.conv_1, detail, (modulated,))
+        wires.layer(smfa.linear_2, (modulated,), stream)
+        seeing, others = wires.layer(
+            pcfn.conv_0, stream, wires.new(pcfn.partial, pcfn.conv_0.out_channels - pcfn.partial)
+        )
+        wires.layer(pcfn.conv_2, (*wires.layer(pcfn.conv_1, (seeing,)), others), stream)
+        wires.residual(block, smfa.linear_2, pcfn.conv_2)
+    wires.layer(network.to_img[0], stream)
+
+
+def _span(network: SPAN, wires: Wiring) -> None:
+    shallow = early = opened = x = wires.layer(network.conv_1, wires.new(COLOURS))
+    block: Any
+    for index, block in enumerate(network.blocks):
+        opened = wires.layer(block.c1_r, x)
+        refined = wires.layer(block.c2_r, opened)
+        # What the last convolution gives gates the block's input, channel by channel.
+        x = wires.layer(block.c3_r, refined, x if network.attention else None)
+        early = x if index == 0 else early
+    fused = wires.layer(network.conv_cat, shallow + wires.layer(network.conv_2, x) + early + opened)
+    wires.layer(network.upsampler[0], fused)
+
+
+def _swinir(network: SwinIR, wires: Wiring) -> None:
+    shallow = stream = wires.layer(network.conv_first, wires.new(COLOURS))
+    wires.per_channel(network.patch_embed, stream)
+    group: Any
+    for group in network.layers:
+        layer: SwinLayer
+        for layer in group.residual_group.blocks:
+            wires.per_channel(layer.norm1, stream)
+            heads, width = layer.attn.heads, layer.attn.proj.in_features // layer.attn.heads
+            matched, values = wires.new(*[width] * heads), wires.new(*[width] * heads)
+            wires.layer(layer.attn.qkv, stream, matched + matched + values)
+            wires.layer(layer.attn.proj, values, stream)
+            wires.per_channel(layer.norm2, stream)
+            wires.layer(layer.mlp.fc2, wires.layer(layer.mlp.fc1, stream), stream)
+            wires.residual(layer, layer.mlp.fc2, start=layer.norm2)
+        wires.layer(group.conv, stream, stream)
+        wires.residual(group, group.conv)
+    wires.per_channel(network.norm, stream)
+    wires.layer(network.conv_after_body, stream, shallow)
+    if isinstance(network.conv_before_upsample, nn.Sequential):
+        features = wires.layer(network.conv_before_upsample[0], shallow)
+        _upsampled(nn.Sequential(network.upsample, network.conv_last), features, wires)
+    else:
+        wires.layer(network.upsample[0], shallow)
+
+
+def _hpinet(network: HPINet, wires: Wiring) -> None:
+    stream = wires.layer(network.first_conv, wires.new(COLOURS))
+    block: Any
+    for block in network.trunk:
+        wires.per_channel(block.match.norm, stream)
+        layer: TransformerLayer
+        for layer in block.transformer.layers:
+            attention: Any
+            feed_forward: Any
+            attention, feed_forward = layer
+            wires.per_channel(attention.norm, stream)
+            matched = wires.layer(attention.fn.to_q, stream)
+            wires.layer(attention.fn.to_k, stream, matched)
+            wires.layer(attention.fn.to_v, stream, stream)
+            wires.per_channel(feed_forward.norm, stream)
+            wires.layer(feed_forward.fn.fc2, wires.layer(feed_forward.fn.fc1, stream), stream)
+            wires.residual(feed_forward, feed_forward.fn.fc2)
+        wires.layer(block.convolution, stream, stream)
+        wires.residual(block, block.convolution)
+    x = stream
+    for name, factor in network.upconvs.items():
+        x = wires.upsampling(_conv(network.get_submodule(name)), x, factor)
+    wires.layer(network.last_conv, x)
+
+
+def _hitsrf(network: HiTSRF, wires: Wiring) -> None:
+    shallow = stream = wires.layer(network.conv_first, wires.new(COLOURS))
+    wires.per_channel(network.patch_embed, stream)
+    group: Any
+    for group in network.layers:
+        layer: HierarchicalLayer
+        for layer in group.residual_group.blocks:
+            _correlation(layer.correlation, stream, wires)
+            wires.per_channel(layer.norm1, stream)
+            hidden = wires.layer(layer.mlp.fc1, stream)
+            wires.depthwise(_conv(layer.mlp.dwconv.depthwise_conv[0]), hidden)
+            wires.layer(layer.mlp.fc2, hidden, stream)
+            wires.per_channel(layer.norm2, stream)
+            wires.residual(layer, layer.norm1, layer.norm2)
+        wires.layer(group.conv, stream, stream)
+        wires.residual(group, group.conv)
+    wires.per_channel(network.norm, stream)
+    wires.layer(network.conv_after_body, stream, shallow)
+    wires.layer(network.upsample[0], shallow)
+
+
+def _correlation(layer: Any, stream: Side, wires: Wiring) -> None:
+    heads = layer.heads
+    # The queries and values of a head are multiplied channel by channel, and all channels with one another.
+    related = wires.new(*[layer.proj.in_features // (2 * heads)] * heads)
+    both = related + related
+    first, _, second, _, third = layer.qv.conv
+    wires.layer(third, wires.layer(second, wires.layer(first, stream)), both)
+    wires.layer(layer.qv.linear, stream, both)
+    bias = wires.layer(layer.pos.pos_proj, wires.new(2))
+    for step in (layer.pos.pos1, layer.pos.pos2, layer.pos.pos3):
+        wires.per_channel(step[0], bias)
+        bias = wires.layer(step[2], bias)
+    wires.layer(layer.proj, both, stream)
+
+
+def _upsampled(tail: nn.Module, x: Side, wires: Wiring) -> None:
+    upsampler, last = tail.children()
+    assert isinstance(upsampler, Upsampler)
+    steps = list(upsampler)
+    for convolution, shuffle in zip(steps[::2], steps[1::2], strict=True):
+        assert isinstance(shuffle, nn.PixelShuffle)
+        x = wires.upsampling(_conv(convolution), x, shuffle.upscale_factor)
+    wires.layer(last, x)
+
+
+def _convolution(module: nn.Module, x: Side, wires: Wiring, outputs: Side | None = None) -> Side:
+    if not isinstance(module, BlueprintConv):
+        return wires.layer(module, x, outputs)
+    outputs = wires.layer(module.pw, x, outputs)
+    return wires.depthwise(module.dw, outputs)
+
+
+def _gate(convolutions: nn.Sequential, x: Side, wires: Wiring) -> None:
+    squeeze, _, widen, _ = convolutions
+    wires.layer(widen, wires.layer(squeeze, x), x)
+
+
+def _contrast_attention(module: ContrastAttention, x: Side, wires: Wiring) -> None:
+    _gate(module.conv_du, x, wires)
+
+
+def _spatial_attention(module: SpatialAttention, x: Side, wires: Wiring) -> None:
+    narrow = wires.layer(module.conv1, x)
+    pooled = _convolution(module.conv2, narrow, wires)
+    if isinstance(module, BlueprintAttention):
+        pooled = _convolution(module.conv3, _convolution(module.conv_max, pooled, wires), wires)
+        pooled = _convolution(module.conv3_, pooled, wires)
+    else:
+        pooled = _convolution(module.conv3, pooled, wires)
+    wires.layer(module.conv_f, narrow, pooled)
+    wires.layer(module.conv4, pooled, x)
+
+
+def _conv(module: nn.Module) -> nn.Conv2d:
+    assert isinstance(module, nn.Conv2d)
+    return module
+
+
+WIRINGS: dict[type[Network], Callable[[Any, Wiring], None]] = {
+    BSRN: _bsrn,
+    Compact: _compact,
+    EDSR: _edsr,
+    HiTSRF: _hitsrf,
+    HPINet: _hpinet,
+    IMDN: _imdn,
+    RCAN: _rcan,
+    RLFN: _rlfn,
+    SMFANet: _smfanet,
+    SPAN: _span,
+    SwinIR: _swinir,
+}

@@ -1,0 +1,73 @@
+"""The pruned start of a training's student: made once from its training images, then kept by hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from tqdm import tqdm
+
+from hkdsr.data.crops import Batch, CropSampler
+from hkdsr.data.store import ImageStore
+from hkdsr.errors import HkdsrError
+from hkdsr.nets.base import Network
+from hkdsr.nets.exits import enlarge
+from hkdsr.nets.files.load import digest, save
+from hkdsr.nets.start.prune.prune import VERSION, prune
+from hkdsr.training.distributed import ProcessGroup
+
+CROPS = 128
+SIDE = 32
+SEED = 20
+"""Apart from the training's, so that runs with other seeds have the same start."""
+
+logger = logging.getLogger(__name__)
+
+
+def start_pruned(student: Network, teacher: Network, store: ImageStore, cache: Path, processes: ProcessGroup) -> None:
+    """Fill ``student`` in place with its pruned start: from ``cache``, or made there by the first of ``processes``.
+
+    The file's name is a hash of the teacher's weights, the images, the student's settings and the method's version.
+    Raises HkdsrError if the start enlarges the crops no better than bicubic enlargement does, and as ``prune`` does.
+    """
+    settings = [student.family, student.settings, digest(teacher.state_dict()), store.key, VERSION, CROPS, SIDE, SEED]
+    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+    file = cache / f"pruned-{key[:20]}.safetensors"
+
+    def made() -> Path:
+        if not file.exists():
+            _make(student, teacher, store)
+            save(student, file)
+        return file
+
+    student.load_state_dict(load_file(processes.main_first(made)))
+
+
+def _make(student: Network, teacher: Network, store: ImageStore) -> None:
+    side = min(SIDE, max(min(size) for size in store.sizes) // store.scale)
+    crops = CropSampler(store, side, CROPS, SEED).batch(0)
+    with tqdm(desc="pruned start", unit="step", disable=None) as bar:
+        prune(student, teacher, crops.lr, crops.hr, bar.update)
+    with torch.no_grad():
+        score = _psnr(torch.cat([student(lr) for lr in crops.lr.split(CROPS // 8)]), crops.hr)
+    bicubic = _bicubic(crops, store.scale)
+    if score <= bicubic:
+        raise HkdsrError(
+            f"the pruned start gives {score:.2f} dB PSNR on training crops and bicubic enlargement {bicubic:.2f} dB: "
+            "give the student more channels or blocks, or set init to 'scratch'"
+        )
+    logger.info("pruned start: %.2f dB PSNR on training crops, bicubic enlargement %.2f dB", score, bicubic)
+
+
+def _bicubic(crops: Batch, scale: int) -> float:
+    return _psnr(enlarge(crops.lr, scale), crops.hr)
+
+
+def _psnr(sr: Tensor, hr: Tensor) -> float:
+    """The mean over images (B, 3, H, W) in [0, 1] of their PSNR in dB."""
+    return float(-10 * (sr.clamp(0, 1) - hr).square().mean((1, 2, 3)).clamp(min=1e-10).log10().mean())

@@ -32,7 +32,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args(words)
-    training = Training(threads=arguments.threads, log_every=arguments.steps)
+    training = Training(threads=arguments.threads, log_every=max(arguments.steps, 1))
     torch.set_num_threads(arguments.threads)
     pairs = [Pair(name, path) for name, path in demo_files()[0].items()]
     for name in arguments.teachers:

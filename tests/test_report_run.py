@@ -13,7 +13,6 @@ import tiny
 import torch
 
 from hkdsr.__main__ import main
-from hkdsr.data.store import ImageStore
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, Logits
 from hkdsr.nets.files.load import load, save
@@ -24,19 +23,7 @@ from hkdsr.report.run_report import read_sources, run_report
 from hkdsr.report.text import NOTE, text_table
 from hkdsr.scoring import evaluate_set
 from hkdsr.settings.recipe import DistillRecipe, TrainRecipe
-from hkdsr.training.distiller import Distiller
 from hkdsr.training.run import distill, train
-
-
-class KilledAtStep11:
-    """Observes a training and ends it."""
-
-    def begin(self, module: Distiller, stored: ImageStore | None) -> None:
-        pass
-
-    def before_step(self, step: int) -> None:
-        if step == 11:
-            raise tiny.Killed
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +43,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("killed")
     recipe = tiny.recipe(folder, HKDSR())
     with pytest.raises(tiny.Killed):
-        distill(recipe, KilledAtStep11())
+        distill(recipe, tiny.KilledAt(11))
     assert not (recipe.out / "student.safetensors").exists()
     return recipe.out
 
@@ -68,7 +55,7 @@ def test_a_finished_run(recipe: DistillRecipe) -> None:
     assert (run.setting("method.name"), run.setting("training.batch"), run.setting("none")) == ("logits", 3, None)
     assert run.note == run.sessions == sessions_text(recipe.out)
     assert [part.split(" in ")[0] for part in run.sessions.split("; ")] == ["steps 0 to 1", "1 to 12"]
-    assert [curve.quantity for curve in run.curves] == [VALIDATION, "Loss term: pixel", "Loss term: teacher"]
+    assert [curve.quantity for curve in run.curves] == [VALIDATION, "Loss term: pixel", "Loss term: logits"]
     validation, pixel, _ = run.curves
     assert [step for step, *_ in validation.points] == [6, 12]
     assert [step for step, *_ in pixel.points] == list(range(1, 13))
@@ -134,6 +121,7 @@ def test_without_its_teacher_and_validation_images(recipe: DistillRecipe, caplog
     report = run_report(run)
     assert [row.name for row in report.rows] == ["bicubic", "out"]
     assert [comparison.name for comparison in report.comparisons] == ["chelsea", "coffee", "flower"]
+    assert run_report(dataclasses.replace(run, teacher="")).subtitle.startswith(f"{tiny.STUDENT} distilled by logits; ")
     assert "The report is without the teacher: there is no checkpoint gone.pth" in caplog.text
 
 

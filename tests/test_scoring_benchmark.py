@@ -3,50 +3,30 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from stub import StubNetwork
 from torch import Tensor, nn
 
 import hkdsr
 from hkdsr.data import imresize, rgb
 from hkdsr.errors import HkdsrError
-from hkdsr.nets.base import Network
 from hkdsr.scoring import evaluate, evaluate_set, protocol, psnr_y, ssim_y
 from hkdsr.scoring.benchmark import find_benchmark
 from hkdsr.scoring.inference import super_resolve
 
 
-class Nearest(Network):
+class Nearest(StubNetwork):
     """Repeats pixels, times ``gain`` plus ``ramp`` from left to right, so that flips and ranges show."""
-
-    family: ClassVar[str] = "nearest"
 
     def __init__(self, scale: int = 2, gain: float = 1.0, ramp: float = 0.0) -> None:
         super().__init__(scale)
         self.gain, self.ramp = nn.Parameter(torch.tensor(gain)), ramp
         self.frozen = nn.Dropout().eval()
-
-    @property
-    def channels(self) -> int:
-        return 3
-
-    @property
-    def blocks(self) -> Sequence[nn.Module]:
-        return ()
-
-    @property
-    def settings(self) -> dict[str, int | float | str]:
-        return {}
-
-    @classmethod
-    def recognise(cls, state: Mapping[str, Tensor]) -> None:
-        return None
 
     def shallow(self, x: Tensor) -> Tensor:
         assert not self.training

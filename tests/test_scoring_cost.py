@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
-
 import pytest
 import torch
 from small import small
+from stub import StubNetwork
 from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
 from hkdsr.nets import FAMILIES
-from hkdsr.nets.base import Network
 from hkdsr.nets.families.rcan import RCAN
 from hkdsr.nets.families.swinir import SwinIR
 from hkdsr.scoring import cost, milliseconds
 
 
-class OneConvolution(Network):
+class OneConvolution(StubNetwork):
     """A 3x3 convolution and pixel shuffle; ``looks`` makes it read a value, which the meta device cannot give."""
-
-    family: ClassVar[str] = "one"
 
     def __init__(self, scale: int, looks: bool = False) -> None:
         super().__init__(scale)
@@ -29,22 +24,6 @@ class OneConvolution(Network):
         self.conv = nn.Conv2d(3, 3 * scale**2, 3, padding=1)
         self.shuffle = nn.PixelShuffle(scale)
         self.seen: list[tuple[tuple[int, ...], bool]] = []
-
-    @property
-    def channels(self) -> int:
-        return 3
-
-    @property
-    def blocks(self) -> Sequence[nn.Module]:
-        return ()
-
-    @property
-    def settings(self) -> dict[str, int | float | str]:
-        return {}
-
-    @classmethod
-    def recognise(cls, state: Mapping[str, Tensor]) -> None:
-        return None
 
     def shallow(self, x: Tensor) -> Tensor:
         self.seen.append((tuple(x.shape), self.training))

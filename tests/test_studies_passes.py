@@ -19,7 +19,6 @@ from hkdsr.methods import FAKD, HKDSR, Logits, Method, Plain
 from hkdsr.methods.inputs import LossInputs
 from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.studies.tasks.forward_passes import FILE, ForwardPassCounter
-from hkdsr.training.log import TrainingLog
 from hkdsr.training.run import distill
 
 CPU = torch.device("cpu")
@@ -35,6 +34,15 @@ class Irregular(Method):
         again = inputs.student_on(inputs.lr) if torch.rand(()) < 0.5 else inputs.student.final
         small = inputs.teacher_on(inputs.lr[..., :6, :6])
         return {"pixel": (again - inputs.hr).abs().mean() + 0 * small.mean()}
+
+
+class KilledCounter(ForwardPassCounter):
+    """Ends the run before step 8, after the checkpoint of step 5."""
+
+    def before_step(self, step: int) -> None:
+        super().before_step(step)
+        if step == 8:
+            raise tiny.Killed
 
 
 def counted(recipe: DistillRecipe) -> tuple[ForwardPassCounter, tuple[float, float]]:
@@ -78,24 +86,15 @@ def test_padding_and_validation_do_not_count(tmp_path: Path) -> None:
     assert (padding.out / "best.safetensors").exists()
 
 
-def test_steps_that_differ_and_a_kill_between_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_that_differ_and_a_kill_between_them(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path, Irregular())
     student, teacher = counted(dataclasses.replace(recipe, out=tmp_path / "whole"))[1]
     assert 1 < student < 2
     assert 12 * student == pytest.approx(round(12 * student), abs=1e-4)
     # The method runs it on a quarter of the area; its images for the loss come from the disk.
     assert teacher == pytest.approx(0.25)
-    real = TrainingLog.terms
-
-    def terms(self: TrainingLog, at: int, *rest: object) -> None:
-        real(self, at, *rest)  # pyright: ignore[reportArgumentType]
-        if at == 8:
-            raise tiny.Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingLog, "terms", terms)
-        with pytest.raises(tiny.Killed):
-            counted(recipe)
+    with pytest.raises(tiny.Killed):
+        distill(recipe, observer=KilledCounter(recipe, CPU))
     with (recipe.out / FILE).open("a") as file:
         file.write('{"step": 8, "stu')
     assert counted(recipe)[1] == pytest.approx((student, teacher))

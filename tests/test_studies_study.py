@@ -41,7 +41,8 @@ def test_rows_have_methods_and_starts(tmp_path: Path) -> None:
     study = read_study(path)
     plain, other = study.rows
     assert study.plain == plain
-    assert (other.slug, other.init, describe_method(other.method)) == ("hkdsr-sliced", "slice", "hkdsr (sim_w 0.3)")
+    assert (other.short_name, other.init) == ("hkdsr-sliced", "slice")
+    assert describe_method(other.method) == "hkdsr (sim_w 0.3)"
 
 
 @pytest.mark.parametrize(
@@ -105,5 +106,5 @@ def test_methods_are_described_with_their_settings() -> None:
 
 
 def test_a_plus_stays_in_the_name_of_the_folder() -> None:
-    assert Row("hkdsr+").slug == "hkdsr-plus"
-    assert Row("HKDSR").slug == "hkdsr"
+    assert Row("hkdsr+").short_name == "hkdsr-plus"
+    assert Row("HKDSR").short_name == "hkdsr"

@@ -65,7 +65,10 @@ def test_a_run_becomes_a_network_with_a_card(
     assert "12x12 LR pixels, seed 3," in words
     assert "steps 0 to 1 in " in words
     assert "; 1 to 7 in " in words
-    assert "images 3: 0.0 megapixels. None is of the sets below, by which nothing was chosen. Fine." in words
+    assert (
+        "images 3: 0.0 megapixels. None is from the sets below, and nothing was chosen by scores on them. Fine."
+        in words
+    )
     score = ship.evaluate(load(path), "Set5", tmp_path / "benchmarks")[0]
     assert f"| PSNR-Y | {score.psnr_y:.2f} |" in card
 
@@ -73,10 +76,10 @@ def test_a_run_becomes_a_network_with_a_card(
 def test_a_run_that_its_card_would_not_describe_is_not_shipped(run: DistillRecipe, tmp_path: Path) -> None:
     benchmarks = tmp_path / "benchmarks"
     mine = written(run, tmp_path / "mine.toml")
-    with pytest.raises(HkdsrError, match=r"mine_x3 is a x2 network: let its name end in _x2"):
+    with pytest.raises(HkdsrError, match=r"mine_x3 is a x2 network: end its name in _x2"):
         ship.ship(run.out, "mine_x3", mine, benchmarks, "")
     other = dataclasses.replace(run, training=dataclasses.replace(run.training, seed=4))
-    with pytest.raises(HkdsrError, match=r"other settings than .*other\.toml \(training\.seed\): name its own"):
+    with pytest.raises(HkdsrError, match=r"than .*other\.toml \(training\.seed\): give the recipe of the run"):
         ship.ship(run.out, "mine_x2", written(other, tmp_path / "other.toml"), benchmarks, "")
     with pytest.raises(HkdsrError, match="there is no benchmark set"):
         ship.ship(run.out, "mine_x2", mine, tmp_path, "")

@@ -23,6 +23,7 @@ from hkdsr.nets.families.compact import Compact
 from hkdsr.nets.files.load import build, save
 from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training
 from hkdsr.training.context import opened
+from hkdsr.training.distiller import Distiller
 from hkdsr.training.fit import Fitted
 from hkdsr.training.fit import fit as fit_in_context
 from hkdsr.training.log import read_log
@@ -33,6 +34,20 @@ TEACHER = "edsr:features=6,blocks=4"
 
 class Killed(BaseException):
     """Simulates a kill in the middle of a run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class KilledAt:
+    """Observes a run and ends it before ``step``."""
+
+    step: int
+
+    def begin(self, module: Distiller, stored: ImageStore | None) -> None:
+        pass
+
+    def before_step(self, step: int) -> None:
+        if step == self.step:
+            raise Killed
 
 
 def photographs(folder: Path, count: int = 3, height: int = 56, width: int = 66) -> Path:

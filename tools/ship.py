@@ -1,8 +1,8 @@
-"""Make a network that a run has trained one of the package's: fp16 weights and a card that is written from the run.
+"""Add the network of a run to the package: fp16 weights and a model card written from the run.
 
 ``python -m tools.ship runs/small_x2 small_x2 --recipe recipes/small_x2.toml --benchmarks ../shared/data/benchmarks``
 
-The recipe must be the run's, and the training images must still lie where it says: the card tells of both.
+The recipe must be that of the run, and the training images must still be where it says: the card describes both.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from hkdsr.training.student import WEIGHTS_FILE
 
 SETS = ("Set5", "Set14", "B100", "Urban100")
 WIDTH = 120
-LICENCE = "the training images are for research, so are these weights."
+LICENCE = "the training images are for research; the same applies to these weights."
 
 
 def main() -> None:
     """Write ``hkdsr/weights/NAME.safetensors`` and ``NAME.md``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of the run")
-    parser.add_argument("name", help="ends in _x and the scale")
+    parser.add_argument("name", help="of the network; it ends in _x and the scale")
     parser.add_argument("--recipe", type=Path, required=True, help="the run's recipe in the repository")
     parser.add_argument("--benchmarks", type=Path, required=True)
-    parser.add_argument("--note", default="", help="a sentence to add to what the card says of the images")
+    parser.add_argument("--note", default="", help="a sentence on the images to add to the card")
     arguments = parser.parse_args()
     try:
         ship(arguments.run, arguments.name, arguments.recipe, arguments.benchmarks, arguments.note)
@@ -55,27 +55,29 @@ def main() -> None:
 
 
 def ship(run: Path, name: str, recipe_file: Path, benchmarks: Path, note: str) -> None:
-    """Score what is to be shipped, and then only put it in place, with its card.
+    """Score the fp16 network, then write it with its card.
 
-    Raises HkdsrError if the recipe or the images are not the run's, the name does not tell the scale, or a file is
-    missing.
+    Raises HkdsrError if the recipe or the images are not those of the run, if the name does not end in the scale, and
+    if a file is missing.
     """
     recipe, trained = read_recipe(recipe_file, DistillRecipe), load(run / WEIGHTS_FILE)
     if name.rpartition("_x")[2] != str(trained.scale):
-        raise HkdsrError(f"{name} is a x{trained.scale} network: let its name end in _x{trained.scale}")
+        raise HkdsrError(f"{name} is a x{trained.scale} network: end its name in _x{trained.scale}")
     with safe_open(run / WEIGHTS_FILE, "pt") as file:
-        told: dict[str, str] = file.metadata()
-    settings = json.loads(told["recipe"])
+        metadata: dict[str, str] = file.metadata()
+    settings = json.loads(metadata["recipe"])
     other = [key for key, value in lasting_settings(recipe).items() if settings.get(key) != value]
     if other:
-        raise HkdsrError(f"{run} was trained with other settings than {recipe_file} ({', '.join(other)}): name its own")
+        raise HkdsrError(
+            f"{run} was trained with other settings than {recipe_file} ({', '.join(other)}): give the recipe of the run"
+        )
     with TemporaryDirectory() as folder:
-        save(trained, Path(folder, "shipped.safetensors"), told, half=True)
+        save(trained, Path(folder, "shipped.safetensors"), metadata, half=True)
         weights = Path(folder, "shipped.safetensors").read_bytes()
-        shipped = load(Path(folder, "shipped.safetensors"))  # what is scored is what is shipped
+        shipped = load(Path(folder, "shipped.safetensors"))  # the rounded weights are scored
     sessions = f"{sessions_text(run) or 'not recorded'}."
-    parts = (images(recipe, told["data_sha256"]), note, sessions, evaluate(shipped, SETS, benchmarks))
-    text = card(name, recipe_file, recipe, shipped, told["step"], *parts, hashlib.sha256(weights).hexdigest())
+    parts = (training_images(recipe, metadata["data_sha256"]), note, sessions, evaluate(shipped, SETS, benchmarks))
+    text = card(name, recipe_file, recipe, shipped, metadata["step"], *parts, hashlib.sha256(weights).hexdigest())
     write_atomically(WEIGHTS / f"{name}.safetensors", weights)
     write_atomically(WEIGHTS / f"{name}.md", text.encode())
 
@@ -86,13 +88,13 @@ def card(
     recipe: DistillRecipe,
     network: Network,
     step: str,
-    shown: str,
+    images: str,
     note: str,
-    trained: str,
+    sessions: str,
     scores: list[SetScore],
     sha256: str,
 ) -> str:
-    """The model card; ``shown`` names the training images, ``trained`` tells who trained for how long."""
+    """The model card; ``images`` describes the training images, ``sessions`` says what trained for how long."""
     training, numbers = recipe.training, cost(network)
     size = ", ".join(f"{key} {value}" for key, value in network.settings.items() if key != "scale")
     rows = [["", *(score.name for score in scores)], ["---"] * (len(scores) + 1)]
@@ -103,27 +105,27 @@ def card(
         f"A x{network.scale} network for photographs: {network.family} ({size}), {numbers.params / 1e3:.1f} K "
         f"parameters, {numbers.macs / 1e9:.2f} G multiply-adds for a 1280x720 output."
     )
-    told = [
+    facts = [
         f"**Recipe**: `{recipe_file.as_posix()}`: {Path(recipe.teacher).name} distilled by "
         f"`{method_name(recipe.method)}`. {step} of {training.steps} steps of {training.batch} crops of "
         f"{recipe.data.patch}x{recipe.data.patch} LR pixels, seed {training.seed}, averaged weights of the last step.",
-        f"**Sessions**: {trained}",
-        f"**Images**: {shown}. None is of the sets below, by which nothing was chosen. {note}".rstrip(),
+        f"**Sessions**: {sessions}",
+        f"**Images**: {images}. None is from the sets below, and nothing was chosen by scores on them. {note}".rstrip(),
         f"**Scores** (`hkdsr evaluate {name} --root benchmarks`): {scores[0].protocol}",
     ]
     ending = [f"**Weights**: fp16, sha256 `{sha256}`", f"**Licence**: {LICENCE}"]
-    return f"# {name}\n\n{_wrapped(about)}\n\n{_points(told)}\n\n{table}\n\n{_points(ending)}\n"
+    return f"# {name}\n\n{_wrapped(about)}\n\n{_points(facts)}\n\n{table}\n\n{_points(ending)}\n"
 
 
-def images(recipe: DistillRecipe, key: str) -> str:
-    """How many images of which folders a run was trained on, whose store had ``key``.
+def training_images(recipe: DistillRecipe, key: str) -> str:
+    """The number of training images by folder, and their pixels. ``key`` is that of the run's image store.
 
-    Raises HkdsrError if those that the recipe names are others.
+    Raises HkdsrError if the images of the recipe are others.
     """
     pairs = spread(find_pairs(recipe.data.train, recipe.scale), recipe.data.share)
     store = build_store(pairs, recipe.scale, recipe.data.cache)
     if store.key != key:
-        raise HkdsrError("the images in data.train are not those of the run: put the run's there")
+        raise HkdsrError("the images in data.train are not those of the run: restore them")
     folders = Counter(pair.hr.parent.name for pair in pairs)
     pixels = sum(height * width for height, width in store.sizes)
     return f"{', '.join(f'{folder} {count}' for folder, count in folders.items())}: {pixels / 1e6:.1f} megapixels"

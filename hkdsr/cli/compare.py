@@ -15,7 +15,7 @@ from hkdsr.errors import HkdsrError
 
 @dataclass(frozen=True)
 class Compare:
-    """Run a study: methods x seeds on one teacher, student, data set and budget; or show what papers printed.
+    """Run a study: compare methods on one teacher, student, data set and number of steps; or show published tables.
 
     After a kill, the same command continues the study. Started several times, also on several GPUs (each with its own
     CUDA_VISIBLE_DEVICES), the processes share the work. It ends with leaderboard.md, .json and .svg in the study's
@@ -25,13 +25,13 @@ class Compare:
     study: Annotated[Positional[Path | None], tyro.conf.arg(metavar="STUDY.toml")] = None
     """The study's TOML file."""
     published: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[WORD ...]")] = None
-    """Show published tables instead, of networks and scales such as 'rcan x4'; without a word, list all tables."""
+    """Show published tables instead: name networks and scales, as in 'rcan x4', or nothing for a list of tables."""
 
 
 def run(arguments: list[str]) -> None:
     """Run or continue a study, or show published tables.
 
-    Raises HkdsrError for every mistake in the study, and where neither or both are asked for.
+    Raises HkdsrError for every mistake in the study, and where neither or both are given.
     """
     settings = tyro.cli(Compare, prog="hkdsr compare", args=arguments)
     if (settings.study is None) == (settings.published is None):

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from hkdsr.cli.output import show
+from hkdsr.cli.output import show, show_written
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,18 @@ def run(arguments: list[str]) -> None:
     """Write the page and show its table. Raises HkdsrError as ``read_sources`` and ``run_report`` do."""
     settings = tyro.cli(Report, prog="hkdsr report", args=arguments)
     from hkdsr.devices import pick_device
+    from hkdsr.paths import matching_paths, require_writable, user_path
     from hkdsr.report import write_report
     from hkdsr.report.run_report import read_sources, run_report
     from hkdsr.report.text import text_table
 
-    student, others = read_sources(settings.run, settings.against)
-    report = run_report(student, others, settings.images, pick_device(settings.device, "--device"))
-    output = settings.output or settings.run / "report.html"
+    folder = user_path(settings.run)
+    student, others = read_sources(folder, settings.against)
+    output = user_path(settings.output or folder / "report.html")
+    require_writable(output)
+    device = pick_device(settings.device, "--device")
+    report = run_report(student, others, matching_paths(settings.images), device)
     write_report(report, output)
     for line in text_table(report.rows):
         show(line)
-    show(f"written: {output}")
+    show_written(output)

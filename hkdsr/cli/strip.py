@@ -17,13 +17,13 @@ class Strip:
     """Show networks of one scale side by side: the same square of an HR image by each network, with scores."""
 
     hr: Positional[Path]
-    """The HR image; it is reduced by MATLAB's bicubic to give the networks' input."""
+    """The HR image; it is reduced by MATLAB's bicubic to make the LR input."""
     networks: Positional[tuple[str, ...]]
     """Checkpoints, shipped networks' names or 'bicubic'."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("strip.png")
     """The image file to write."""
     at: tuple[int, int] | None = None
-    """Top and left of the square in HR pixels; by default where bicubic is furthest from HR."""
+    """Top and left of the square in HR pixels; by default the square where bicubic differs most from HR."""
     side: int = 64
     """Side of the square in HR pixels."""
 

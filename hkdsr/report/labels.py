@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from hkdsr.paths import is_folder, user_path
+
 
 def labels(names: Sequence[str | Path], taken: Sequence[str] = ()) -> list[str]:
     """The names of folders, and of files without their suffix.
@@ -12,8 +14,8 @@ def labels(names: Sequence[str | Path], taken: Sequence[str] = ()) -> list[str]:
     Those that are equal or in ``taken`` are preceded by the folder that they are in: the students of all runs have the
     same file name.
     """
-    paths = [Path(name).resolve() if Path(name).is_dir() else Path(name) for name in names]
-    short = [path.name if path.is_dir() else path.stem for path in paths]
+    paths = [path.resolve() if is_folder(path) else path for path in map(user_path, names)]
+    short = [path.name if is_folder(path) else path.stem for path in paths]
     used = [*short, *taken]
     return [
         name if used.count(name) == 1 else f"{path.parent.name}/{name}" for name, path in zip(short, paths, strict=True)

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import build, load
+from hkdsr.paths import is_folder
 from hkdsr.report.content import Curve
 from hkdsr.training.checkpoint import FILE as CHECKPOINT_FILE
 from hkdsr.training.checkpoint import Checkpoint, read_checkpoint
@@ -62,7 +63,7 @@ def read_run(folder: Path, label: str = "") -> Run:
     The network is that of ``student.safetensors``, or of the checkpoint ``last.pt`` where that is newer. Raises
     HkdsrError if there is neither, or if a file is damaged.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise HkdsrError(f"there is no run {folder}: name the folder ('out') of a training")
     metadata = _metadata(folder / WEIGHTS_FILE) or _metadata(folder / BEST_FILE)
     checkpoint = read_checkpoint(folder / CHECKPOINT_FILE, None)

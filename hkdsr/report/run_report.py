@@ -14,6 +14,7 @@ from hkdsr.data.embedded import demo_files
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import load
+from hkdsr.paths import exists, is_folder, user_path
 from hkdsr.report.content import Comparison, Report, Row
 from hkdsr.report.labels import labels
 from hkdsr.report.run import Run, read_run
@@ -40,7 +41,8 @@ def read_sources(run: Path, against: Sequence[str | Path]) -> tuple[Run, list[Ru
     label, *others = labels([run, *against], RESERVED)
     found = zip(against, others, strict=True)
     return read_run(run, label), [
-        read_run(Path(name), label) if Path(name).is_dir() else Run(label, load(name)) for name, label in found
+        read_run(user_path(name), label) if is_folder(user_path(name)) else Run(label, load(name))
+        for name, label in found
     ]
 
 
@@ -87,12 +89,13 @@ def _summary(run: Run) -> str:
     student = run.setting("student") or run.label
     if run.setting("method.name") is None:
         return f"{student} trained without a teacher"
-    teacher = Path(run.teacher).name if run.teacher else "the teacher"
-    return f"{teacher} distilled into {student} by {run.setting('method.name')}"
+    if not run.teacher:
+        return f"{student} distilled by {run.setting('method.name')}"
+    return f"{Path(run.teacher).name} distilled into {student} by {run.setting('method.name')}"
 
 
 def _default_images(run: Run) -> list[Path]:
-    if run.val and Path(run.val).is_dir():
+    if run.val and is_folder(run.val):
         return [Path(run.val)]
     try:
         return list(demo_files()[1].values())
@@ -102,10 +105,10 @@ def _default_images(run: Run) -> list[Path]:
 
 def _benchmarks(images: Sequence[Path], scale: int) -> list[Benchmark]:
     for path in images:
-        if not path.exists():
+        if not exists(path):
             raise HkdsrError(f"there is no image or folder {path}: name HR images or folders of them")
     return [
-        find_benchmark(path, scale) if path.is_dir() else Benchmark(path.name, path.parent, scale, (path,), None)
+        find_benchmark(path, scale) if is_folder(path) else Benchmark(path.name, path.parent, scale, (path,), None)
         for path in images
     ]
 

@@ -101,19 +101,16 @@ def evaluate(
     ``sets`` is the name of one set or of several. Bicubic needs a ``scale``; networks have their own. Raises HkdsrError
     as ``evaluate_set`` does, and before any image is scored if one of the sets is missing.
     """
-    return list(scored_sets(network, sets, root, scale, ensemble))
+    if isinstance(network, str | Path):
+        network = load(network)
+    names = [sets] if isinstance(sets, str | Path) else sets
+    return list(scored_sets(network, names, root, scale, ensemble))
 
 
 def scored_sets(
-    network: Network | str | Path | None,
-    sets: str | Path | Sequence[str | Path],
-    root: str | Path = ".",
-    scale: int | None = None,
-    ensemble: bool = False,
+    network: Network | None, sets: Sequence[str | Path], root: str | Path, scale: int | None, ensemble: bool
 ) -> Iterator[SetScore]:
     """The same as an iterator: the sets are looked for at once, and each score is given as soon as it is known."""
-    if isinstance(network, str | Path):
-        network = load(network)
     if scale is None:
         if network is None:
             raise HkdsrError("the scale of bicubic is not set: set scale to 2, 3 or 4")
@@ -122,7 +119,7 @@ def scored_sets(
         raise HkdsrError(f"scale is {scale}: set it to 2, 3 or 4")
     if not sets:
         raise HkdsrError("sets is empty: name at least one set")
-    folders = [user_path(root) / name for name in ([sets] if isinstance(sets, str | Path) else sets)]
+    folders = [user_path(root) / name for name in sets]
     for folder in folders:
         find_benchmark(folder, scale)
     return (evaluate_set(network, folder, scale, ensemble=ensemble) for folder in folders)

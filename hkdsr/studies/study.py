@@ -40,7 +40,7 @@ class Row:
         return self.method == Plain() and self.init == "scratch"
 
     @property
-    def slug(self) -> str:
+    def short_name(self) -> str:
         """The label as it begins the names of the row's folders."""
         return re.sub(r"[^a-z0-9]+", "-", self.label.lower().replace("+", " plus ")).strip("-")
 
@@ -88,10 +88,10 @@ class Study:
         if not self.rows:
             raise HkdsrError("the study has no rows: add [[rows]], each with a label and a method")
         for row in self.rows:
-            if not row.slug:
+            if not row.short_name:
                 raise HkdsrError(f"the label of a row is {row.label!r}: give each row a label of letters or digits")
-        slugs = [row.slug for row in (*self.rows, *CONTROL_ROWS, Row(BICUBIC), Row(TEACHER))]
-        if twice := repeated(slugs):
+        names = [row.short_name for row in (*self.rows, *CONTROL_ROWS, Row(BICUBIC), Row(TEACHER))]
+        if twice := repeated(names):
             raise HkdsrError(f"two rows, or one and a row of every study, have the name '{twice[0]}': change a label")
         for name in ("seeds", "sets"):
             if not getattr(self, name):
@@ -149,7 +149,7 @@ def trainings(study: Study, rows: Iterable[Row], steps: int) -> list[Task]:
 def training(study: Study, row: Row, seed: int, steps: int) -> Task:
     """One row with one seed; where ``steps`` are not those of the study, the folder's name ends in them."""
     longer = "" if steps == study.training.steps else f"-{steps}"
-    name = f"{row.slug}{longer}-{seed}"
+    name = f"{row.short_name}{longer}-{seed}"
     recipe = DistillRecipe(
         teacher=study.teacher,
         scale=study.scale,

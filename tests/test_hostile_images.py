@@ -59,7 +59,7 @@ def test_hidden_colours_do_not_reach_the_rim(kind: str, level: int, tmp_path: Pa
     colour = np.where(clear[..., None], np.uint8(level), photo(32, 40))
     colour = colour.mean(axis=2, keepdims=True).round().astype(np.uint8).repeat(3, 2) if kind == "grey" else colour
     plain = colour.copy()
-    plain[clear] = np.repeat(colour[:, 20:21], 20, axis=1)[clear]  # what lies nearest to each hidden pixel
+    plain[clear] = np.repeat(colour[:, 20:21], 40, axis=1)[clear]  # what lies nearest to each hidden pixel
     alpha = np.where(clear, 0, 255).astype(np.uint8)
     if kind == "array":
         large = hkdsr.upscale(network, np.dstack((colour, alpha)))

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import hkdsr
 from hkdsr.__main__ import main
 from hkdsr.data import rgb
 from hkdsr.data.embedded import demo_files
@@ -131,6 +132,8 @@ def heard() -> Iterator[list[str]]:
 @contextmanager
 def unprivileged() -> Iterator[Path]:
     """A folder that an ordinary user may use, while this process is one: root may read and write everything."""
+    for name in hkdsr.__all__:
+        getattr(hkdsr, name)  # imported now, for an ordinary user may not even read the modules of root's Python
     with TemporaryDirectory(prefix="hkdsr-") as name:
         os.chmod(name, 0o777)
         root = os.geteuid() == 0

@@ -52,7 +52,10 @@ def scenarios(folder: Path) -> dict[str, tuple[int, Callable[[], object]]]:
         "evaluate": (150, lambda: hkdsr.evaluate(wide, "big", folder)),
         "strip": (150, lambda: run("strip", big / "1.png", wide, "-o", folder / "strip.png")),
         "upscale": (100, lambda: hkdsr.upscale(hkdsr.load(wide), np.zeros((900, 900, 3), np.uint8))),
-        "distill": (250, lambda: run("distill", "--teacher", wide, "--method.name", "logits", *training(folder, "big"))),
+        "distill": (
+            250,
+            lambda: run("distill", "--teacher", wide, "--method.name", "logits", *training(folder, "big")),
+        ),
         "train": (150, lambda: run("train", *training(folder, "big", student=WIDE, patch=192))),
         "validation": (150, lambda: run("train", *training(folder, "tiny", student=WIDE), "--data.val", big)),
         "decoding": (80, lambda: read_image(huge / "1.png")),
@@ -72,7 +75,14 @@ def run(*arguments: str | Path) -> None:
 
 
 def training(folder: Path, images: str, student: str = SMALL, patch: int = 8) -> list[str | Path]:
-    folders = ("--data.train", folder / images, "--data.cache", folder / "cache", "--out", folder / f"out {student} {patch}")
+    folders = (
+        "--data.train",
+        folder / images,
+        "--data.cache",
+        folder / "cache",
+        "--out",
+        folder / f"out {student} {patch}",
+    )
     steps = ("--training.steps", "1", "--training.batch", "1", "--training.validate-every", "1")
     return [*folders, *steps, "--training.device", "cpu", "--student", student, "--data.patch", str(patch)]
 

@@ -11,7 +11,9 @@ FLOAT = TensorProto.FLOAT
 ANY = ["n", 3, "h", "w"]
 
 
-def model(nodes: list[tuple[str, str, str, dict[str, object]]], output: object = None, **constants: object) -> ModelProto:
+def model(
+    nodes: list[tuple[str, str, str, dict[str, object]]], output: object = None, **constants: object
+) -> ModelProto:
     """Of nodes (operation, "inputs", "outputs", attributes) from ``x`` to ``y``; ``constants`` are further inputs."""
     graph = helper.make_graph(
         [helper.make_node(name, ins.split(), outs.split(), **more) for name, ins, outs, more in nodes],
@@ -23,7 +25,9 @@ def model(nodes: list[tuple[str, str, str, dict[str, object]]], output: object =
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def enlarged(*more: tuple[str, str, str, dict[str, object]], scales: tuple[int, int] = (2, 2), **constants: object) -> ModelProto:
+def enlarged(
+    *more: tuple[str, str, str, dict[str, object]], scales: tuple[int, int] = (2, 2), **constants: object
+) -> ModelProto:
     """Nearest-neighbour enlargement from ``x`` to ``e``, then the nodes ``more`` from ``e`` to ``y``."""
     factors = np.array([1, 1, *scales], np.float32)
     resize = ("Resize", "x  factors".replace("  ", " none "), "e", {"mode": "nearest", "nearest_mode": "floor"})
@@ -44,7 +48,8 @@ def kinds() -> dict[str, ModelProto]:
         "sequence": _with_output(enlarged(("SequenceConstruct", "e e", "y", {})), sequence),
         "text": _with_output(enlarged(("Cast", "e", "y", {"to": TensorProto.STRING})), text),
         "whole numbers": _with_output(
-            enlarged(("Cast", "e", "y", {"to": TensorProto.INT64})), helper.make_tensor_value_info("y", TensorProto.INT64, None)
+            enlarged(("Cast", "e", "y", {"to": TensorProto.INT64})),
+            helper.make_tensor_value_info("y", TensorProto.INT64, None),
         ),
         "wide": enlarged(("Identity", "e", "y", {}), scales=(1, 2)),
         "high": enlarged(("Identity", "e", "y", {}), scales=(2, 1)),

@@ -182,7 +182,9 @@ def test_msrresnet_of_basicsr(scale: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", *PREFIXES[:4]])
-@pytest.mark.parametrize(("container", "suffix"), [("model_state_dict", ".pth"), ("", ".pth.tar"), ("generator", ".bin")])
+@pytest.mark.parametrize(
+    ("container", "suffix"), [("model_state_dict", ".pth"), ("", ".pth.tar"), ("generator", ".bin")]
+)
 def test_the_same_holds_for_spandrels_networks(prefix: str, container: str, suffix: str, tmp_path: Path) -> None:
     esrgan = pytest.importorskip("spandrel.architectures.ESRGAN")
     module = basicsr_names.far_from_zero(esrgan.ESRGAN(num_filters=8, num_blocks=1, scale=2))

@@ -25,7 +25,11 @@ SHAPES = {
     "unknown": ("HR", "LR_unknown/X2", "1x2.png"),
     "DIV2K bicubic": ("DIV2K_train_HR", "DIV2K_train_LR_bicubic/X2", "1x2.png"),
     "DIV2K unknown": ("DIV2K_train_HR", "DIV2K_train_LR_unknown/X2", "1x2.png"),
-    "DIV2K as its archives unpack": ("DIV2K_train_HR", "DIV2K_train_LR_bicubic_X2/DIV2K_train_LR_bicubic/X2", "1x2.png"),
+    "DIV2K as its archives unpack": (
+        "DIV2K_train_HR",
+        "DIV2K_train_LR_bicubic_X2/DIV2K_train_LR_bicubic/X2",
+        "1x2.png",
+    ),
     "DIV2K mild": ("DIV2K_train_HR", "DIV2K_train_LR_mild", "1x2m.png"),
 }
 

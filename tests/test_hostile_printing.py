@@ -78,7 +78,9 @@ def test_a_closed_pipe_is_no_traceback(first: str, tmp_path: Path, network: Path
 
 def test_nor_is_it_at_the_end_of_the_process(tmp_path: Path) -> None:
     images(tmp_path / "Set9", "1.png 2.png")
-    line = f'"{sys.executable}" -m hkdsr evaluate bicubic --scale 2 --root "{tmp_path}" --sets Set9 --per-image | head -1'
+    line = (
+        f'"{sys.executable}" -m hkdsr evaluate bicubic --scale 2 --root "{tmp_path}" --sets Set9 --per-image | head -1'
+    )
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120, check=False)
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 1

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check docs bench clean
 
 demo: $(VENV)/installed
 	$(RUN) -m hkdsr.demo
@@ -18,6 +18,10 @@ check: $(VENV)/installed
 	$(RUN) -m ruff format --check .
 	$(RUN) -m pyright
 
+# Strict: a link without a target, or a name that is not in the package, fails. Open site/index.html.
+docs: $(VENV)/installed
+	$(RUN) -m mkdocs build --strict
+
 bench: $(VENV)/installed
 	$(RUN) -m benchmarks.step
 
@@ -30,4 +34,4 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs/demo
+	rm -rf $(VENV) runs/demo site

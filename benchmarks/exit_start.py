@@ -12,13 +12,14 @@ from pathlib import Path
 
 import torch
 
-from hkdsr.choices import HeadStart
 from hkdsr.data.embedded import demo_files
 from hkdsr.data.sources import Pair
 from hkdsr.data.store import build_store
-from hkdsr.nets.load import load
-from hkdsr.recipe import ExitSettings, Training
-from hkdsr.training.stage1 import score_exits, teacher_with_exits
+from hkdsr.nets.files.load import load
+from hkdsr.settings.choices import HeadStart
+from hkdsr.settings.recipe import ExitSettings, Training
+from hkdsr.training.context import opened
+from hkdsr.training.stage1 import score_exits, trained_exits
 
 STARTS: tuple[HeadStart, ...] = ("bicubic", "plain")
 
@@ -39,7 +40,8 @@ def main() -> None:
                 teacher = load(name)
                 store = build_store(pairs, teacher.scale, Path(cache), progress=False)
                 settings = ExitSettings(start=start, stage1_steps=arguments.steps)
-                together = teacher_with_exits(teacher, store, settings, training, 48, Path(cache))
+                with opened(Path(cache, "run"), training, {}, "exits") as context:
+                    together = trained_exits(teacher, store, settings, 48, Path(cache), context)
                 scores = score_exits(together, store, torch.device("cpu"))
                 print(f"{name}, start {start}, {arguments.steps} steps: {scores.sentence()}", flush=True)
 

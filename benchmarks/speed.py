@@ -1,6 +1,6 @@
 """How fast networks are beside one another: ``python -m benchmarks.speed NETWORK ... --size 640x360``.
 
-Every network gets LR pictures that give the same output; the rounds go through all of them in turn, so that whatever
+Every network gets LR images that give the same output; the rounds go through all of them in turn, so that whatever
 else the machine does falls on all alike. Printed are medians as ratios to the first network, and to real time.
 """
 
@@ -11,8 +11,8 @@ from statistics import median
 
 import torch
 
-from hkdsr.evaluate import cost, milliseconds
-from hkdsr.nets.load import load
+from hkdsr.nets.files.load import load
+from hkdsr.scoring import cost, milliseconds
 
 FRAMES = 24  # a second of film
 

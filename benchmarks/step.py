@@ -1,6 +1,6 @@
 """What a distillation step costs beside a plain one: ``python -m benchmarks.step``.
 
-Plain training with the same student exits is 1; HKDSR gets its teacher's pictures from memory, as from the cache.
+Plain training with the same student exits is 1; HKDSR gets its teacher's images from memory, as from the cache.
 Variants take turns on photographs, and the ratio is that of their medians, so that a busy machine slows all alike.
 """
 
@@ -17,7 +17,7 @@ from hkdsr.data import imresize, rgb
 from hkdsr.data.embedded import demo_files
 from hkdsr.methods import HKDSR, Logits, Method, Plain
 from hkdsr.nets.exits import Exits, Outputs, enlarge
-from hkdsr.nets.load import build
+from hkdsr.nets.files.load import build
 from hkdsr.training.distiller import Distiller
 
 STUDENTS = ("compact:features=32,convs=8", "smfanet:dim=36,blocks=8", "edsr:features=64,blocks=16")
@@ -35,13 +35,13 @@ METHODS: dict[str, Method] = {
 def crops(batch: int, patch: int, scale: int) -> tuple[torch.Tensor, torch.Tensor]:
     """LR (batch, 3, patch, patch) and HR crops, ``scale`` times as large, of the demo's training photographs."""
     training, _ = demo_files()
-    pictures = [torch.from_numpy(rgb(path).copy()).permute(2, 0, 1).float() / 255 for path in training.values()]
+    images = [torch.from_numpy(rgb(path).copy()).permute(2, 0, 1).float() / 255 for path in training.values()]
     generator = torch.Generator().manual_seed(0)
     hr = []
     for index in range(batch):
-        picture = pictures[index % len(pictures)]
-        top, left = (int(torch.randint(size - scale * patch, (), generator=generator)) for size in picture.shape[1:])
-        hr.append(picture[:, top : top + scale * patch, left : left + scale * patch])
+        image = images[index % len(images)]
+        top, left = (int(torch.randint(size - scale * patch, (), generator=generator)) for size in image.shape[1:])
+        hr.append(image[:, top : top + scale * patch, left : left + scale * patch])
     truth = torch.stack(hr)
     return imresize(truth, 1 / scale).clamp(0, 1), truth
 

@@ -1,6 +1,6 @@
 """hkdsr: distil heavy super-resolution networks into small ones, and measure what is left.
 
-The verbs are ``load``, ``train``, ``distill``, ``compare``, ``evaluate``, ``upscale`` and ``export``; recipes and
+The commands are ``load``, ``train``, ``distill``, ``compare``, ``evaluate``, ``upscale`` and ``export``; recipes and
 ``HkdsrError`` are here too. Everything is imported on first use, so that importing the package costs nothing.
 """
 
@@ -10,36 +10,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hkdsr import data, losses, nets
-    from hkdsr.compare import CallableModule as ComparePackage
+    from hkdsr import data, losses, methods, nets, scoring
     from hkdsr.deploy.export import export
     from hkdsr.deploy.upscale import upscale
     from hkdsr.errors import HkdsrError
-    from hkdsr.evaluate import CallableModule
-    from hkdsr.nets.load import load, save
-    from hkdsr.recipe import Data, DistillRecipe, ExitSettings, Training, TrainRecipe
+    from hkdsr.nets.files.load import load, save
+    from hkdsr.scoring import evaluate
+    from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training, TrainRecipe
+    from hkdsr.studies.runs.run import compare
     from hkdsr.training.run import distill, train
-
-    compare: ComparePackage
-    evaluate: CallableModule
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Data": "hkdsr.recipe",
-    "DistillRecipe": "hkdsr.recipe",
-    "ExitSettings": "hkdsr.recipe",
+    "Data": "hkdsr.settings.recipe",
+    "DistillRecipe": "hkdsr.settings.recipe",
+    "ExitSettings": "hkdsr.settings.recipe",
     "HkdsrError": "hkdsr.errors",
-    "TrainRecipe": "hkdsr.recipe",
-    "Training": "hkdsr.recipe",
+    "TrainRecipe": "hkdsr.settings.recipe",
+    "Training": "hkdsr.settings.recipe",
+    "compare": "hkdsr.studies.runs.run",
     "distill": "hkdsr.training.run",
+    "evaluate": "hkdsr.scoring",
     "export": "hkdsr.deploy.export",
-    "load": "hkdsr.nets.load",
-    "save": "hkdsr.nets.load",
+    "load": "hkdsr.nets.files.load",
+    "save": "hkdsr.nets.files.load",
     "train": "hkdsr.training.run",
     "upscale": "hkdsr.deploy.upscale",
 }
-_PACKAGES = ("compare", "data", "evaluate", "losses", "nets")
+_PACKAGES = ("data", "losses", "methods", "nets", "scoring")
 
 __all__ = [
     "Data",
@@ -55,8 +54,10 @@ __all__ = [
     "export",
     "load",
     "losses",
+    "methods",
     "nets",
     "save",
+    "scoring",
     "train",
     "upscale",
 ]

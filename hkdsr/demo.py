@@ -1,30 +1,31 @@
 """The demo: the main job on photographs that come inside two Python packages, ending in a table and a page.
 
 One teacher, one small student trained three times: plainly, by HKDSR for as many steps, and plainly again for as many
-seconds as HKDSR took. The scoring pictures are never trained on; the curves show scores on them, but nothing is
+seconds as HKDSR took. The scoring images are never trained on; the curves show scores on them, but nothing is
 chosen by these: the last averaged weights are reported.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hkdsr.config import flat_settings
+from hkdsr.cli import output
 from hkdsr.data import imresize, mod_crop, rgb
 from hkdsr.data.embedded import demo_files
 from hkdsr.errors import HkdsrError
-from hkdsr.evaluate import SetScore, cost, evaluate_set, milliseconds
-from hkdsr.evaluate.inference import super_resolve
 from hkdsr.methods import Plain
 from hkdsr.nets.base import Network
-from hkdsr.nets.load import load
-from hkdsr.recipe import Data, DistillRecipe, ExitSettings, Training
+from hkdsr.nets.files.load import load
 from hkdsr.report import Comparison, Curve, Report, Row, write_report
+from hkdsr.scoring import SetScore, cost, evaluate_set, milliseconds
+from hkdsr.scoring.inference import super_resolve
+from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training
+from hkdsr.settings.resume import flat_settings
 from hkdsr.training.log import read_log
 from hkdsr.training.run import distill
 from hkdsr.training.student import TrainingResult
@@ -34,7 +35,7 @@ STUDENT = "compact:features=12,convs=4"
 TIMED_LR = (180, 320)
 SMOOTHED = 5  # logged losses averaged into one point of the curve
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,24 +69,24 @@ def demo_recipe(folder: Path, steps: int) -> DistillRecipe:
     )
 
 
-def demo(folder: Path = Path("runs/demo"), steps: int = 700, say: Say = lambda text: None) -> Path:
+def demo(folder: Path = Path("runs/demo"), steps: int = 700) -> Path:
     """Run the demo in ``folder``; returns the report's path. Killed and started again, it goes on where it was.
 
     Raises HkdsrError if scikit-image or scikit-learn is missing or the disk is full.
     """
-    _copy_pictures(folder)
+    _copy_images(folder)
     recipe = demo_recipe(folder, steps)
     scoring = folder / "scoring"
     plain_recipe = dataclasses.replace(recipe, method=Plain(), out=folder / "plain")
-    plain = Trained("plain, equal steps", distill(plain_recipe, say), plain_recipe.out)
-    ours = Trained("HKDSR", distill(recipe, say), recipe.out)
+    plain = Trained("plain, equal steps", distill(plain_recipe), plain_recipe.out)
+    ours = Trained("HKDSR", distill(recipe), recipe.out)
     longer_steps = max(round(steps * _pace(ours) / _pace(plain)), 1)
     longer_recipe = dataclasses.replace(
         plain_recipe,
         out=folder / "plain-longer",
         training=dataclasses.replace(recipe.training, steps=longer_steps),
     )
-    longer = Trained("plain, equal seconds", distill(longer_recipe, say), longer_recipe.out)
+    longer = Trained("plain, equal seconds", distill(longer_recipe), longer_recipe.out)
 
     teacher = load(TEACHER)
     scores = {
@@ -99,7 +100,7 @@ def demo(folder: Path = Path("runs/demo"), steps: int = 700, say: Say = lambda t
         _row("teacher", scores["teacher"], teacher),
     ]
     for line in table(rows):
-        say(line)
+        logger.info(line)
     networks = {t.label: t.run.network for t in (plain, longer, ours)} | {"teacher": teacher}
     report = folder / "report.html"
     write_report(
@@ -115,7 +116,7 @@ def demo(folder: Path = Path("runs/demo"), steps: int = 700, say: Say = lambda t
         ),
         report,
     )
-    say(f"pictures, curves and this table: {report}")
+    logger.info("images, curves and this table: %s", report)
     return report
 
 
@@ -135,25 +136,21 @@ def table(rows: list[Row]) -> list[str]:
         lines.append("".join(cells))
     return [
         *lines,
-        "mult-adds at 1280x720 output; ms a picture of 640x360 output, and seconds of training, on this machine",
+        "mult-adds at 1280x720 output; ms an image of 640x360 output, and seconds of training, on this machine",
     ]
 
 
 def main() -> None:
     """Entry point of ``make demo``."""
     try:
-        demo(say=_say)
+        output.configure(sys.argv[1:])
+        demo()
     except HkdsrError as error:
-        sys.stderr.write(f"demo: {error}\n")
+        output.complain(f"demo: {error}")
         sys.exit(2)
 
 
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-def _copy_pictures(folder: Path) -> None:
+def _copy_images(folder: Path) -> None:
     for part, files in zip(("train", "scoring"), demo_files(), strict=True):
         (folder / part).mkdir(parents=True, exist_ok=True)
         for name, path in files.items():
@@ -188,7 +185,7 @@ def _curves(trained: Trained) -> list[Curve]:
     groups = [losses[at : at + SMOOTHED] for at in range(0, len(losses), SMOOTHED)]
     smooth = [(group[-1][0], group[-1][1], sum(value for *_, value in group) / len(group)) for group in groups]
     return [
-        Curve(trained.label, scores, "PSNR-Y on the scoring pictures (dB)"),
+        Curve(trained.label, scores, "PSNR-Y on the scoring images (dB)"),
         Curve(trained.label, smooth, "L1 to the ground truth"),
     ]
 
@@ -196,9 +193,9 @@ def _curves(trained: Trained) -> list[Curve]:
 def _comparison(path: Path, networks: dict[str, Network], scale: int) -> Comparison:
     hr = mod_crop(rgb(path), scale)
     lr = imresize(hr, 1 / scale)
-    pictures = {"bicubic": imresize(lr, float(scale))}
-    pictures |= {label: super_resolve(network, lr) for label, network in networks.items()}
-    return Comparison(path.stem, pictures, hr)
+    images = {"bicubic": imresize(lr, float(scale))}
+    images |= {label: super_resolve(network, lr) for label, network in networks.items()}
+    return Comparison(path.stem, images, hr)
 
 
 if __name__ == "__main__":

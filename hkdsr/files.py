@@ -34,14 +34,15 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def claimed(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold ``folder``, which is made if it is missing, for this process; the system frees it when the process dies.
 
-    Raises HkdsrError at once if another process holds it, and if it cannot be written.
+    Where another process holds it, ``wait`` until it is free. Raises HkdsrError where that is not asked for, and if the
+    folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0).acquire()
+        lock = FileLock(folder / ".lock", timeout=-1 if wait else 0).acquire()
     except Timeout as error:
         raise HkdsrError(
             f"another process trains in {folder}: wait until it has ended or choose another 'out'"
@@ -50,6 +51,14 @@ def claimed(folder: Path) -> Iterator[None]:
         raise HkdsrError(f"cannot write {folder} ({error.strerror}): choose another 'out'") from error
     with lock:
         yield
+
+
+def entries(folder: Path) -> list[Path]:
+    """What is in ``folder``, by name. Raises HkdsrError if it cannot be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise HkdsrError(f"cannot look into {folder} ({error.strerror}): change its permissions or move it") from error
 
 
 def same_file(one: Path, other: Path) -> bool:

@@ -1,4 +1,4 @@
-"""FSM as it is defined, with whole matrices, and pictures to compare with it."""
+"""FSM as it is defined, with whole matrices, and images to compare with it."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def noise(*shape: int) -> Triple:
 
 
 def photographs(shared: Path, side: int, name: str = "*") -> Triple:
-    """S, T, G in float64: the middles of Set5's pictures, blurred more, blurred less, as they are."""
+    """S, T, G in float64: the middles of Set5's images, blurred more, blurred less, as they are."""
     paths = sorted((shared / "benchmarks" / "Set5" / "HR").glob(f"{name}.png"))
     crops = []
     for path in paths:
-        picture = np.asarray(Image.open(path).convert("RGB"))
-        top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
-        crops.append(torch.from_numpy(picture[top : top + side, left : left + side].copy()).permute(2, 0, 1))
+        image = np.asarray(Image.open(path).convert("RGB"))
+        top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+        crops.append(torch.from_numpy(image[top : top + side, left : left + side].copy()).permute(2, 0, 1))
     hr = torch.stack(crops).double() / 255
     student, teacher = (imresize(imresize(hr, 1 / scale), scale) for scale in (4, 2))
     return student, teacher, hr

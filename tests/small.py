@@ -11,7 +11,7 @@ from torch import nn
 
 from hkdsr.errors import HkdsrError
 from hkdsr.nets import Network
-from hkdsr.nets.load import build
+from hkdsr.nets.files.load import build
 
 SMALL = {
     "bsrn": "bsrn:features=16,blocks=4",
@@ -33,7 +33,7 @@ def small(family: str, scale: int = 2) -> Network:
 
 
 def scattered(description: str, scale: int = 2) -> Network:
-    """A network in float64 with weights far from zero, so that no layer goes unnoticed in the picture."""
+    """A network in float64 with weights far from zero, so that no layer goes unnoticed in the image."""
     network = build(description, scale).double().eval()
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.4)

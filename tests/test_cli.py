@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from hkdsr import __main__ as command_line
-from hkdsr.nets.load import build, save
+from hkdsr.cli import main as command_line
+from hkdsr.nets.files.load import build, save
 
 NAMES = ("distill", "train", "compare", "evaluate", "upscale", "export", "strip", "info")
 
@@ -57,7 +58,7 @@ def network(tmp_path: Path) -> Path:
 def train_arguments(tmp_path: Path, *more: str) -> list[str | Path]:
     out, cache = tmp_path / "out", tmp_path / "cache"
     settings = ("--student", "compact:features=4,convs=2", "--training.steps", "2", "--training.batch", "2")
-    folders = ("--out", out, "--data.cache", cache, "--data.train", tmp_path / "pictures")
+    folders = ("--out", out, "--data.cache", cache, "--data.train", tmp_path / "images")
     return ["train", *settings, *folders, "--data.patch", "12", *more]
 
 
@@ -80,15 +81,15 @@ def test_help_of_the_whole() -> None:
     assert all(f"  {name} " in done.stdout for name in NAMES)
 
 
-def test_unknown_verb() -> None:
-    refused("shrink", naming="'shrink' is no verb: choose one of")
+def test_unknown_command() -> None:
+    refused("shrink", naming="unknown command 'shrink': choose one of")
 
 
-def test_unreadable_pictures_are_named_and_nothing_is_written(tmp_path: Path, network: Path, photo: np.ndarray) -> None:
+def test_unreadable_images_are_named_and_nothing_is_written(tmp_path: Path, network: Path, photo: np.ndarray) -> None:
     whole = tmp_path / "photo.png"
     Image.fromarray(photo).save(whole)
     (tmp_path / "torn.png").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    (tmp_path / "text.jpg").write_text("no picture at all")
+    (tmp_path / "text.jpg").write_text("no image at all")
     (tmp_path / "empty.png").write_bytes(b"")
     target = tmp_path / "large.png"
     for name in ("torn.png", "text.jpg", "empty.png", "absent.png"):
@@ -98,7 +99,7 @@ def test_unreadable_pictures_are_named_and_nothing_is_written(tmp_path: Path, ne
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "I;16", "RGBA", "LA", "1"])
-def test_every_kind_of_picture_is_upscaled(mode: str, tmp_path: Path, network: Path, photo: np.ndarray) -> None:
+def test_every_kind_of_image_is_upscaled(mode: str, tmp_path: Path, network: Path, photo: np.ndarray) -> None:
     source, target = tmp_path / ("photo.jpg" if mode == "CMYK" else "photo.png"), tmp_path / "large.png"
     if mode == "I;16":
         Image.fromarray(photo[..., 1].astype(np.uint16) * 257).save(source)
@@ -120,7 +121,7 @@ def test_one_pixel(tmp_path: Path, network: Path) -> None:
         assert large.size == (2, 2)
 
 
-def test_a_picture_alone_is_enough(tmp_path: Path, photo: np.ndarray) -> None:
+def test_an_image_alone_is_enough(tmp_path: Path, photo: np.ndarray) -> None:
     (tmp_path / "photos").mkdir()
     Image.fromarray(photo).save(tmp_path / "photo.jpg", quality=95)
     Image.fromarray(photo).save(tmp_path / "photos" / "one.png")
@@ -130,7 +131,7 @@ def test_a_picture_alone_is_enough(tmp_path: Path, photo: np.ndarray) -> None:
         assert str(tmp_path / written.split("/")[0]) in done.stdout
         with Image.open(tmp_path / written) as large:
             enlarged = np.asarray(large.resize(photo.shape[1::-1], Image.Resampling.BOX), dtype=float)
-        assert np.abs(enlarged - photo).mean() < 4  # the same picture, not another or a grey one
+        assert np.abs(enlarged - photo).mean() < 4  # the same image, not another or a grey one
     refused("upscale", tmp_path / "photo.jpg", naming=r"photo_x2\.png exists: .* --output")
 
 
@@ -143,8 +144,8 @@ def test_a_strip_of_networks(tmp_path: Path, network: Path, photo: np.ndarray) -
     with Image.open(target) as strip:
         assert strip.size == (256 + 3 * 200, 192 + 42)
     refused("strip", tmp_path / "absent.png", network, "-o", target, naming="absent.png")
-    refused("strip", tmp_path / "photo.png", network, "-o", tmp_path / "photo.png", naming="is also the HR picture")
-    refused("strip", tmp_path / "photo.png", "absent", "-o", tmp_path / "strip", naming="has no suffix of a picture")
+    refused("strip", tmp_path / "photo.png", network, "-o", tmp_path / "photo.png", naming="is also the HR image")
+    refused("strip", tmp_path / "photo.png", "absent", "-o", tmp_path / "strip", naming="has no suffix of an image")
 
 
 def test_networks_that_cannot_be_read(tmp_path: Path, network: Path) -> None:
@@ -175,17 +176,17 @@ def test_missing_and_unexpected_keys_are_named(tmp_path: Path, network: Path) ->
 
 def test_training_mistakes(tmp_path: Path, photo: np.ndarray) -> None:
     arguments = train_arguments(tmp_path)
-    refused(*arguments, naming="there is no folder .*pictures: set data.train")
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    refused(*arguments, naming="holds no pictures: set data.train")
-    Image.fromarray(photo).save(pictures / "a.png")
+    refused(*arguments, naming="there is no folder .*images: set data.train")
+    images = tmp_path / "images"
+    images.mkdir()
+    refused(*arguments, naming="has no images: set data.train")
+    Image.fromarray(photo).save(images / "a.png")
     refused(*arguments, "--data.patch", "100", naming="data.patch is 100 LR pixels.*at most 24")
     refused(*arguments, "--student", "compact:width=3", naming="compact has no setting 'width'")
     for name in ("training.batch", "training.log-every", "training.threads", "data.patch"):
         refused(*arguments, f"--{name}", "0", naming=f"{name.replace('-', '_')} is 0: set it to 1 or more")
     refused(*arguments, "--training.device", "cuda:7", naming="training.device is 'cuda:7'")
-    (pictures / "b.png").write_bytes((pictures / "a.png").read_bytes()[:500])
+    (images / "b.png").write_bytes((images / "a.png").read_bytes()[:500])
     refused(*arguments, naming=r"b\.png")
     assert not (tmp_path / "out").exists()
 
@@ -193,7 +194,7 @@ def test_training_mistakes(tmp_path: Path, photo: np.ndarray) -> None:
 def test_a_recipe_with_a_mistake_names_the_setting(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     for text, naming in (
-        ("steps = 3", "'steps', which is no setting"),
+        ("steps = 3", "'steps', which is not a setting"),
         ("[training]\nsteps = 'many'", "training.steps is 'many'"),
         ("[training\n", "is not valid TOML"),
         ("[method]\nname = 'magic'", "method.name is 'magic'"),
@@ -229,12 +230,12 @@ def test_an_interruption_promises_no_checkpoint_where_there_is_none(
     def interrupted(arguments: list[str]) -> None:
         raise KeyboardInterrupt
 
-    for verb, told in (
-        ("distill", "hkdsr distill: interrupted; the same command goes on where it was\n"),
+    for name, told in (
+        ("distill", "hkdsr distill: interrupted; run the same command again to continue\n"),
         ("upscale", "hkdsr upscale: interrupted\n"),
     ):
-        monkeypatch.setitem(command_line.VERBS, verb, interrupted)
-        monkeypatch.setattr(sys, "argv", ["hkdsr", verb])
+        monkeypatch.setattr(import_module(f"hkdsr.cli.{name}"), "run", interrupted)
+        monkeypatch.setattr(sys, "argv", ["hkdsr", name])
         with pytest.raises(SystemExit) as ended:
             command_line.main()
         assert ended.value.code == 130
@@ -242,8 +243,8 @@ def test_an_interruption_promises_no_checkpoint_where_there_is_none(
 
 
 def test_the_recipe_of_a_finished_run_is_not_trained_again(tmp_path: Path, photo: np.ndarray) -> None:
-    (tmp_path / "pictures").mkdir()
-    Image.fromarray(photo).save(tmp_path / "pictures" / "a.png")
+    (tmp_path / "images").mkdir()
+    Image.fromarray(photo).save(tmp_path / "images" / "a.png")
     arguments = train_arguments(tmp_path)
     first = run(*arguments)
     assert first.returncode == 0, first.stderr
@@ -272,9 +273,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk(tmp_path: Path, small_disk: Path, network: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (280, 280, 3), dtype=np.uint8)
-    (tmp_path / "pictures").mkdir()
-    Image.fromarray(noise).save(tmp_path / "pictures" / "a.png")
-    source, target = tmp_path / "pictures" / "a.png", small_disk / "large.png"
+    (tmp_path / "images").mkdir()
+    Image.fromarray(noise).save(tmp_path / "images" / "a.png")
+    source, target = tmp_path / "images" / "a.png", small_disk / "large.png"
     refused("upscale", source, "-o", target, "-m", network, naming=r"cannot write .*large\.png .*: free space")
     assert not list(small_disk.iterdir())
     cache = ("--data.cache", str(small_disk))

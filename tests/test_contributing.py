@@ -9,8 +9,8 @@ import pytest
 import tiny
 import torch
 
-from hkdsr.config import read_recipe
-from hkdsr.recipe import DistillRecipe
+from hkdsr.settings.recipe import DistillRecipe
+from hkdsr.settings.toml import read_recipe
 from hkdsr.training.log import read_log
 from hkdsr.training.run import distill
 
@@ -36,7 +36,7 @@ def test_the_method_of_the_page_distils(tmp_path: Path) -> None:
             student = "{recipe.student}"
             out = "{tmp_path / str(steps)}"
             [data]
-            train = ["{tmp_path / "pictures"}"]
+            train = ["{tmp_path / "images"}"]
             patch = 12
             cache = "{tmp_path / "cache"}"
             [training]

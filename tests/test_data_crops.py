@@ -13,18 +13,18 @@ from PIL import Image
 from hkdsr.data import imresize
 from hkdsr.data.crops import CropSampler, Prefetcher
 from hkdsr.data.sources import Pair, find_pairs
-from hkdsr.data.store import DerivedStore, PictureStore, build_store
+from hkdsr.data.store import DerivedStore, ImageStore, build_store
 from hkdsr.errors import HkdsrError
 
 
 def coordinates(height: int, width: int, tag: int) -> np.ndarray:
-    """A picture that tells each pixel's row, column and picture."""
+    """An image that tells each pixel's row, column and image."""
     rows, columns = np.mgrid[:height, :width]
     return np.stack((rows, columns, np.full_like(rows, tag)), axis=2).astype(np.uint8)
 
 
-def coordinate_store(folder: Path, scale: int, lr_sizes: list[tuple[int, int]]) -> PictureStore:
-    """LR pictures tell their own coordinates; HR pictures those of the LR pixel they lie on, so crops must agree."""
+def coordinate_store(folder: Path, scale: int, lr_sizes: list[tuple[int, int]]) -> ImageStore:
+    """LR images tell their own coordinates; HR images those of the LR pixel they lie on, so crops must agree."""
     folder.mkdir(exist_ok=True)
     pairs = []
     for tag, size in enumerate(lr_sizes):
@@ -110,7 +110,7 @@ def test_every_place_and_every_turn_is_reached(tmp_path: Path) -> None:
     assert seen == possible
 
 
-def test_pictures_are_drawn_by_area_and_small_ones_left_out(tmp_path: Path) -> None:
+def test_images_are_drawn_by_area_and_small_ones_left_out(tmp_path: Path) -> None:
     store = coordinate_store(tmp_path, 2, [(10, 10), (4, 30), (20, 15)])
     sampler = CropSampler(store, 5, batch=100, seed=5)
     assert sampler.left_out == 1
@@ -132,7 +132,7 @@ def test_batches_depend_on_seed_and_step_alone(tmp_path: Path) -> None:
     assert not torch.equal(CropSampler(store, 6, batch=8, seed=8).batch(0).lr, forwards[0])
 
 
-def test_a_patch_larger_than_every_picture_says_what_would_fit(tmp_path: Path) -> None:
+def test_a_patch_larger_than_every_image_says_what_would_fit(tmp_path: Path) -> None:
     store = coordinate_store(tmp_path, 2, [(10, 30), (12, 13)])
     assert CropSampler(store, 12, batch=1, seed=0).left_out == 1
     with pytest.raises(HkdsrError, match=r"data\.patch is 13 .*set it to at most 12"):

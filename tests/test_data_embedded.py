@@ -7,25 +7,25 @@ import numpy as np
 import pytest
 
 from hkdsr.data import embedded
-from hkdsr.data.pictures import rgb
+from hkdsr.data.images import rgb
 from hkdsr.errors import HkdsrError
 
 
-def test_demo_pictures_are_photographs_and_none_is_on_both_sides() -> None:
+def test_demo_images_are_photographs_and_none_is_on_both_sides() -> None:
     training, scoring = embedded.demo_files()
     assert len(training) >= 4
     assert len(scoring) >= 3
-    pictures = [rgb(path) for path in (*training.values(), *scoring.values())]
-    assert len({hashlib.sha256(picture.tobytes()).digest() for picture in pictures}) == len(pictures)
+    images = [rgb(path) for path in (*training.values(), *scoring.values())]
+    assert len({hashlib.sha256(image.tobytes()).digest() for image in images}) == len(images)
     assert not {name.split("_")[0] for name in training} & {name.split("_")[0] for name in scoring}
-    for picture in pictures:
-        assert picture.dtype == np.uint8
-        assert picture.shape[2] == 3
-        assert min(picture.shape[:2]) >= 300
-        assert np.ptp(picture.astype(int), axis=2).mean() > 1, "a grey picture"
+    for image in images:
+        assert image.dtype == np.uint8
+        assert image.shape[2] == 3
+        assert min(image.shape[:2]) >= 300
+        assert np.ptp(image.astype(int), axis=2).mean() > 1, "a grey image"
 
 
-@pytest.mark.parametrize("where", [None, "an installation without pictures"])
+@pytest.mark.parametrize("where", [None, "an installation without images"])
 def test_missing_packages_name_the_extra(where: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Spec:
         origin = str(tmp_path / "__init__.py")

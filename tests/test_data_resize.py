@@ -70,7 +70,7 @@ def test_bytes_equal_the_plain_restatement(height: int, width: int, scale: float
 
 
 @pytest.mark.parametrize("scale", [1 / 2, 1 / 3, 1 / 4])
-def test_real_picture_equals_the_plain_restatement(shared: Path, scale: float) -> None:
+def test_real_image_equals_the_plain_restatement(shared: Path, scale: float) -> None:
     image = np.asarray(Image.open(shared / "benchmarks/Set5/HR/butterfly.png").convert("RGB"))
     np.testing.assert_array_equal(imresize(image, scale), plain_resize(image, scale, rounded=True))
 
@@ -94,7 +94,7 @@ def test_weights_are_a_partition_of_unity(size: int, scale: float) -> None:
 
 @settings(deadline=None)
 @given(st.integers(1, 30), st.integers(1, 30), st.sampled_from(SCALES), st.integers(0, 255))
-def test_constant_pictures_stay_constant(height: int, width: int, scale: float, value: int) -> None:
+def test_constant_images_stay_constant(height: int, width: int, scale: float, value: int) -> None:
     size = (ceil(height * scale), ceil(width * scale))
     assert (imresize(np.full((height, width), value, np.uint8), scale) == value).all()
     for dtype in (torch.float32, torch.bfloat16):
@@ -118,7 +118,7 @@ def test_grey_equals_each_channel() -> None:
 
 
 def test_bytes_round_after_each_axis_rows_first() -> None:
-    """A picture for which the order of the axes shows: the transposed picture gives other bytes."""
+    """An image for which the order of the axes shows: the transposed image gives other bytes."""
     image = np.random.default_rng(1).integers(0, 256, (40, 40), dtype=np.uint8)
     assert (imresize(image, 0.5) != imresize(np.ascontiguousarray(image.T), 0.5).T).any()
 

@@ -14,7 +14,7 @@ from hkdsr.errors import HkdsrError
 
 
 def save(path: Path) -> None:
-    """A file with a picture's name: finding pictures opens none."""
+    """A file with an image's name: finding images opens none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
 
@@ -22,17 +22,17 @@ def save(path: Path) -> None:
 def test_plain_folder_and_folder_of_folders(tmp_path: Path) -> None:
     for name in ("a.png", "deep/er/b.png", "other/a.png", ".hidden/c.png", "other/.d.png"):
         save(tmp_path / name)
-    (tmp_path / "other" / "notes.txt").write_text("not a picture")
+    (tmp_path / "other" / "notes.txt").write_text("not an image")
     assert [pair.name for pair in find_pairs(tmp_path, 2)] == ["a.png", "deep/er/b.png", "other/a.png"]
     assert all(pair.lr is None for pair in find_pairs(tmp_path, 2))
 
 
 def test_equal_names_in_two_folders_stay_apart_and_a_folder_given_twice_counts_once(tmp_path: Path) -> None:
-    for name in ("one/pictures/0001.png", "two/pictures/0001.png", "two/pictures/0001.bmp"):
+    for name in ("one/images/0001.png", "two/images/0001.png", "two/images/0001.bmp"):
         save(tmp_path / name)
-    folders = [tmp_path / "two" / "pictures", tmp_path / "one" / "pictures", tmp_path / "one"]
+    folders = [tmp_path / "two" / "images", tmp_path / "one" / "images", tmp_path / "one"]
     names = [pair.name for pair in find_pairs(folders, 2)]
-    assert names == ["two/pictures/0001.bmp", "two/pictures/0001.png", "one/pictures/0001.png"]
+    assert names == ["two/images/0001.bmp", "two/images/0001.png", "one/images/0001.png"]
 
 
 @pytest.mark.parametrize(
@@ -58,13 +58,13 @@ def test_folders_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     with pytest.raises(HkdsrError, match=r"there is no folder .*absent"):
         find_pairs(tmp_path / "absent", 2)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(HkdsrError, match="empty holds no pictures"):
+    with pytest.raises(HkdsrError, match="empty has no images"):
         find_pairs(tmp_path / "empty", 2)
     with pytest.raises(HkdsrError, match=r"set data\.train"):
         find_pairs([], 2)
     save(tmp_path / "HR" / "0001.png")
     save(tmp_path / "LR_bicubic" / "X2" / "0002x2.png")
-    with pytest.raises(HkdsrError, match=r"X2 has no LR picture for .*0001\.png"):
+    with pytest.raises(HkdsrError, match=r"X2 has no LR file for .*0001\.png"):
         find_pairs(tmp_path, 2)
 
 
@@ -73,7 +73,7 @@ def test_a_share_is_spread_evenly(count: int, share: float) -> None:
     pairs = [Pair(f"{index:03}", Path(f"{index:03}.png")) for index in range(count)]
     wanted = floor(count * Fraction(str(share)))
     if wanted == 0:
-        with pytest.raises(HkdsrError, match=rf"data\.share is {share}, which leaves none of {count} pictures"):
+        with pytest.raises(HkdsrError, match=rf"data\.share is {share}, which leaves none of {count} images"):
             spread(pairs, share)
         return
     kept = [pairs.index(pair) for pair in spread(pairs, share)]

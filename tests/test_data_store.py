@@ -14,7 +14,7 @@ from PIL import Image
 
 from hkdsr.data import flat, imresize, rgb, store
 from hkdsr.data.sources import Pair, find_pairs
-from hkdsr.data.store import DerivedStore, PictureStore, build_store
+from hkdsr.data.store import DerivedStore, ImageStore, build_store
 from hkdsr.errors import HkdsrError
 
 SET5 = ("baby", "bird", "butterfly", "head", "woman")
@@ -22,7 +22,7 @@ SET5 = ("baby", "bird", "butterfly", "head", "woman")
 
 @pytest.fixture
 def set5(shared: Path, tmp_path: Path) -> Path:
-    """Set5's HR pictures in a folder of their own."""
+    """Set5's HR images in a folder of their own."""
     folder = tmp_path / "set5"
     shutil.copytree(shared / "benchmarks" / "Set5" / "HR", folder)
     return folder
@@ -39,15 +39,15 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_store_holds_the_pictures_and_their_matlab_reductions(scale: int, set5: Path, tmp_path: Path) -> None:
+def test_store_holds_the_images_and_their_matlab_reductions(scale: int, set5: Path, tmp_path: Path) -> None:
     built = build_store(find_pairs(set5, scale), scale, tmp_path / "cache", workers=2)
     assert built.names == [f"{name}.png" for name in SET5]
     for index, name in enumerate(SET5):
-        picture = rgb(set5 / f"{name}.png")
-        height, width = (side // scale * scale for side in picture.shape[:2])
+        image = rgb(set5 / f"{name}.png")
+        height, width = (side // scale * scale for side in image.shape[:2])
         assert built.sizes[index] == (height, width)
-        np.testing.assert_array_equal(built.hr(index), picture[:height, :width])
-        np.testing.assert_array_equal(built.lr(index), imresize(picture[:height, :width], 1 / scale))
+        np.testing.assert_array_equal(built.hr(index), image[:height, :width])
+        np.testing.assert_array_equal(built.lr(index), imresize(image[:height, :width], 1 / scale))
         assert not built.hr(index).flags.owndata
         assert not built.lr(index).flags.writeable
 
@@ -62,12 +62,12 @@ def test_lr_files_are_taken_as_they_are(tmp_path: Path) -> None:
 
 def test_lr_of_another_size_names_both_files_and_leaves_nothing(tmp_path: Path) -> None:
     pair = Pair("a", save(tmp_path / "a.png", noise(8, 8)), save(tmp_path / "ax2.png", noise(4, 5)))
-    with pytest.raises(HkdsrError, match=r"ax2\.png has 5x4 pixels, but .*a\.png at scale 2 needs 4x4"):
+    with pytest.raises(HkdsrError, match=r"ax2\.png has 5x4 pixels and .*a\.png 8x8, which at scale 2 needs LR of 4x4"):
         build_store([pair], 2, tmp_path / "cache")
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
-def test_unusable_pictures_are_named(tmp_path: Path) -> None:
+def test_unusable_images_are_named(tmp_path: Path) -> None:
     with pytest.raises(HkdsrError, match=r"thin\.png is smaller than the scale 4"):
         build_store([Pair("thin", save(tmp_path / "thin.png", noise(3, 40)))], 4, tmp_path / "cache")
     broken = tmp_path / "broken.png"
@@ -78,7 +78,7 @@ def test_unusable_pictures_are_named(tmp_path: Path) -> None:
         build_store([Pair("absent", tmp_path / "absent.png")], 2, tmp_path / "cache")
 
 
-def test_second_build_decodes_nothing_and_a_changed_picture_makes_a_new_store(
+def test_second_build_decodes_nothing_and_a_changed_image_makes_a_new_store(
     set5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[Path] = []
@@ -101,8 +101,8 @@ def test_second_build_decodes_nothing_and_a_changed_picture_makes_a_new_store(
 def test_a_truncated_store_is_refused(tmp_path: Path) -> None:
     built = build_store([Pair("a", save(tmp_path / "a.png", noise(8, 8)))], 2, tmp_path / "cache")
     (built.folder / "lr.u8").write_bytes(b"short")
-    with pytest.raises(HkdsrError, match="not a complete picture store: delete it"):
-        PictureStore(built.folder)
+    with pytest.raises(HkdsrError, match="not a complete image store: delete it"):
+        ImageStore(built.folder)
 
 
 BUILD_SLOWLY = """
@@ -131,25 +131,25 @@ def test_killed_half_way_leaves_no_store_and_the_next_build_is_whole(set5: Path,
         assert builder.stdout.readline() == "half-way\n"
         builder.kill()
         assert builder.wait() == -signal.SIGKILL
-    (left,) = cache.glob("pictures-*")
+    (left,) = cache.glob("images-*")
     assert left.name.endswith(".part")
     built = build_store(find_pairs(set5, 4), 4, cache)
-    assert [path.name for path in cache.glob("pictures-*")] == [built.folder.name]
+    assert [path.name for path in cache.glob("images-*")] == [built.folder.name]
     np.testing.assert_array_equal(built.hr(3), rgb(set5 / "head.png"))
 
 
 def test_leftovers_of_other_data_sets_are_cleared(tmp_path: Path) -> None:
-    (tmp_path / "cache" / "pictures-dead.part").mkdir(parents=True)
-    (tmp_path / "cache" / "pictures-dead.part" / "hr.u8").write_bytes(b"half")
+    (tmp_path / "cache" / "images-dead.part").mkdir(parents=True)
+    (tmp_path / "cache" / "images-dead.part" / "hr.u8").write_bytes(b"half")
     built = build_store([Pair("a", save(tmp_path / "a.png", noise(8, 8)))], 2, tmp_path / "cache")
-    assert list((tmp_path / "cache").glob("pictures-*")) == [built.folder]
+    assert list((tmp_path / "cache").glob("images-*")) == [built.folder]
 
 
 def test_builders_at_the_same_time_decode_once(set5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Path] = []
     monkeypatch.setattr(store, "rgb", lambda path: (decoded.append(path), rgb(path))[1])
     pairs = find_pairs(set5, 4)
-    stores: list[PictureStore] = []
+    stores: list[ImageStore] = []
     builders = [Thread(target=lambda: stores.append(build_store(pairs, 4, tmp_path / "cache"))) for _ in range(3)]
     for builder in builders:
         builder.start()
@@ -171,7 +171,7 @@ def test_disk_that_fills_while_building_leaves_nothing(tmp_path: Path, monkeypat
     monkeypatch.setattr(flat, "write", full_disk)
     with pytest.raises(HkdsrError, match=r"is full: free some space on it, or set data\.cache"):
         build_store([pair], 2, tmp_path / "cache")
-    assert not list((tmp_path / "cache").glob("pictures-*"))
+    assert not list((tmp_path / "cache").glob("images-*"))
     monkeypatch.undo()
     assert len(build_store([pair], 2, tmp_path / "cache")) == 1
 
@@ -180,7 +180,7 @@ def test_too_small_a_disk_is_refused_before_decoding(tmp_path: Path, monkeypatch
     pair = Pair("a", save(tmp_path / "a.png", noise(8, 8)))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1000, 800, 8 * 8 * 3 + 4 * 4 * 3 - 1))
     monkeypatch.setattr(store, "rgb", lambda _: pytest.fail("decoded"))
-    with pytest.raises(HkdsrError, match="0 MB free and the pictures need 0 MB: free some space"):
+    with pytest.raises(HkdsrError, match="0 MB free and the images need 0 MB: free some space"):
         build_store([pair], 2, tmp_path / "cache")
 
 
@@ -197,20 +197,20 @@ def test_default_cache_follows_the_environment(tmp_path: Path, monkeypatch: pyte
     assert built.folder.parent == tmp_path / "elsewhere"
 
 
-# Derived pictures
+# Derived images
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> PictureStore:
+def small(tmp_path: Path) -> ImageStore:
     pairs = [Pair(f"{i}", save(tmp_path / f"{i}.png", noise(8 + 4 * i, 12, seed=i))) for i in range(13)]
     return build_store(pairs, 2, tmp_path / "cache", workers=1)
 
 
-def exits(like: PictureStore, index: int) -> list[np.ndarray]:
+def exits(like: ImageStore, index: int) -> list[np.ndarray]:
     return [noise(*like.sizes[index], seed=100 * index + plane) for plane in range(3)]
 
 
-def test_derived_pictures_come_back_and_outlast_the_process(small: PictureStore, tmp_path: Path) -> None:
+def test_derived_images_come_back_and_outlast_the_process(small: ImageStore, tmp_path: Path) -> None:
     derived = DerivedStore(tmp_path, small, "teacher", planes=3)
     for index in (12, 0, 5):
         derived.put(index, exits(small, index))
@@ -221,24 +221,24 @@ def test_derived_pictures_come_back_and_outlast_the_process(small: PictureStore,
         again.put(index, exits(small, index))
     assert again.complete
     for index in range(len(small)):
-        for plane, picture in enumerate(exits(small, index)):
-            np.testing.assert_array_equal(again.get(plane, index), picture)
-            np.testing.assert_array_equal(derived._pictures, again._pictures)
+        for plane, image in enumerate(exits(small, index)):
+            np.testing.assert_array_equal(again.get(plane, index), image)
+            np.testing.assert_array_equal(derived._images, again._images)
 
 
-def test_derived_pictures_of_another_teacher_are_others(small: PictureStore, tmp_path: Path) -> None:
+def test_derived_images_of_another_teacher_are_others(small: ImageStore, tmp_path: Path) -> None:
     derived = DerivedStore(tmp_path, small, "teacher", planes=3)
     derived.put(0, exits(small, 0))
     assert 0 in DerivedStore(tmp_path, small, "another", planes=3).missing
     assert 0 in DerivedStore(tmp_path, small, "teacher", planes=2).missing
     with pytest.raises(KeyError):
         derived.get(0, 1)
-    with pytest.raises(ValueError, match="picture 1 takes 3 uint8 arrays"):
+    with pytest.raises(ValueError, match="image 1 takes 3 uint8 arrays"):
         derived.put(1, exits(small, 0))
 
 
 @pytest.mark.parametrize("cut", ["\n1", "\n12", "\n"])
-def test_an_entry_cut_short_does_not_count(cut: str, small: PictureStore, tmp_path: Path) -> None:
+def test_an_entry_cut_short_does_not_count(cut: str, small: ImageStore, tmp_path: Path) -> None:
     derived = DerivedStore(tmp_path, small, "teacher", planes=3)
     derived.put(0, exits(small, 0))
     with (derived.folder / "finished.log").open("a") as log:
@@ -254,24 +254,24 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from hkdsr.data import flat
-from hkdsr.data.store import DerivedStore, PictureStore
+from hkdsr.data.store import DerivedStore, ImageStore
 
-like = PictureStore(Path(sys.argv[1]))
+like = ImageStore(Path(sys.argv[1]))
 derived = DerivedStore(Path(sys.argv[2]), like, "teacher", planes=3)
 write, written = flat.write, []
-def slow(file, picture):
+def slow(file, image):
     written.append(1)
     if len(written) == 3 * 4 + 2:
         print("half-way", flush=True)
         time.sleep(60)
-    write(file, picture)
+    write(file, image)
 flat.write = slow
 for index in derived.missing:
     derived.put(index, [like.hr(index)] * 3)
 """
 
 
-def test_derived_store_goes_on_after_a_kill(small: PictureStore, tmp_path: Path) -> None:
+def test_derived_store_goes_on_after_a_kill(small: ImageStore, tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", FILL_SLOWLY, small.folder, tmp_path], stdout=subprocess.PIPE, text=True
     ) as filler:
@@ -286,7 +286,7 @@ def test_derived_store_goes_on_after_a_kill(small: PictureStore, tmp_path: Path)
 
 
 def test_disk_that_fills_while_deriving_keeps_what_is_finished(
-    small: PictureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     derived = DerivedStore(tmp_path, small, "teacher", planes=3)
     derived.put(0, exits(small, 0))

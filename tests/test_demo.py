@@ -1,4 +1,4 @@
-"""The demo, on a tenth of its budget: every row and picture is there, and nothing is trained on what is scored."""
+"""The demo, on a tenth of its budget: every row and image is there, and nothing is trained on what is scored."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hkdsr.demo import TEACHER, demo, demo_recipe
-from hkdsr.evaluate import evaluate_set
-from hkdsr.nets.load import load
+from hkdsr.nets.files.load import load
+from hkdsr.scoring import evaluate_set
 
 
 def test_the_teacher_is_worth_learning_from(shared: Path) -> None:
@@ -18,11 +18,10 @@ def test_the_teacher_is_worth_learning_from(shared: Path) -> None:
     assert set5.psnr_y > 37, "the model card says 37.16 dB"
 
 
-def test_demo_compares_and_reports(tmp_path: Path) -> None:
-    said: list[str] = []
+def test_demo_compares_and_reports(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     # With so few steps the averaged weights are hardly trained: what is checked is that all of it comes together.
-    report = demo(tmp_path, steps=40, say=said.append)
-    rows = {line[:22].strip(): line for line in said if line[:22].strip() in LABELS}
+    report = demo(tmp_path, steps=40)
+    rows = {line[:22].strip(): line for line in caplog.messages if line[:22].strip() in LABELS}
     assert set(rows) == set(LABELS)
     page = report.read_text(encoding="utf-8")
     assert all(label in page for label in (*LABELS, "chelsea", "coffee", "flower"))

@@ -1,4 +1,4 @@
-"""An exported network draws the pictures that the network draws, or there is no file."""
+"""An exported network draws the images that the network draws, or there is no file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from hkdsr.deploy import export as module
 from hkdsr.deploy.export import Parity, export, onnx
 from hkdsr.deploy.upscale import upscale
 from hkdsr.errors import HkdsrError
-from hkdsr.evaluate import evaluate_sets
 from hkdsr.methods import HKDSR, FitNet, Logits
-from hkdsr.nets.compact import Compact
-from hkdsr.nets.exported import Exported
-from hkdsr.nets.load import build, digest, load
+from hkdsr.nets.families.compact import Compact
+from hkdsr.nets.files.load import build, digest, load
+from hkdsr.nets.files.onnx import OnnxNetwork
+from hkdsr.scoring import evaluate
 from hkdsr.training.run import distill
 
 for needed in ("onnx", "onnxscript", "onnxruntime"):
@@ -53,7 +53,7 @@ def exported(photographs: list[Path], tmp_path_factory: pytest.TempPathFactory) 
 def test_numbers_are_the_same_for_any_batch_and_size(description: str, scale: int) -> None:
     torch.manual_seed(0)
     network = build(description, scale).eval()
-    other = Exported(onnx(network), "exported")
+    other = OnnxNetwork(onnx(network), "exported")
     assert other.scale == scale
     for size in ((1, 3, 48, 64), (3, 3, 61, 47), (2, 3, 33, 90)):
         x = torch.rand(size)
@@ -61,19 +61,19 @@ def test_numbers_are_the_same_for_any_batch_and_size(description: str, scale: in
             torch.testing.assert_close(other(x), network(x), rtol=0, atol=2e-6)
 
 
-def test_a_shipped_network_keeps_its_pictures_scores_and_name(exported: Path, photographs: list[Path]) -> None:
+def test_a_shipped_network_keeps_its_images_scores_and_name(exported: Path, photographs: list[Path]) -> None:
     network, other = load("compact_x2"), load(exported)
     assert {"family": "compact", "features": "32", "convs": "8"}.items() <= other.settings.items()
-    (own,), (theirs,) = (evaluate_sets(one, photographs[0].parent) for one in (network, other))
+    (own,), (theirs,) = (evaluate(one, photographs[0].parent) for one in (network, other))
     assert own.psnr_y == pytest.approx(theirs.psnr_y, abs=1e-3)
-    picture = rgb(photographs[0])
-    for image in (picture, picture[..., 0], np.dstack((picture, picture[..., 1]))):
+    colour = rgb(photographs[0])
+    for image in (colour, colour[..., 0], np.dstack((colour, colour[..., 1]))):
         difference = upscale(network, image).astype(int) - upscale(other, image, tile=32)
         assert abs(difference).max() <= 1
         assert (difference != 0).mean() < 1e-3
 
 
-def test_what_draws_other_pictures_is_not_written(
+def test_what_draws_other_images_is_not_written(
     photographs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network, other = load("compact_x2"), load("compact_x2")
@@ -84,7 +84,7 @@ def test_what_draws_other_pictures_is_not_written(
     nn.init.constant_(last.bias, last.bias.mean().item() + 3 / 255)
     content = onnx(other)
     monkeypatch.setattr(module, "onnx", lambda _: content)
-    told = r"out\.onnx is not written, as it would draw other pictures \(6 pictures .* by at most \d+ of 255"
+    told = r"out\.onnx is not written, as it would draw other images \(6 images .* by at most \d+ of 255"
     with pytest.raises(HkdsrError, match=told):
         export(network, tmp_path / "out.onnx", photographs)
     assert not list(tmp_path.iterdir())
@@ -111,7 +111,7 @@ def test_the_gate(step: int, loss: float, kept: bool) -> None:
 
 
 def test_parity_counts_what_differs() -> None:
-    class Brighter(Exported):
+    class Brighter(OnnxNetwork):
         def forward(self, x: Tensor) -> Tensor:
             made = super().forward(x)
             made[..., :10, :] += 2 / 255
@@ -120,16 +120,16 @@ def test_parity_counts_what_differs() -> None:
     network = tiny.nearest(2)
     hr = imresize(np.random.default_rng(0).integers(40, 200, (10, 10, 3), dtype=np.uint8), 4)
     parity = module.compare(network, Brighter(onnx(network), "brighter"), [hr])
-    assert (parity.pictures, parity.step, parity.share) == (1, 2, 10 / 40)
+    assert (parity.images, parity.step, parity.share) == (1, 2, 10 / 40)
     assert parity.loss > 0.01
 
 
-def test_it_teaches_by_its_pictures(photographs: list[Path], tmp_path: Path) -> None:
+def test_it_teaches_by_its_images(photographs: list[Path], tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path, Logits(), steps=3)
     export(load(recipe.teacher), tmp_path / "teacher.onnx", photographs)
     other = dataclasses.replace(recipe, teacher=str(tmp_path / "teacher.onnx"), out=tmp_path / "other")
     own, theirs = (distill(one).network.state_dict() for one in (recipe, other))
-    # The teacher's pictures are kept in 8 bits, of which one in many is rounded to the other side.
+    # The teacher's images are kept in 8 bits, of which one in many is rounded to the other side.
     for name, value in own.items():
         torch.testing.assert_close(theirs[name], value, rtol=0, atol=1e-4)
     for method in (HKDSR(), FitNet()):
@@ -160,10 +160,10 @@ def test_files_that_are_no_such_network_are_named(tmp_path: Path) -> None:
     network, sizes = build("compact:features=4,convs=1", 2), {2: "height", 3: "width"}
     for content, told in (
         (b"no ONNX", "cannot be run by ONNX Runtime: export it again"),
-        (raw(Unscaled(), (3, 40, 56)), "does not take pictures"),
-        (raw(network, (1, 3, 48, 64)), r"takes pictures of one size alone \(64x48\)"),
-        (raw(Unscaled(), (1, 3, 40, 56), sizes), "does not make a picture x2, x3 or x4"),
-        (raw(Unscaled(), (1, 4, 40, 56), sizes), "fails on an RGB picture of 48x48"),
+        (raw(Unscaled(), (3, 40, 56)), "does not take images"),
+        (raw(network, (1, 3, 48, 64)), r"takes images of one size alone \(64x48\)"),
+        (raw(Unscaled(), (1, 3, 40, 56), sizes), "does not make an image x2, x3 or x4"),
+        (raw(Unscaled(), (1, 4, 40, 56), sizes), "fails on an RGB image of 48x48"),
     ):
         (tmp_path / "net.onnx").write_bytes(content)
         with pytest.raises(HkdsrError, match=rf"net\.onnx {told}"):
@@ -175,7 +175,7 @@ def test_mistakes_are_named(
 ) -> None:
     with pytest.raises(HkdsrError, match=r"out\.pth would hold ONNX under another name"):
         export(load("compact_x2"), tmp_path / "out.pth")
-    with pytest.raises(HkdsrError, match="there is no picture at"):
+    with pytest.raises(HkdsrError, match="there is no image at"):
         export(load("compact_x2"), tmp_path / "out.onnx", [tmp_path / "absent.png"])
     with pytest.raises(HkdsrError, match="cannot be copied, changed or counted"):
         export(load(exported), tmp_path / "out.onnx", photographs)

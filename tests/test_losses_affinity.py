@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from vectors import pictures
+from vectors import images
 
 from hkdsr.losses import affinity, channel_affinity_distance, gram_distance, spatial_affinity_distance
 
@@ -31,13 +31,13 @@ def unit(x: Tensor, dim: int | tuple[int, int]) -> Tensor:
 
 
 def test_vector_6_fakd() -> None:
-    student, teacher, _ = pictures()
+    student, teacher, _ = images()
     fakd = spatial_affinity_distance(student, teacher) + channel_affinity_distance(student, teacher)
     assert fakd.item() == pytest.approx(0.0190463119, rel=1e-6)
 
 
 def test_vector_3_direct() -> None:
-    student, teacher, _ = pictures()
+    student, teacher, _ = images()
     assert gram_distance(student, teacher).item() == pytest.approx(0.03290622, rel=1e-6)
 
 
@@ -73,13 +73,13 @@ def test_channel_affinity_equals_the_definition(batch: int, channels: int, heigh
 
 @pytest.mark.parametrize("distance", [gram_distance, spatial_affinity_distance, channel_affinity_distance])
 def test_derivatives(distance: Distance) -> None:
-    student, teacher, _ = pictures(2, 5)
+    student, teacher, _ = images(2, 5)
     assert torch.autograd.gradcheck(lambda s: distance(s, teacher), student.requires_grad_())
 
 
 @pytest.mark.parametrize("distance", [spatial_affinity_distance, channel_affinity_distance])
 def test_scale_does_not_matter_and_the_teacher_is_a_constant(distance: Distance) -> None:
-    student, teacher, _ = pictures()
+    student, teacher, _ = images()
     value = distance(student, teacher).item()
     assert value > 0
     assert distance(7 * student, 0.1 * teacher).item() == pytest.approx(value, rel=1e-4)

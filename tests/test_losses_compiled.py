@@ -48,7 +48,7 @@ def test_signed_mean_of_nearly_grey_bands_settles_signs_rightly() -> None:
     torch.testing.assert_close(signed_mean(vectors, truth), by_pairs(vectors, truth).mT, atol=1e-13, rtol=1e-10)
 
 
-def test_a_broken_picture_breaks_the_loss() -> None:
+def test_a_broken_image_breaks_the_loss() -> None:
     s, t, hr = (torch.rand(1, 3, 8, 8) for _ in range(3))
     s[0, 0, 0, 0] = float("nan")
     assert fsm(s, t, hr).isnan()
@@ -60,16 +60,16 @@ def test_a_broken_picture_breaks_the_loss() -> None:
 def test_acf_equals_its_tensor_form(dtype: torch.dtype, batch: int, height: int, width: int, hidden: int) -> None:
     torch.manual_seed(0)
     term = Fusion(hidden=hidden).to(dtype)
-    pictures = [torch.rand(batch, 3, height, width, dtype=dtype) for _ in range(3)]
-    found, expected = (differentiated(term, pictures, form) for form in (term, term.in_tensors))
+    images = [torch.rand(batch, 3, height, width, dtype=dtype) for _ in range(3)]
+    found, expected = (differentiated(term, images, form) for form in (term, term.in_tensors))
     tolerance = 2e-5 if dtype == torch.float32 else 1e-11
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, atol=tolerance, rtol=tolerance)
 
 
-def differentiated(term: Fusion, pictures: list[Tensor], form: Callable[..., Tensor]) -> list[Tensor]:
-    student = pictures[0].clone().requires_grad_()
-    value = 3 * form(student, *pictures[1:])
+def differentiated(term: Fusion, images: list[Tensor], form: Callable[..., Tensor]) -> list[Tensor]:
+    student = images[0].clone().requires_grad_()
+    value = 3 * form(student, *images[1:])
     return [value.detach(), *torch.autograd.grad(value, [student, *term.parameters()])]
 
 
@@ -87,12 +87,12 @@ def test_without_numba_the_losses_are_the_same() -> None:
 
 def test_the_number_of_threads_changes_no_bit() -> None:
     torch.manual_seed(0)
-    s, t, hr = pictures = [torch.rand(5, 3, 16, 16) for _ in range(3)]
+    s, t, hr = images = [torch.rand(5, 3, 16, 16) for _ in range(3)]
     term, before, found = Fusion(), torch.get_num_threads(), []
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append([fsm(s, t, hr), *differentiated(term, pictures, term)])
+            found.append([fsm(s, t, hr), *differentiated(term, images, term)])
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

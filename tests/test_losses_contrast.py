@@ -68,16 +68,16 @@ def test_vgg_is_torchvisions(weights: Path) -> None:
     theirs.load_state_dict(
         {name.removeprefix("features."): w for name, w in state.items() if "features" in name}, False, True
     )
-    pictures = torch.rand(2, 3, 33, 20)
+    images = torch.rand(2, 3, 33, 20)
     mean, deviation = (torch.tensor(c)[:, None, None] for c in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    features, expected = (pictures - mean) / deviation, []
+    features, expected = (images - mean) / deviation, []
     with torch.no_grad():
         for index, layer in enumerate(theirs[: KEPT[-1] + 1]):
             features = layer(features)
             if index in KEPT:
                 assert isinstance(layer, nn.ReLU)
                 expected.append(features.clone())
-        found = vgg19(str(weights), CPU, torch.float32)(pictures)
+        found = vgg19(str(weights), CPU, torch.float32)(images)
     assert [m.shape[1] for m in found] == [64, 128, 256, 512, 512]
     for own, other in zip(found, expected, strict=True):
         assert torch.equal(own, other)
@@ -87,8 +87,8 @@ def test_vgg_is_read_once_and_frozen(weights: Path) -> None:
     network = vgg19(str(weights), CPU, torch.float32)
     assert vgg19(str(weights), CPU, torch.float32) is network
     assert not any(parameter.requires_grad for parameter in network.parameters())
-    pictures = torch.rand(1, 3, 16, 16, requires_grad=True)
-    (grad,) = torch.autograd.grad(network(pictures)[-1].sum(), pictures)
+    images = torch.rand(1, 3, 16, 16, requires_grad=True)
+    (grad,) = torch.autograd.grad(network(images)[-1].sum(), images)
     assert grad.any()
 
 
@@ -110,6 +110,6 @@ def test_a_file_of_other_shapes_is_refused(tmp_path: Path) -> None:
     assert "VGG19" in refusal(lambda: vgg19(str(path), CPU, torch.float32))
 
 
-def test_pictures_too_small_for_vgg_are_refused(weights: Path) -> None:
+def test_images_too_small_for_vgg_are_refused(weights: Path) -> None:
     network = vgg19(str(weights), CPU, torch.float32)
     assert "15x40" in refusal(lambda: network(torch.rand(1, 3, 15, 40)))

@@ -1,4 +1,4 @@
-"""ACF: the specification's vectors, the bound of its weights, and its gradients."""
+"""ACF: the vectors of docs/method.md, the bound of its weights, and its gradients."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from vectors import pictures, set_gate
+from vectors import images, set_gate
 
 from hkdsr.errors import HkdsrError
 from hkdsr.losses import Fusion, Gate, by_sample
@@ -39,14 +39,14 @@ def fusion(**options: Any) -> Fusion:
 @pytest.mark.parametrize(("options", "value", "parameters"), VARIANTS, ids=str)
 def test_vector_4(options: dict[str, Any], value: float, parameters: int) -> None:
     made = fusion(**options)
-    assert made(*pictures()).item() == pytest.approx(value, rel=1e-6)
+    assert made(*images()).item() == pytest.approx(value, rel=1e-6)
     with torch.no_grad():
-        assert made(*pictures()).item() == pytest.approx(value, rel=1e-6)
+        assert made(*images()).item() == pytest.approx(value, rel=1e-6)
     assert sum(p.numel() for p in made.parameters()) == parameters
 
 
 def test_vector_4_weights_and_targets() -> None:
-    student, teacher, hr = pictures()
+    student, teacher, hr = images()
     made = fusion()
     assert made.gate is not None
     weights, target = made.gate([hr, teacher]), made.target(student, teacher, hr)
@@ -66,7 +66,7 @@ def test_vector_4_weights_and_targets() -> None:
     "options", [{}, {**JOINT, "hidden": 96}, {"gate_training": "frozen"}, {"inputs": "gt"}], ids=str
 )
 def test_vector_4_gradient_of_the_student_is_a_sign(options: dict[str, Any]) -> None:
-    student, teacher, hr = pictures()
+    student, teacher, hr = images()
     student.requires_grad_()
     made = fusion(**options)
     made(student, teacher, hr).backward()
@@ -78,7 +78,7 @@ def test_vector_4_gradient_of_the_student_is_a_sign(options: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("options", [options for options, *_ in VARIANTS], ids=str)
 def test_derivatives_by_student_and_gate(options: dict[str, Any]) -> None:
-    student, teacher, hr = pictures(2, 3)
+    student, teacher, hr = images(2, 3)
     made = fusion(**options)
     names = [name for name, _ in made.named_parameters()]
 
@@ -96,7 +96,7 @@ def test_sample_by_sample_equals_the_whole_batch(
 ) -> None:
     """The loss takes its gradient from one, two or all samples at a time; the definition takes the batch at once."""
     monkeypatch.setattr(by_sample, "PIXELS_TOGETHER", pixels)
-    student, teacher, hr = pictures(3, 6)
+    student, teacher, hr = images(3, 6)
     student.requires_grad_()
     made = fusion(**options)
     wanted = [student, *made.parameters()]
@@ -114,20 +114,20 @@ def test_weights_sum_to_one_at_any_shape(batch: int, height: int, width: int, op
     made = fusion(**options)
     assert made.gate is not None
     sources = made.gate.sources
-    given_pictures = list(torch.rand(sources, batch, 3, height, width, dtype=torch.float64))
-    weights = made.gate(given_pictures)
+    given_images = list(torch.rand(sources, batch, 3, height, width, dtype=torch.float64))
+    weights = made.gate(given_images)
     pooled = options.get("pool", "none") != "none"
     size = (1, 1) if pooled else (height, width)
     assert weights.shape == (sources, batch, 1 if options.get("split") == "joint" else 3, *size)
     assert torch.allclose(weights.sum(0), torch.ones_like(weights[0]))
-    # Mixing equal pictures gives that picture back.
-    same = given_pictures[0]
+    # Mixing equal images gives that image back.
+    same = given_images[0]
     assert torch.allclose(made.target(same, same, same), same)
 
 
 def trained(options: dict[str, Any], steps: int = 300) -> tuple[Fusion, float]:
     """A gate trained hard on a student that sits on the teacher; the loss it ends with."""
-    _, teacher, hr = pictures(2, 8)
+    _, teacher, hr = images(2, 8)
     made = Fusion(**options).double()
     assert made.gate is not None
     optimiser = torch.optim.Adam(made.parameters(), lr=0.1)
@@ -158,7 +158,7 @@ def test_trained_weights_stay_inside_the_bound(bounded: tuple[Gate, float], seed
 
 
 def test_training_drives_bounded_weights_to_the_bound_and_others_beyond(bounded: tuple[Gate, float]) -> None:
-    _, teacher, hr = pictures()
+    _, teacher, hr = images()
     distance = (teacher - hr).abs().mean().item()
     gate, loss = bounded
     assert loss == pytest.approx(LOWEST * distance, rel=0.02)
@@ -173,14 +173,14 @@ def test_training_drives_bounded_weights_to_the_bound_and_others_beyond(bounded:
 @pytest.mark.parametrize(("inputs", "shares"), [("gt_t", (0, 1, 1)), ("s_t", (1, 1, 0)), ("gt_s_t", (1, 1, 1))])
 def test_a_frozen_gate_mixes_equally_and_has_no_parameters(inputs: Any, shares: tuple[int, int, int]) -> None:
     made = Fusion(inputs, gate_training="frozen")
-    given_pictures = pictures()
-    expected = sum(w * x for w, x in zip(shares, given_pictures, strict=True)) / sum(shares)
-    assert torch.allclose(made.target(*given_pictures), torch.as_tensor(expected))
+    given_images = images()
+    expected = sum(w * x for w, x in zip(shares, given_images, strict=True)) / sum(shares)
+    assert torch.allclose(made.target(*given_images), torch.as_tensor(expected))
     assert not list(made.parameters())
 
 
 def test_a_gate_frozen_by_hand_still_teaches() -> None:
-    student, teacher, hr = pictures()
+    student, teacher, hr = images()
     made = fusion().requires_grad_(False)
     made(student.requires_grad_(), teacher, hr).backward()
     assert student.grad is not None
@@ -188,7 +188,7 @@ def test_a_gate_frozen_by_hand_still_teaches() -> None:
 
 
 def test_gate_and_student_get_gradients_and_the_constants_none() -> None:
-    student, teacher, hr = (x.requires_grad_() for x in pictures())
+    student, teacher, hr = (x.requires_grad_() for x in images())
     made = fusion()
     made(student, teacher, hr).backward()
     assert all(p.grad is not None and p.grad.any() for p in made.parameters())
@@ -198,8 +198,8 @@ def test_gate_and_student_get_gradients_and_the_constants_none() -> None:
 
 
 @pytest.mark.parametrize("inputs", ["gt_t", "s_t", "gt_s_t", "gt"])
-def test_equal_pictures_have_no_loss(inputs: Any) -> None:
-    _, _, hr = pictures()
+def test_equal_images_have_no_loss(inputs: Any) -> None:
+    _, _, hr = images()
     assert fusion(inputs=inputs)(hr, hr, hr).item() == pytest.approx(0, abs=1e-15)
 
 

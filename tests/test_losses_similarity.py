@@ -1,4 +1,4 @@
-"""FSM against the specification's vectors and against its definition with whole N x N matrices."""
+"""FSM against the vectors of docs/method.md and against its definition with whole N x N matrices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from definition import gradient, naive, noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from vectors import pictures
+from vectors import images
 
 from hkdsr.errors import HkdsrError
 from hkdsr.losses import fsm, fsm_sum, haar, similarity_distance
@@ -33,26 +33,26 @@ from hkdsr.losses import fsm, fsm_sum, haar, similarity_distance
     ],
 )
 def test_vector_3(options: dict[str, Any], expected: float) -> None:
-    assert fsm(*pictures(), **options).item() == pytest.approx(expected, rel=1e-6)
+    assert fsm(*images(), **options).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_vector_3_at_other_sizes() -> None:
-    assert fsm(*pictures(2, 16)).item() == pytest.approx(0.086621295, rel=1e-6)
-    assert fsm(*pictures(1, 6)).item() == pytest.approx(0.0716329282, rel=1e-6)
+    assert fsm(*images(2, 16)).item() == pytest.approx(0.086621295, rel=1e-6)
+    assert fsm(*images(1, 6)).item() == pytest.approx(0.0716329282, rel=1e-6)
 
 
 def test_vector_3_band_by_band() -> None:
     expected = (0.157513026, 0.00223588527, 0.00616991574, 0.0003898582, 0.0115129222, 0.0383668233, 0.0134990578)
-    bands = zip(*(haar(x, 2) for x in pictures()), strict=True)
+    bands = zip(*(haar(x, 2) for x in images()), strict=True)
     actual = [similarity_distance((s - t).flatten(2), g.flatten(2)).item() for s, t, g in bands]
     assert actual == pytest.approx(expected, rel=1e-6)
-    student, teacher, hr = pictures()
+    student, teacher, hr = images()
     pixels = [similarity_distance((student - teacher).flatten(2), g.flatten(2)).item() for g in haar(hr, 1)]
     assert pixels == pytest.approx((0.0473833469, 0.00319445934, 0.00771540016, 0.00115051854), rel=1e-6)
 
 
 def test_vector_3_gradient() -> None:
-    student, teacher, hr = pictures()
+    student, teacher, hr = images()
     _, grad = gradient(lambda s: fsm(s, teacher, hr), student)
     actual = (grad[0, 0, 0, 0], grad[0, 1, 3, 5], grad[1, 2, 7, 7], grad.abs().sum())
     expected = (-0.00840090863, 0.00806491055, -0.0069791456, 4.39513155)
@@ -114,21 +114,21 @@ def test_ties_are_exact_in_value_and_tangent(seed: int, height: int, width: int)
 
 @pytest.mark.parametrize("mode", ["gt_similarity", "low", "direct", "wave"])
 def test_a_perfect_student_has_no_loss_and_no_gradient(mode: Any) -> None:
-    _, teacher, hr = pictures()
+    _, teacher, hr = images()
     value, grad = gradient(lambda s: fsm(s, teacher, hr, mode=mode), teacher)
     assert value.item() == 0
     assert not grad.any()
 
 
 def test_flat_ground_truth_gives_nothing() -> None:
-    student, teacher, hr = pictures()
+    student, teacher, hr = images()
     value, grad = gradient(lambda s: fsm(s, teacher, torch.full_like(hr, 0.7)), student)
     assert value.item() == 0
     assert not grad.any()
 
 
 def test_invariances() -> None:
-    student, teacher, hr = pictures()
+    student, teacher, hr = images()
     value = fsm(student, teacher, hr).item()
     colour = torch.tensor([0.1, -0.2, 0.05], dtype=torch.float64)[:, None, None]
     rotation = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64)).Q
@@ -143,7 +143,7 @@ def test_invariances() -> None:
 @settings(deadline=None)
 @given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
 def test_degree_one_in_the_difference_and_in_the_ground_truth(a: float, b: float) -> None:
-    student, teacher, hr = pictures()
+    student, teacher, hr = images()
     expected = a * b * fsm(student, teacher, hr).item()
     assert fsm(a * student, a * teacher, b * hr).item() == pytest.approx(expected, rel=1e-9)
 
@@ -163,7 +163,7 @@ def test_degree_one_in_the_difference_and_in_the_ground_truth(a: float, b: float
     ids=str,
 )
 def test_derivatives(options: dict[str, Any]) -> None:
-    student, teacher, hr = pictures(1, 7)
+    student, teacher, hr = images(1, 7)
     assert torch.autograd.gradcheck(lambda s: fsm(s, teacher, hr, **options), student.requires_grad_())
     students = [student.detach().requires_grad_(), (student.detach() + 0.1 * hr).requires_grad_()]
     assert torch.autograd.gradcheck(
@@ -194,7 +194,7 @@ def test_all_exits_at_once_are_the_weighted_sum(side: int, options: dict[str, An
 
 @pytest.mark.parametrize("mode", ["gt_similarity", "low", "direct", "wave"])
 def test_only_the_student_gets_a_gradient(mode: Any) -> None:
-    student, teacher, hr = (x.requires_grad_() for x in pictures())
+    student, teacher, hr = (x.requires_grad_() for x in images())
     fsm(student, teacher, hr, mode=mode).backward()
     assert student.grad is not None
     assert student.grad.any()
@@ -203,7 +203,7 @@ def test_only_the_student_gets_a_gradient(mode: Any) -> None:
 
 
 def test_a_broken_student_shows_in_the_loss() -> None:
-    student, teacher, hr = pictures()
+    student, teacher, hr = images()
     student[0, 1, 2, 3] = float("nan")
     assert fsm(student, teacher, hr).isnan()
 
@@ -221,11 +221,11 @@ def test_a_broken_student_shows_in_the_loss() -> None:
 )
 def test_wrong_options_are_named(options: dict[str, Any], told: str) -> None:
     with pytest.raises(HkdsrError, match=told):
-        fsm(*pictures(), **options)
+        fsm(*images(), **options)
 
 
-def test_pictures_of_different_shapes_are_refused() -> None:
-    student, teacher, hr = pictures()
+def test_images_of_different_shapes_are_refused() -> None:
+    student, teacher, hr = images()
     for wrong in ((student[..., :4], teacher, hr), (student, teacher[:1], hr), (student, teacher, hr[:, :1])):
         with pytest.raises(HkdsrError, match=r"one shape, got \(.*: crop them alike"):
             fsm(*wrong)

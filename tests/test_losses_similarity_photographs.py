@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from definition import gradient, naive, photographs
-from vectors import pictures
+from vectors import images
 
 from hkdsr.losses import fsm, signed_mean
 
@@ -38,7 +38,7 @@ def test_equals_the_definition_on_photographs(side: int, cosine: bool, shared: P
 
 
 def test_single_precision_is_near_double_precision(shared: Path) -> None:
-    for exact in (pictures(), photographs(shared, 96)):
+    for exact in (images(), photographs(shared, 96)):
         student, teacher, hr = exact
         value, grad = gradient(lambda s, t=teacher, g=hr: fsm(s, t, g), student)
         student, teacher, hr = (x.float() for x in exact)
@@ -61,9 +61,9 @@ def test_sampling_is_unbiased(shared: Path) -> None:
 
 
 def test_sampling_everything_is_exact() -> None:
-    exact = fsm(*pictures()).item()
+    exact = fsm(*images()).item()
     # Of 8 x 8 pixels, level 1 has 16 positions and level 2 has 4.
-    assert [fsm(*pictures(), samples=count).item() == exact for count in (4, 15, 16, 99)] == [False, False, True, True]
+    assert [fsm(*images(), samples=count).item() == exact for count in (4, 15, 16, 99)] == [False, False, True, True]
 
 
 @pytest.mark.parametrize("mode", ["gt_similarity", "direct"])

@@ -14,7 +14,7 @@ from hkdsr.data import rgb
 from hkdsr.data.embedded import demo_files
 from hkdsr.errors import HkdsrError
 from hkdsr.losses.taps import EPS, Comparable, Gaussian, Laplace, feature_sizes
-from hkdsr.nets.load import load
+from hkdsr.nets.files.load import load
 
 DEPTHS = (1 / 3, 2 / 3, 1.0)
 WEIGHTS = (
@@ -28,8 +28,8 @@ WEIGHTS = (
 
 def crops() -> Tensor:
     """Four pieces of photographs: (4, 3, 48, 48)."""
-    pictures = [rgb(path) for path in list(demo_files()[0].values())[:4]]
-    return torch.stack([torch.from_numpy(p[80:128, 120:168].copy()).permute(2, 0, 1) / 255 for p in pictures])
+    images = [rgb(path) for path in list(demo_files()[0].values())[:4]]
+    return torch.stack([torch.from_numpy(p[80:128, 120:168].copy()).permute(2, 0, 1) / 255 for p in images])
 
 
 @pytest.mark.parametrize("family", SMALL)
@@ -45,7 +45,7 @@ def test_sizes_of_every_family(family: str) -> None:
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_the_synthetic_picture_measures_as_photographs_do(name: str, shared: Path) -> None:
+def test_the_synthetic_image_measures_as_photographs_do(name: str, shared: Path) -> None:
     """Among these networks and depths sizes differ by more than a factor of 10 000."""
     if not (shared / "weights" / name).exists():
         pytest.skip(f"{name} is not at {shared / 'weights'}")

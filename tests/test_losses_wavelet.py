@@ -1,4 +1,4 @@
-"""The Haar transform: the specification's vectors, PyWavelets, and what an orthonormal transform keeps."""
+"""The Haar transform: the vectors of docs/method.md, PyWavelets, and what an orthonormal transform keeps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hkdsr.losses import haar
 SIDES = st.integers(1, 21)
 
 
-def picture(*shape: int) -> Tensor:
+def image(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64)
 
 
@@ -66,7 +66,7 @@ def test_vector_2() -> None:
 @settings(deadline=None)
 @given(SIDES, SIDES, st.integers(1, 4))
 def test_equals_pywavelets(height: int, width: int, levels: int) -> None:
-    x = picture(2, height, width)
+    x = image(2, height, width)
     low, *details = haar(x, levels)
     expected = x.numpy()
     for level in range(levels):
@@ -79,7 +79,7 @@ def test_equals_pywavelets(height: int, width: int, levels: int) -> None:
 @settings(deadline=None)
 @given(SIDES, SIDES, st.integers(1, 4))
 def test_sizes_and_inner_products_are_kept(height: int, width: int, levels: int) -> None:
-    x, y = picture(2, 3, height, width), picture(2, 3, height, width)
+    x, y = image(2, 3, height, width), image(2, 3, height, width)
     transformed = haar(x, levels), haar(y, levels)
     assert len(transformed[0]) == 3 * levels + 1
     for index, band in enumerate(transformed[0]):
@@ -91,7 +91,7 @@ def test_sizes_and_inner_products_are_kept(height: int, width: int, levels: int)
 
 
 def test_the_gradient_is_the_transpose() -> None:
-    x = picture(1, 5, 6).requires_grad_()
+    x = image(1, 5, 6).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: tuple(haar(x, 3)), (x,))
 
 
@@ -100,8 +100,8 @@ def test_the_type_is_kept(dtype: torch.dtype) -> None:
     assert {band.dtype for band in haar(torch.ones(3, 5, 4, dtype=dtype), 2)} == {dtype}
 
 
-def test_the_picture_is_not_changed() -> None:
-    x = picture(3, 4, 6)
+def test_the_image_is_not_changed() -> None:
+    x = image(3, 4, 6)
     before = x.clone()
     haar(x, 2)
     assert torch.equal(x, before)
@@ -110,4 +110,4 @@ def test_the_picture_is_not_changed() -> None:
 @pytest.mark.parametrize("levels", [0, -1])
 def test_levels_below_one_are_refused(levels: int) -> None:
     with pytest.raises(HkdsrError, match=f"levels is {levels}: set it to 1 or more"):
-        haar(picture(4, 4), levels)
+        haar(image(4, 4), levels)

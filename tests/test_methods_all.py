@@ -15,11 +15,11 @@ import tiny
 import torch
 from torch import Tensor
 
-from hkdsr.data.store import PictureStore
+from hkdsr.data.store import ImageStore
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import METHODS, Method
 from hkdsr.nets.exits import Exits
-from hkdsr.nets.load import build, load
+from hkdsr.nets.files.load import build, load
 from hkdsr.training.distiller import Distiller, feature_taps, traced_outputs
 from hkdsr.training.run import distill
 
@@ -72,7 +72,7 @@ class Watcher:
     def __init__(self, out: Path, copied: Path) -> None:
         self.out, self.copied = out, copied
 
-    def begin(self, module: Distiller, cached: PictureStore | None) -> None:
+    def begin(self, module: Distiller, stored: ImageStore | None) -> None:
         self.distiller = module
         self.before = copy.deepcopy(module.state_dict())
         self.teachers = [copy.deepcopy(teacher.state_dict()) for teacher in module.teachers]
@@ -88,7 +88,7 @@ def ran(request: pytest.FixtureRequest, folder: Path) -> Ran:
     recipe = tiny.recipe(folder, made(request.param, folder), steps=4, save_every=2)
     recipe = dataclasses.replace(recipe, student=STUDENT, out=out)
     watcher = Watcher(out, copied)
-    distill(recipe, watch=watcher)
+    distill(recipe, observer=watcher)
     distill(dataclasses.replace(recipe, out=copied))
     return Ran(watcher.distiller, watcher.before, watcher.teachers, tiny.state(out), tiny.state(copied))
 

@@ -12,16 +12,17 @@ import tiny
 import torch
 from torch import Tensor, nn
 
-from hkdsr.__main__ import _recipe
-from hkdsr.config import flat_settings, read_recipe, with_method
+from hkdsr.cli.recipes import parse_recipe, with_method
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, Logits, Method, Plain, compose, method_class
 from hkdsr.methods.composed import composed_class
-from hkdsr.methods.lesson import Lesson
+from hkdsr.methods.inputs import LossInputs
 from hkdsr.nets.base import Network
-from hkdsr.nets.compact import Compact
 from hkdsr.nets.exits import Outputs
-from hkdsr.recipe import DistillRecipe
+from hkdsr.nets.families.compact import Compact
+from hkdsr.settings.recipe import DistillRecipe
+from hkdsr.settings.resume import flat_settings
+from hkdsr.settings.toml import read_recipe
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.log import read_log
 from hkdsr.training.run import distill
@@ -57,11 +58,11 @@ class Fake(Method):
     def before_step(self, heads: nn.Module | None, student: Network, step: int) -> None:
         SEEN.setdefault(type(self), []).append(("step", heads, step))
 
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
-        SEEN.setdefault(type(self), []).append(lesson)
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
+        SEEN.setdefault(type(self), []).append(inputs)
         assert heads is not None
-        assert lesson.teacher is not None
-        pairs = zip(lesson.student.features, lesson.teacher.features, strict=True)
+        assert inputs.teacher is not None
+        pairs = zip(inputs.student.features, inputs.teacher.features, strict=True)
         return {"feature": self.weight * torch.stack([(heads(s) - t).abs().mean() for s, t in pairs]).sum()}
 
 
@@ -82,58 +83,58 @@ class Alone(Fake):
     def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> None:
         SEEN.setdefault(type(self), []).append(("heads", teachers, exits))
 
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
-        SEEN.setdefault(type(self), []).append(lesson)
-        return {"pixel": 7 * (lesson.student.final - lesson.hr).abs().mean(), "feature": lesson.hr.new_ones(())}
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
+        SEEN.setdefault(type(self), []).append(inputs)
+        return {"pixel": 7 * (inputs.student.final - inputs.hr).abs().mean(), "feature": inputs.hr.new_ones(())}
 
 
-def picture() -> Tensor:
+def image() -> Tensor:
     return torch.rand(2, 3, 16, 16)
 
 
-def lesson_of(exits: int = 2, features: tuple[int, ...] = ()) -> Lesson:
+def lesson_of(exits: int = 2, features: tuple[int, ...] = ()) -> LossInputs:
     """Random outputs, the features of as many channels as ``features`` says."""
 
     def outputs() -> Outputs:
         return Outputs(
-            picture().requires_grad_(),
-            tuple(picture() for _ in range(exits)),
+            image().requires_grad_(),
+            tuple(image() for _ in range(exits)),
             tuple(torch.rand(2, channels, 8, 8, requires_grad=True) for channels in features),
         )
 
-    return Lesson(torch.rand(2, 3, 8, 8), picture(), outputs(), outputs())
+    return LossInputs(torch.rand(2, 3, 8, 8), image(), outputs(), outputs())
 
 
 def test_terms_are_summed_and_the_common_ones_counted_once() -> None:
     hkdsr, logits = HKDSR().resolved(2), Logits(pixel_weight=5.0, teacher_weight=2.0)
-    method, lesson, student = compose(hkdsr, logits), lesson_of(), Compact(2, 4, 2)
+    method, inputs, student = compose(hkdsr, logits), lesson_of(), Compact(2, 4, 2)
     heads = method.heads(student, (student,), 2)
     assert heads is not None
-    terms = method.losses(heads, lesson)
+    terms = method.losses(heads, inputs)
     assert list(terms) == ["pixel", "fsm", "acf", "logits"]
-    expected = hkdsr.losses(dict(heads.named_children())["hkdsr"], lesson)
-    expected["logits"] = logits.losses(None, lesson)["logits"]
+    expected = hkdsr.losses(dict(heads.named_children())["hkdsr"], inputs)
+    expected["logits"] = logits.losses(None, inputs)["logits"]
     for name, value in terms.items():
         torch.testing.assert_close(value, expected[name])
     # The first part's weight holds.
     (first, second) = (
-        compose(*order).losses(None, lesson)["pixel"] for order in ((Plain(), logits), (logits, Plain()))
+        compose(*order).losses(None, inputs)["pixel"] for order in ((Plain(), logits), (logits, Plain()))
     )
     torch.testing.assert_close(second, 5 * first)
 
 
 def test_other_equal_names_are_told_apart() -> None:
     method = compose(Fake(), Another(weight=3.0), Alone())
-    lesson = lesson_of(features=(4, 4))
-    terms = method.losses(method.heads(Compact(2, 4, 2), (Compact(2, 5, 2),), 0), with_teacher_width(lesson, 5))
+    inputs = lesson_of(features=(4, 4))
+    terms = method.losses(method.heads(Compact(2, 4, 2), (Compact(2, 5, 2),), 0), with_teacher_width(inputs, 5))
     assert list(terms) == ["feature", "Another_feature", "pixel", "Alone_feature"]
     assert float(terms["Alone_feature"]) == 1
 
 
-def with_teacher_width(lesson: Lesson, channels: int) -> Lesson:
-    assert lesson.teacher is not None
-    features = tuple(torch.rand(2, channels, 8, 8) for _ in lesson.teacher.features)
-    return dataclasses.replace(lesson, teacher=dataclasses.replace(lesson.teacher, features=features))
+def with_teacher_width(inputs: LossInputs, channels: int) -> LossInputs:
+    assert inputs.teacher is not None
+    features = tuple(torch.rand(2, channels, 8, 8) for _ in inputs.teacher.features)
+    return dataclasses.replace(inputs, teacher=dataclasses.replace(inputs.teacher, features=features))
 
 
 def test_every_part_sees_its_own() -> None:
@@ -158,17 +159,17 @@ def test_every_part_sees_its_own() -> None:
     assert SEEN[Another][1:] == [("step", children["Another"], 3)]
     assert SEEN[Alone][1:] == [("step", None, 3)]
 
-    lesson = dataclasses.replace(lesson_of(features=(4, 4, 4)), teacher_networks=(main, b, c, x, a))
-    assert lesson.teacher is not None
-    method.losses(heads, lesson)
+    inputs = dataclasses.replace(lesson_of(features=(4, 4, 4)), teacher_networks=(main, b, c, x, a))
+    assert inputs.teacher is not None
+    method.losses(heads, inputs)
     for part, taps, networks in ((fake, slice(0, 2), (main, b, c)), (another, slice(2, 3), (main, c, a))):
         given = SEEN[type(part)][-1]
-        assert given.student == Outputs(lesson.student.final, (), lesson.student.features[taps])
-        assert given.teacher == Outputs(lesson.teacher.final, (), lesson.teacher.features[taps])
+        assert given.student == Outputs(inputs.student.final, (), inputs.student.features[taps])
+        assert given.teacher == Outputs(inputs.teacher.final, (), inputs.teacher.features[taps])
         assert given.teacher_networks == networks
-        assert (given.lr is lesson.lr, given.hr is lesson.hr) == (True, True)
+        assert (given.lr is inputs.lr, given.hr is inputs.hr) == (True, True)
     given = SEEN[Alone][-1]
-    assert given.student == Outputs(lesson.student.final)
+    assert given.student == Outputs(inputs.student.final)
     assert (given.teacher, given.teacher_networks) == (None, ())
 
 
@@ -238,7 +239,7 @@ def test_a_recipe_names_several(tmp_path: Path) -> None:
 
 def test_flags_of_several() -> None:
     flags = ["--method.name", "hkdsr,logits", "--method.hkdsr.sim-w", "0.7", "--method.logits.teacher-weight=3"]
-    assert _recipe(DistillRecipe, "distill", flags).method == compose(HKDSR(sim_w=0.7), Logits(teacher_weight=3.0))
+    assert parse_recipe(DistillRecipe, "distill", flags).method == compose(HKDSR(sim_w=0.7), Logits(teacher_weight=3.0))
     changed = DistillRecipe(method=compose(HKDSR(sim_w=3.0), Logits()))
     assert with_method(changed, ["--method.name=hkdsr,logits"])[0] == changed
 

@@ -11,16 +11,16 @@ import torch
 from small import SMALL, pth, refusal, scattered
 from torch import Tensor, nn
 
-from hkdsr.compare.study import described
 from hkdsr.data import imresize
 from hkdsr.errors import HkdsrError
 from hkdsr.losses.vgg import VGG19
 from hkdsr.methods import Logits, compose
 from hkdsr.methods.csd import CSD, require_slice
-from hkdsr.methods.lesson import Lesson
+from hkdsr.methods.inputs import LossInputs
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Outputs
-from hkdsr.nets.load import build
+from hkdsr.nets.files.load import build
+from hkdsr.studies.study import described
 
 STUDENT, TEACHER = "edsr:features=3,blocks=4", "edsr:features=5,blocks=4"
 SIDE = 8
@@ -36,16 +36,16 @@ def networks() -> tuple[Network, Network]:
     return scattered(STUDENT), scattered(TEACHER).requires_grad_(False)
 
 
-def lesson_of(student: Network, teacher: Network, count: int = 4, dtype: torch.dtype = torch.float64) -> Lesson:
+def lesson_of(student: Network, teacher: Network, count: int = 4, dtype: torch.dtype = torch.float64) -> LossInputs:
     lr = torch.rand(count, 3, SIDE, SIDE, dtype=dtype)
     hr = torch.rand(count, 3, 2 * SIDE, 2 * SIDE, dtype=dtype)
-    return Lesson(lr, hr, Outputs(student(lr)), Outputs(teacher(lr)), student, (teacher,))
+    return LossInputs(lr, hr, Outputs(student(lr)), Outputs(teacher(lr)), student, (teacher,))
 
 
-def restated(lesson: Lesson, f: list[nn.Module], weights: list[float], K: int) -> float:
-    """The contrast of the module's docstring, picture by picture."""
-    assert lesson.teacher is not None
-    S, T, enlarged = lesson.student.final, lesson.teacher.final, imresize(lesson.lr, 2.0).clamp(0, 1)
+def restated(inputs: LossInputs, f: list[nn.Module], weights: list[float], K: int) -> float:
+    """The contrast of the module's docstring, image by image."""
+    assert inputs.teacher is not None
+    S, T, enlarged = inputs.student.final, inputs.teacher.final, imresize(inputs.lr, 2.0).clamp(0, 1)
     total = 0.0
     for layer, weight in zip(f, weights, strict=True):
         d: list[float] = []
@@ -61,15 +61,15 @@ def restated(lesson: Lesson, f: list[nn.Module], weights: list[float], K: int) -
 
 
 class Tap(nn.Module):
-    """EDSR's features behind its first ``count`` blocks, of the part of a picture that starts at ``corner``."""
+    """EDSR's features behind its first ``count`` blocks, of the part of an image that starts at ``corner``."""
 
     def __init__(self, network: Network, count: int, corner: tuple[int, int]) -> None:
         super().__init__()
         self.network, self.count, self.corner = network, count, corner
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Tensor:
         top, left = self.corner
-        features = self.network.shallow(picture[..., top : top + SIDE, left : left + SIDE])
+        features = self.network.shallow(image[..., top : top + SIDE, left : left + SIDE])
         for block in list(self.network.blocks)[: self.count]:
             features = block(features)
         return features
@@ -80,24 +80,24 @@ class Tap(nn.Module):
 def test_formula_by_the_teachers_taps(changed: dict[str, Any], K: int) -> None:
     method = CSD(**changed, depths=(0.5, 0.75, 1.0), pixel_weight=2.0)
     student, teacher = networks()
-    lesson = lesson_of(student, teacher)
+    inputs = lesson_of(student, teacher)
     torch.manual_seed(5)
-    found = method.losses(None, lesson)
+    found = method.losses(None, inputs)
     torch.manual_seed(5)
     corner = (int(torch.randint(SIDE + 1, ())), int(torch.randint(SIDE + 1, ())))
     taps: list[nn.Module] = [Tap(teacher, count, corner) for count in (2, 3, 4)]
     assert found.keys() == {"pixel", "contrast"}
-    expected = restated(lesson, taps, [1 / 8, 1 / 4, 1], K)
+    expected = restated(inputs, taps, [1 / 8, 1 / 4, 1], K)
     assert found["contrast"].item() == pytest.approx(method.contrast_weight * expected, rel=1e-9)
-    assert found["pixel"].item() == pytest.approx(2 * (lesson.student.final - lesson.hr).abs().mean().item(), rel=1e-12)
+    assert found["pixel"].item() == pytest.approx(2 * (inputs.student.final - inputs.hr).abs().mean().item(), rel=1e-12)
 
 
 @torch.no_grad()
 def test_formula_by_vgg(weights: Path) -> None:
-    """On whole pictures."""
+    """On whole images."""
     method = CSD(features=str(weights))
     student, teacher = networks()
-    lesson = lesson_of(student, teacher, count=2)
+    inputs = lesson_of(student, teacher, count=2)
     network = VGG19().double()
     network.load_state_dict(torch.load(weights, weights_only=True))
 
@@ -106,11 +106,11 @@ def test_formula_by_vgg(weights: Path) -> None:
             super().__init__()
             self.index = index
 
-        def forward(self, picture: Tensor) -> Tensor:
-            return network(picture)[self.index]
+        def forward(self, image: Tensor) -> Tensor:
+            return network(image)[self.index]
 
-    expected = restated(lesson, [Layer(i) for i in range(5)], [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1], 1)
-    found = method.losses(None, lesson)["contrast"].item()
+    expected = restated(inputs, [Layer(i) for i in range(5)], [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1], 1)
+    found = method.losses(None, inputs)["contrast"].item()
     assert found == pytest.approx(method.contrast_weight * expected, rel=1e-9)
 
 
@@ -182,8 +182,8 @@ def test_other_pairs_are_refused(student: str, teacher: str, told: str) -> None:
     assert "init" not in message
 
 
-def test_a_single_picture_has_no_negatives() -> None:
-    with pytest.raises(HkdsrError, match=r"^csd compares the pictures of a batch and was given 1: "):
+def test_a_single_image_has_no_negatives() -> None:
+    with pytest.raises(HkdsrError, match=r"^csd compares the images of a batch and was given 1: "):
         CSD().losses(None, lesson_of(*networks(), count=1))
 
 

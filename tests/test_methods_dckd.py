@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from hkdsr.losses.vgg import VGG19
 from hkdsr.methods.dckd import DCKD, noisy
-from hkdsr.methods.lesson import Lesson
+from hkdsr.methods.inputs import LossInputs
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Outputs
-from hkdsr.nets.load import build
+from hkdsr.nets.files.load import build
 
 STUDENT, TEACHER = "compact:features=3,convs=2", "edsr:features=4,blocks=4"
 SIDE = 8
@@ -25,17 +25,17 @@ Layers = Callable[[Tensor], list[Tensor]]
 
 
 def networks(student: str = STUDENT, teacher: str = TEACHER) -> tuple[Network, Network]:
-    """In float64; their pictures stay near [0, 1], so that little is clamped."""
+    """In float64; their images stay near [0, 1], so that little is clamped."""
     own, other = build(student, 2).double().eval(), build(teacher, 2).double().eval()
     return own, other.requires_grad_(False)
 
 
-def lesson_of(student: Network, teacher: Network, count: int = 3) -> Lesson:
+def lesson_of(student: Network, teacher: Network, count: int = 3) -> LossInputs:
     lr = torch.rand(count, 3, SIDE, SIDE, dtype=torch.float64)
     hr = torch.rand(count, 3, 2 * SIDE, 2 * SIDE, dtype=torch.float64)
     with torch.no_grad():
         given = Outputs(teacher(lr).clamp(0, 1))
-    return Lesson(lr, hr, Outputs(student(lr)), given, student, (teacher,))
+    return LossInputs(lr, hr, Outputs(student(lr)), given, student, (teacher,))
 
 
 def made_heads(method: DCKD, student: Network, teacher: Network) -> nn.ModuleDict:
@@ -46,36 +46,36 @@ def made_heads(method: DCKD, student: Network, teacher: Network) -> nn.ModuleDic
     return heads
 
 
-def undone(picture: Tensor, drawn: list[bool]) -> Tensor:
+def undone(image: Tensor, drawn: list[bool]) -> Tensor:
     inverted, mirrored, upside_down, transposed = drawn
-    picture = picture.mT if transposed else picture
-    picture = picture.flip(1) if upside_down else picture
-    picture = picture.flip(2) if mirrored else picture
-    return 1 - picture if inverted else picture
+    image = image.mT if transposed else image
+    image = image.flip(1) if upside_down else image
+    image = image.flip(2) if mirrored else image
+    return 1 - image if inverted else image
 
 
-def done(picture: Tensor, drawn: list[bool]) -> Tensor:
+def done(image: Tensor, drawn: list[bool]) -> Tensor:
     inverted, mirrored, upside_down, transposed = drawn
-    picture = 1 - picture if inverted else picture
-    picture = picture.flip(2) if mirrored else picture
-    picture = picture.flip(1) if upside_down else picture
-    return picture.mT if transposed else picture
+    image = 1 - image if inverted else image
+    image = image.flip(2) if mirrored else image
+    image = image.flip(1) if upside_down else image
+    return image.mT if transposed else image
 
 
 @torch.no_grad()
-def restated(method: DCKD, heads: nn.ModuleDict, lesson: Lesson, layers: Layers | None = None) -> dict[str, float]:
+def restated(method: DCKD, heads: nn.ModuleDict, inputs: LossInputs, layers: Layers | None = None) -> dict[str, float]:
     """The module's docstring; the teacher's taps are written out for EDSR."""
-    teacher, x, G = lesson.teacher_networks[0], lesson.lr, lesson.hr
-    assert lesson.teacher is not None
-    S, T = lesson.student.final, lesson.teacher.final
+    teacher, x, G = inputs.teacher_networks[0], inputs.lr, inputs.hr
+    assert inputs.teacher is not None
+    S, T = inputs.student.final, inputs.teacher.final
 
     changes = (torch.rand(len(x), 4) < method.probability).tolist()
-    changed = torch.stack([done(picture, drawn) for picture, drawn in zip(x, changes, strict=True)])
+    changed = torch.stack([done(image, drawn) for image, drawn in zip(x, changes, strict=True)])
     answers = teacher(changed).clamp(0, 1)
-    target = torch.stack([undone(picture, drawn) for picture, drawn in zip(answers, changes, strict=True)])
+    target = torch.stack([undone(image, drawn) for image, drawn in zip(answers, changes, strict=True)])
 
-    def taps(picture: Tensor) -> list[Tensor]:
-        features, found = teacher.shallow(picture[..., top : top + SIDE, left : left + SIDE]), []
+    def taps(image: Tensor) -> list[Tensor]:
+        features, found = teacher.shallow(image[..., top : top + SIDE, left : left + SIDE]), []
         for block in teacher.blocks:
             features = block(features)
             found.append(features)
@@ -84,14 +84,14 @@ def restated(method: DCKD, heads: nn.ModuleDict, lesson: Lesson, layers: Layers 
     if layers is None:
         top, left = int(torch.randint(SIDE + 1, ())), int(torch.randint(SIDE + 1, ()))
         layers = taps
-    inputs = [x]
+    noisy = [x]
     for _ in range(method.negatives - 1):
         sigma = (1 + 29 * torch.rand(len(x), 1, 1, 1, dtype=torch.float64)) / 255
         grey = torch.rand(len(x), 1, 1, 1) < 0.5
         noise = torch.randn(len(x), 3, SIDE, SIDE, dtype=torch.float64)
         noise = torch.stack([n[:1].expand(3, -1, -1) if g else n for n, g in zip(noise, grey.flatten(), strict=True)])
-        inputs.append((x + sigma * noise).clamp(0, 1))
-    negatives = [layers(heads["history"](given).clamp(0, 1)) for given in inputs]
+        noisy.append((x + sigma * noise).clamp(0, 1))
+    negatives = [layers(heads["history"](given).clamp(0, 1)) for given in noisy]
     total = 0.0
     weights = [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1]
     anchor, positive = layers(S), layers(T)
@@ -117,22 +117,22 @@ def restated(method: DCKD, heads: nn.ModuleDict, lesson: Lesson, layers: Layers 
 def test_formula_by_the_teachers_taps(changed: dict[str, Any]) -> None:
     method = DCKD(**changed, depths=(0.25, 0.5, 0.75, 1.0))
     student, teacher = networks()
-    lesson, heads = lesson_of(student, teacher), made_heads(method, student, teacher)
+    inputs, heads = lesson_of(student, teacher), made_heads(method, student, teacher)
     torch.manual_seed(4)
-    found = {name: value.item() for name, value in method.losses(heads, lesson).items()}
+    found = {name: value.item() for name, value in method.losses(heads, inputs).items()}
     torch.manual_seed(4)
-    assert found == pytest.approx(restated(method, heads, lesson), rel=1e-9)
+    assert found == pytest.approx(restated(method, heads, inputs), rel=1e-9)
 
 
 def test_formula_by_vgg(tmp_path: Path) -> None:
     network = VGG19()
     method = DCKD(features=str(pth(tmp_path, network.state_dict())), negatives=2)
     student, teacher = networks()
-    lesson, heads = lesson_of(student, teacher, count=1), made_heads(method, student, teacher)
+    inputs, heads = lesson_of(student, teacher, count=1), made_heads(method, student, teacher)
     torch.manual_seed(4)
-    found = {name: value.item() for name, value in method.losses(heads, lesson).items()}
+    found = {name: value.item() for name, value in method.losses(heads, inputs).items()}
     torch.manual_seed(4)
-    expected = restated(method, heads, lesson, lambda picture: list(network.double()(picture)))
+    expected = restated(method, heads, inputs, lambda image: list(network.double()(image)))
     assert found == pytest.approx(expected, rel=1e-9)
 
 
@@ -146,9 +146,9 @@ def test_without_its_weight_there_is_no_consistency() -> None:
 def test_no_contrast_where_the_student_is_the_teacher() -> None:
     _, teacher = networks()
     student = copy.deepcopy(teacher).requires_grad_()
-    lesson = lesson_of(student, teacher)
-    inside = Outputs(lesson.student.final.clamp(0, 1))
-    terms = DCKD().losses(DCKD().heads(student, (teacher,), 0), Lesson(**{**vars(lesson), "student": inside}))
+    inputs = lesson_of(student, teacher)
+    inside = Outputs(inputs.student.final.clamp(0, 1))
+    terms = DCKD().losses(DCKD().heads(student, (teacher,), 0), LossInputs(**{**vars(inputs), "student": inside}))
     assert terms["contrast"].item() == 0
     assert terms["logits"].item() == 0
     assert terms["consistency"].item() > 0  # the teacher answers changed input otherwise

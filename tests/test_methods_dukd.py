@@ -1,4 +1,4 @@
-"""DUKD and AugKD: the auxiliary pictures, changes that are undone exactly, and the formulas restated."""
+"""DUKD and AugKD: the auxiliary images, changes that are undone exactly, and the formulas restated."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, Logits, compose
 from hkdsr.methods.augkd import AugKD
 from hkdsr.methods.dukd import DUKD
-from hkdsr.methods.lesson import Lesson
+from hkdsr.methods.inputs import LossInputs
 from hkdsr.methods.zoom import CHANGES, changed, drawn_changes, random_tiles, reduced, restored
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Outputs
-from hkdsr.nets.load import build
+from hkdsr.nets.files.load import build
 
 ALL = torch.tensor(list(itertools.product([False, True], repeat=4)))
 VARIANTS = [DUKD(), DUKD(probability=0.0), DUKD(change_zoom_out=True, probability=0.7), AugKD(), AugKD(probability=0.7)]
 
 
 def dyadic(*shape: int) -> Tensor:
-    """Pictures without symmetries whose values and their inverted colours are exact in float32."""
+    """Images without symmetries whose values and their inverted colours are exact in float32."""
     return torch.randint(257, shape) / 256
 
 
@@ -40,13 +40,13 @@ def networks(scale: int) -> tuple[Network, Network]:
     return student, teacher.requires_grad_(False)
 
 
-def lesson_of(student: Network, teacher: Network, lr: Tensor, hr: Tensor) -> Lesson:
+def lesson_of(student: Network, teacher: Network, lr: Tensor, hr: Tensor) -> LossInputs:
     with torch.no_grad():
         given = Outputs(teacher(lr).clamp(0, 1))
-    return Lesson(lr, hr, Outputs(student(lr)), given, student, (teacher,))
+    return LossInputs(lr, hr, Outputs(student(lr)), given, student, (teacher,))
 
 
-def lesson(scale: int, side: int, count: int = 3) -> Lesson:
+def inputs(scale: int, side: int, count: int = 3) -> LossInputs:
     lr = torch.rand(count, 3, side, side, dtype=torch.float64)
     hr = torch.rand(count, 3, scale * side, scale * side, dtype=torch.float64)
     return lesson_of(*networks(scale), lr, hr)
@@ -58,21 +58,21 @@ def total(terms: dict[str, Tensor]) -> Tensor:
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_undoing_is_exact_for_every_combination(scale: int) -> None:
-    pictures = dyadic(16, 3, 6, 6)
-    plain = changed(pictures, ALL)
-    assert len({picture.numpy().tobytes() for picture in plain}) == 16
-    assert torch.equal(plain[0], pictures[0])
-    assert torch.equal(restored(plain, ALL), pictures)
+    images = dyadic(16, 3, 6, 6)
+    plain = changed(images, ALL)
+    assert len({image.numpy().tobytes() for image in plain}) == 16
+    assert torch.equal(plain[0], images[0])
+    assert torch.equal(restored(plain, ALL), images)
     # Nearest enlargement commutes with every change, so nothing of them is left.
     enlarge = tiny.nearest(scale)
-    assert torch.equal(restored(enlarge(plain), ALL), enlarge(pictures))
+    assert torch.equal(restored(enlarge(plain), ALL), enlarge(images))
 
 
 def test_the_order_of_application_would_undo_a_quarter_wrongly() -> None:
-    pictures = dyadic(16, 3, 6, 6)
-    twice = changed(changed(pictures, ALL), ALL)
-    wrong = (twice != pictures).flatten(1).any(1)
-    # Wrong where a transposition meets exactly one flip: 12.6 % of all pictures at probability 0.3.
+    images = dyadic(16, 3, 6, 6)
+    twice = changed(changed(images, ALL), ALL)
+    wrong = (twice != images).flatten(1).any(1)
+    # Wrong where a transposition meets exactly one flip: 12.6 % of all images at probability 0.3.
     assert torch.equal(wrong, ALL[:, 3] & (ALL[:, 1] ^ ALL[:, 2]))
     chances = torch.where(ALL, 0.3, 0.7).double().prod(1)
     assert chances[wrong].sum().item() == pytest.approx(0.126)
@@ -93,15 +93,15 @@ def test_changes_are_drawn_each_with_the_probability() -> None:
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_zoom_in_takes_every_tile_of_its_own_picture(scale: int) -> None:
+def test_zoom_in_takes_every_tile_of_its_own_image(scale: int) -> None:
     height, width, count = 2, 3, 300
     hr = torch.rand(count, 3, scale * height, scale * width)
     found = []
-    for picture, tile in zip(hr, random_tiles(hr, scale), strict=True):
+    for image, tile in zip(hr, random_tiles(hr, scale), strict=True):
         places = [
             (row, column)
             for row, column in itertools.product(range(scale), repeat=2)
-            if torch.equal(picture[:, row * height : (row + 1) * height, column * width : (column + 1) * width], tile)
+            if torch.equal(image[:, row * height : (row + 1) * height, column * width : (column + 1) * width], tile)
         ]
         assert len(places) == 1
         found += places
@@ -121,35 +121,35 @@ def test_zoom_out_cuts_to_a_multiple_and_clamps(scale: int, height: int, width: 
 
 
 def test_zoom_out_of_too_small_a_patch_is_refused() -> None:
-    message = small.refusal(lambda: DUKD().losses(None, lesson(3, 2)))
+    message = small.refusal(lambda: DUKD().losses(None, inputs(3, 2)))
     assert message == "zoom-out at x3 leaves nothing of LR patches of 2x2 pixels: set data.patch to 3 or more"
-    assert "zoom_in" in DUKD(zoom_out_weight=0, zoom_out_pixel_weight=0).losses(None, lesson(3, 2))
+    assert "zoom_in" in DUKD(zoom_out_weight=0, zoom_out_pixel_weight=0).losses(None, inputs(3, 2))
 
 
-def plain_changed(picture: np.ndarray, drawn: list[bool]) -> np.ndarray:
+def plain_changed(image: np.ndarray, drawn: list[bool]) -> np.ndarray:
     inverted, mirrored, flipped, transposed = drawn
-    picture = 1 - picture if inverted else picture
-    picture = picture[:, :, ::-1] if mirrored else picture
-    picture = picture[:, ::-1] if flipped else picture
-    return picture.transpose(0, 2, 1) if transposed else picture
+    image = 1 - image if inverted else image
+    image = image[:, :, ::-1] if mirrored else image
+    image = image[:, ::-1] if flipped else image
+    return image.transpose(0, 2, 1) if transposed else image
 
 
-def plain_restored(picture: np.ndarray, drawn: list[bool]) -> np.ndarray:
+def plain_restored(image: np.ndarray, drawn: list[bool]) -> np.ndarray:
     inverted, mirrored, flipped, transposed = drawn
-    picture = picture.transpose(0, 2, 1) if transposed else picture
-    picture = picture[:, ::-1] if flipped else picture
-    picture = picture[:, :, ::-1] if mirrored else picture
-    return 1 - picture if inverted else picture
+    image = image.transpose(0, 2, 1) if transposed else image
+    image = image[:, ::-1] if flipped else image
+    image = image[:, :, ::-1] if mirrored else image
+    return 1 - image if inverted else image
 
 
-def run(network: Network | None, picture: np.ndarray) -> np.ndarray:
+def run(network: Network | None, image: np.ndarray) -> np.ndarray:
     assert network is not None
     with torch.no_grad():
-        return network(torch.from_numpy(picture.copy())[None])[0].numpy()
+        return network(torch.from_numpy(image.copy())[None])[0].numpy()
 
 
-def restatement(method: DUKD, given: Lesson, seed: int) -> dict[str, float]:
-    """Picture by picture in NumPy, with the draws that ``seed`` leads to."""
+def restatement(method: DUKD, given: LossInputs, seed: int) -> dict[str, float]:
+    """ImageData by image in NumPy, with the draws that ``seed`` leads to."""
     torch.manual_seed(seed)
     student, (teacher,) = given.student_network, given.teacher_networks
     (count, _, side, _), scale = given.lr.shape, given.hr.shape[-1] // given.lr.shape[-1]
@@ -178,7 +178,7 @@ def restatement(method: DUKD, given: Lesson, seed: int) -> dict[str, float]:
 @pytest.mark.parametrize("method", VARIANTS, ids=str)
 @pytest.mark.parametrize(("scale", "side"), [(2, 7), (3, 7), (4, 9)])
 def test_terms_equal_a_plain_restatement(method: DUKD, scale: int, side: int) -> None:
-    given = lesson(scale, side, count=8)
+    given = inputs(scale, side, count=8)
     torch.manual_seed(scale)
     terms = method.losses(None, given)
     assert {name: value.item() for name, value in terms.items()} == pytest.approx(
@@ -235,11 +235,11 @@ def test_the_gradient_of_each_term_is_its_slope(method: DUKD, term: str) -> None
     ],
 )
 def test_a_zoom_can_be_switched_off(switched_off: dict[str, Any], left: set[str]) -> None:
-    assert DUKD(**switched_off).losses(None, lesson(2, 6)).keys() == left
+    assert DUKD(**switched_off).losses(None, inputs(2, 6)).keys() == left
 
 
 def test_in_a_sum_the_common_terms_are_counted_once() -> None:
-    hkdsr, given = HKDSR(kd_on_intermediate=False).resolved(2), lesson(2, 8)
+    hkdsr, given = HKDSR(kd_on_intermediate=False).resolved(2), inputs(2, 8)
     method = compose(hkdsr, DUKD())
     assert method.uses_networks
     student, teacher = networks(2)

@@ -13,18 +13,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hkdsr.choices import AtNorm, SrkdStatistic
 from hkdsr.methods.at import AttentionTransfer
 from hkdsr.methods.fakd import FAKD
 from hkdsr.methods.features import FeatureMethod
 from hkdsr.methods.fitnet import FitNet
-from hkdsr.methods.lesson import Lesson
+from hkdsr.methods.inputs import LossInputs
 from hkdsr.methods.rkd import RKD
 from hkdsr.methods.sp import SimilarityPreserving
 from hkdsr.methods.srkd import SRKD
 from hkdsr.methods.vid import VID
-from hkdsr.nets.compact import Compact
 from hkdsr.nets.exits import Outputs
+from hkdsr.nets.families.compact import Compact
+from hkdsr.settings.choices import AtNorm, SrkdStatistic
 
 BATCH, SIDE = 4, 5
 NARROW, WIDE = 3, 6
@@ -39,7 +39,7 @@ def networks(student: int = NARROW, teacher: int = WIDE) -> tuple[Compact, Compa
     return Compact(2, student, 3).double(), Compact(2, teacher, 4).double()
 
 
-def lesson(method: FeatureMethod, student: int = NARROW, teacher: int = WIDE, alike: bool = False) -> Lesson:
+def inputs(method: FeatureMethod, student: int = NARROW, teacher: int = WIDE, alike: bool = False) -> LossInputs:
     random = torch.Generator().manual_seed(1)
 
     def features(width: int) -> tuple[Tensor, ...]:
@@ -48,7 +48,7 @@ def lesson(method: FeatureMethod, student: int = NARROW, teacher: int = WIDE, al
 
     lr, hr, final, theirs = torch.rand(4, BATCH, 3, 2 * SIDE, 2 * SIDE, generator=random, dtype=torch.float64)
     own = Outputs(final, features=features(student))
-    return Lesson(lr, hr, own, own if alike else Outputs(theirs, features=features(teacher)))
+    return LossInputs(lr, hr, own, own if alike else Outputs(theirs, features=features(teacher)))
 
 
 def heads(method: FeatureMethod, student: int = NARROW, teacher: int = WIDE) -> nn.Module | None:
@@ -200,7 +200,7 @@ ZERO = [name for name in CASES if not name.startswith("vid")]
 @EACH
 def test_terms_are_their_formulas(case: str) -> None:
     method, formulas = CASES[case]
-    given, made = lesson(method), heads(method)
+    given, made = inputs(method), heads(method)
     found = method.losses(made, given)
     assert given.teacher is not None
     names = {"pixel", *formulas} | ({"logits"} if isinstance(method, FAKD) else set())
@@ -219,7 +219,7 @@ def test_terms_are_their_formulas(case: str) -> None:
 @EACH
 def test_gradients_are_those_of_finite_differences(case: str) -> None:
     method, formulas = CASES[case]
-    given, made = lesson(method), heads(method)
+    given, made = inputs(method), heads(method)
     parameters = [] if made is None else list(made.parameters())
 
     def taught(*inputs: Tensor) -> Tensor:
@@ -236,7 +236,7 @@ def test_gradients_are_those_of_finite_differences(case: str) -> None:
 @EACH
 def test_no_gradient_reaches_the_teacher(case: str) -> None:
     method, _ = CASES[case]
-    given = lesson(method)
+    given = inputs(method)
     assert given.teacher is not None
     theirs = tuple(tap.clone().requires_grad_() for tap in given.teacher.features)
     own = tuple(tap.clone().requires_grad_() for tap in given.student.features)
@@ -250,7 +250,7 @@ def test_no_gradient_reaches_the_teacher(case: str) -> None:
 @pytest.mark.parametrize("case", ZERO)
 def test_terms_are_zero_where_student_and_teacher_are_equal(case: str) -> None:
     method, formulas = CASES[case]
-    given = lesson(method, WIDE, WIDE, alike=True)
+    given = inputs(method, WIDE, WIDE, alike=True)
     found = method.losses(heads(method, WIDE, WIDE), given)
     for name in formulas:
         assert found[name].item() == pytest.approx(0, abs=1e-14), name
@@ -263,7 +263,7 @@ def test_terms_in_the_teachers_units_are_zero_where_one_network_is_both(method: 
     network = networks()[1]
     made = method.heads(network, (network,), 0)
     assert made is not None
-    found = method.losses(made.double(), lesson(method, WIDE, WIDE, alike=True))
+    found = method.losses(made.double(), inputs(method, WIDE, WIDE, alike=True))
     assert sorted(value.item() for value in found.values())[:-1] == [pytest.approx(0, abs=1e-14)]
     assert found["pixel"] > 0.1
 
@@ -271,7 +271,7 @@ def test_terms_in_the_teachers_units_are_zero_where_one_network_is_both(method: 
 @pytest.mark.parametrize("method", [FitNet(), VID(), VID(pdf="laplace"), SRKD()])
 def test_relative_terms_do_not_depend_on_the_units_of_the_teacher(method: FeatureMethod) -> None:
     """A teacher whose features are a thousand times as large, and measured so, teaches the same."""
-    given = lesson(method)
+    given = inputs(method)
     assert given.teacher is not None
     large = dataclasses.replace(given.teacher, features=tuple(1000 * tap for tap in given.teacher.features))
     values = []

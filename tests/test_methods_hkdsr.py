@@ -1,4 +1,4 @@
-"""HKDSR as a whole: the specification's vector 5, its settings, and where its gradients go."""
+"""HKDSR as a whole: vector 5 of docs/method.md, its settings, and where its gradients go."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from vectors import exits, pictures, set_gate
+from vectors import exits, images, set_gate
 
 from hkdsr.errors import HkdsrError
 from hkdsr.losses import Fusion, fsm
 from hkdsr.methods import HKDSR
 from hkdsr.methods.hkdsr import _same_window
-from hkdsr.methods.lesson import Lesson
-from hkdsr.nets.compact import Compact
+from hkdsr.methods.inputs import LossInputs
 from hkdsr.nets.exits import Exits, NetworkWithExits, Outputs
+from hkdsr.nets.families.compact import Compact
 
 FSM = (0.0933519657, 0.0784485592, 0.0721744625)
 ACF = (0.0368026067, 0.0273458872, 0.0228327295)
@@ -40,7 +40,7 @@ def gates(method: HKDSR, count: int = 2) -> nn.Module:
 
 def terms(method: HKDSR, students: list[Tensor] | None = None) -> dict[str, Tensor]:
     own, teachers, hr = exits()
-    return method.losses(gates(method), Lesson(hr, hr, outputs(students or own), outputs(teachers)))
+    return method.losses(gates(method), LossInputs(hr, hr, outputs(students or own), outputs(teachers)))
 
 
 def total(values: dict[str, Tensor]) -> Tensor:
@@ -86,7 +86,7 @@ def test_single_precision_agrees() -> None:
     method = HKDSR(**WEIGHTS)
     students, teachers, hr = exits()
     student, teacher = outputs([s.float() for s in students]), outputs([t.float() for t in teachers])
-    found = method.losses(gates(method).float(), Lesson(hr.float(), hr.float(), student, teacher))
+    found = method.losses(gates(method).float(), LossInputs(hr.float(), hr.float(), student, teacher))
     assert total(found).item() == pytest.approx(0.144982296, rel=1e-5)
 
 
@@ -94,10 +94,10 @@ def test_blending_softens_the_teachers_exits_and_leaves_its_final_output() -> No
     students, teachers, hr = exits()
     method = dataclasses.replace(HKDSR(**WEIGHTS), teacher_blend=0.4)
     student, teacher = outputs(students), outputs(teachers)
-    found = method.losses(gates(method), Lesson(hr, hr, student, teacher))
+    found = method.losses(gates(method), LossInputs(hr, hr, student, teacher))
     softened = outputs([0.6 * t + 0.4 * teachers[-1] for t in teachers[:-1]] + teachers[-1:])
     plain = dataclasses.replace(method, teacher_blend=0.0)
-    expected = plain.losses(gates(plain), Lesson(hr, hr, student, softened))
+    expected = plain.losses(gates(plain), LossInputs(hr, hr, student, softened))
     for name in ("pixel", "fsm", "acf"):
         assert found[name].item() == pytest.approx(expected[name].item(), rel=1e-12)
     assert found["fsm"].item() != pytest.approx(weighted(FSM, 0.2, 0.8), rel=1e-3)
@@ -265,7 +265,7 @@ def test_gradients_reach_student_exits_and_gates_but_neither_teacher_nor_truth()
     method = HKDSR().resolved(2)
     heads = method.heads(student_net, (), 2)
     lr, hr = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 16, 16, requires_grad=True)
-    total(method.losses(heads, Lesson(hr, hr, student(lr), teacher(lr)))).backward()
+    total(method.losses(heads, LossInputs(hr, hr, student(lr), teacher(lr)))).backward()
     zero_start = ("body.weight", "body.bias")  # an exit that starts as bicubic passes nothing back at first
     for name, parameter in [*student.named_parameters(), *heads.named_parameters()]:
         assert parameter.grad is not None, name
@@ -274,12 +274,12 @@ def test_gradients_reach_student_exits_and_gates_but_neither_teacher_nor_truth()
 
 
 def test_nothing_is_left_when_all_agree() -> None:
-    _, _, hr = pictures()
+    _, _, hr = images()
     hr.requires_grad_()
     same = Outputs(hr, (hr, hr))
     method = HKDSR().resolved(2)
     found = method.losses(
-        gates(method), Lesson(hr.detach(), hr.detach(), same, Outputs(hr.detach(), (hr.detach(), hr.detach())))
+        gates(method), LossInputs(hr.detach(), hr.detach(), same, Outputs(hr.detach(), (hr.detach(), hr.detach())))
     )
     assert {name: pytest.approx(0, abs=1e-14) for name in found} == {name: v.item() for name, v in found.items()}
     assert found.keys() == {"pixel", "fsm", "acf"}
@@ -287,9 +287,9 @@ def test_nothing_is_left_when_all_agree() -> None:
 
 def test_a_student_that_equals_its_teacher_keeps_only_the_distance_to_the_truth() -> None:
     """FSM vanishes; ACF is the share of the truth in the target times that distance."""
-    _, teacher, hr = pictures()
+    _, teacher, hr = images()
     method = HKDSR(**WEIGHTS, acf_gate_training="frozen")
     both = Outputs(teacher, (teacher, teacher))
-    found = method.losses(method.heads(Compact(2, 4, 1), (), 2), Lesson(hr, hr, both, both))
+    found = method.losses(method.heads(Compact(2, 4, 1), (), 2), LossInputs(hr, hr, both, both))
     assert found["fsm"].item() == 0
     assert found["acf"].item() == pytest.approx(0.5 * (1 / 6 + 1 / 6 + 1 / 3) * 0.0317974922, rel=1e-6)

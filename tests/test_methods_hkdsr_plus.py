@@ -14,9 +14,9 @@ from hkdsr.errors import HkdsrError
 from hkdsr.losses import spatial_affinity_distance
 from hkdsr.methods import HKDSR, HKDSRPlus
 from hkdsr.methods.dukd import zoom_in
-from hkdsr.methods.lesson import Lesson
-from hkdsr.nets.compact import Compact
+from hkdsr.methods.inputs import LossInputs
 from hkdsr.nets.exits import Outputs
+from hkdsr.nets.families.compact import Compact
 
 UNBALANCED = HKDSRPlus(balance=False, fsm_share=1.0, acf_share=1.0, zoom_in_share=1.0, affinity_share=1.0)
 WHOLE = HKDSRPlus(zoom_in_share=0.5)
@@ -30,30 +30,30 @@ def networks() -> tuple[Compact, Compact]:
     return student, teacher
 
 
-def lesson(exits: int = 2) -> Lesson:
+def inputs(exits: int = 2) -> LossInputs:
     student, teacher = networks()
     random = torch.Generator().manual_seed(1)
     lr, hr = (torch.rand(2, 3, side, side, generator=random).double() for side in (8, 16))
     final, *others = (torch.rand(2, 3, 16, 16, generator=random).double() for _ in range(2 * exits + 1))
     own, theirs = (net.trace(lr, [net.tap_index(depth) for depth in DEPTHS]) for net in (student, teacher))
     given = Outputs(own.sr, tuple(others[:exits]), own.taps)
-    return Lesson(lr, hr, given, Outputs(final, tuple(others[exits:]), theirs.taps), student, [teacher])
+    return LossInputs(lr, hr, given, Outputs(final, tuple(others[exits:]), theirs.taps), student, [teacher])
 
 
-def heads(method: HKDSRPlus, given: Lesson) -> nn.Module:
+def heads(method: HKDSRPlus, given: LossInputs) -> nn.Module:
     torch.manual_seed(2)
     made = method.heads(Compact(2, 4, 3), (Compact(2, 6, 4),), len(given.student.exits))
     return made.double()
 
 
-def terms(method: HKDSRPlus, given: Lesson) -> dict[str, Tensor]:
+def terms(method: HKDSRPlus, given: LossInputs) -> dict[str, Tensor]:
     made = heads(method, given)
     torch.manual_seed(3)
     return method.losses(made, given)
 
 
 def test_without_balance_it_is_hkdsr_zoom_in_and_affinity() -> None:
-    given = lesson()
+    given = inputs()
     made = heads(UNBALANCED, given)
     torch.manual_seed(3)
     found = UNBALANCED.losses(made, given)
@@ -70,7 +70,7 @@ def test_without_balance_it_is_hkdsr_zoom_in_and_affinity() -> None:
 
 @pytest.mark.parametrize("shares", [(0.5, 0.5, 0.5, 0.5), (0.2, 1.0, 3.0, 0.7)])
 def test_at_first_every_term_is_its_share_of_the_pixels(shares: tuple[float, float, float, float]) -> None:
-    found = terms(HKDSRPlus(*shares), lesson())
+    found = terms(HKDSRPlus(*shares), inputs())
     pixel = found["pixel"].item()
     sizes = {name: found[name].item() / pixel for name in TERMS}
     assert list(sizes.values()) == pytest.approx(shares, rel=1e-6)
@@ -79,14 +79,14 @@ def test_at_first_every_term_is_its_share_of_the_pixels(shares: tuple[float, flo
 def test_the_terms_are_their_formulas() -> None:
     """FSM and affinity with whole matrices; ACF and zoom-in are held against theirs in the tests of HKDSR and DUKD."""
     method = dataclasses.replace(UNBALANCED, fsm_share=0.7, acf_share=0.2, zoom_in_share=0.0, affinity_share=3.0)
-    given = lesson()
+    given = inputs()
     made = heads(method, given)
     found = method.losses(made, given)
     student, teacher, hr = given.student, given.teacher, given.hr
     assert teacher is not None
     theirs = [0.6 * exit_ + 0.4 * teacher.final for exit_ in teacher.exits] + [teacher.final]
-    pictures = list(zip([*student.exits, student.final], theirs, strict=True))
-    fsm = sum(w * naive(s, t, hr).item() for w, (s, t) in zip((0.2, 0.2, 0.8), pictures, strict=True))
+    images = list(zip([*student.exits, student.final], theirs, strict=True))
+    fsm = sum(w * naive(s, t, hr).item() for w, (s, t) in zip((0.2, 0.2, 0.8), images, strict=True))
     assert found["fsm"].item() == pytest.approx(0.7 * fsm, rel=1e-9)
 
     cosines = []
@@ -98,7 +98,7 @@ def test_the_terms_are_their_formulas() -> None:
 
 
 def test_nothing_but_the_distance_to_the_truth_is_left_where_student_and_teacher_are_equal() -> None:
-    given = lesson()
+    given = inputs()
     same = dataclasses.replace(given.student, exits=(given.student.final,) * 2)
     alike = dataclasses.replace(given, student=same, teacher=same, hr=same.final.detach())
     found = terms(dataclasses.replace(UNBALANCED, zoom_in_share=0.0), alike)
@@ -109,7 +109,7 @@ def test_nothing_but_the_distance_to_the_truth_is_left_where_student_and_teacher
 
 @pytest.mark.parametrize("name", TERMS)
 def test_each_term_has_the_gradient_of_its_share(name: str) -> None:
-    given = lesson()
+    given = inputs()
     student = given.student_network
     assert student is not None
     weights = list(student.parameters())
@@ -130,17 +130,17 @@ def test_each_term_has_the_gradient_of_its_share(name: str) -> None:
 @pytest.mark.parametrize("name", TERMS)
 def test_a_share_of_zero_takes_the_term_away(name: str) -> None:
     method = dataclasses.replace(WHOLE, **{f"{name}_share": 0.0})
-    found = terms(method, lesson())
+    found = terms(method, inputs())
     assert found.keys() == {"pixel", *TERMS} - {name}
 
 
-def test_no_further_pictures_are_made_unless_asked_for() -> None:
-    assert terms(HKDSRPlus(), lesson()).keys() == {"pixel", "fsm", "acf", "affinity"}
+def test_no_further_images_are_made_unless_asked_for() -> None:
+    assert terms(HKDSRPlus(), inputs()).keys() == {"pixel", "fsm", "acf", "affinity"}
 
 
 def test_every_gate_there_is_has_a_gradient() -> None:
     for method in (WHOLE, HKDSRPlus(acf_share=0.0), HKDSRPlus(exits=False)):
-        given = lesson(2 if method.uses_exits else 0)
+        given = inputs(2 if method.uses_exits else 0)
         made = heads(method, given)
         torch.stack(list(method.losses(made, given).values())).sum().backward()
         assert all(parameter.grad is not None for parameter in made.parameters())

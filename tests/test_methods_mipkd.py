@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
 from hkdsr.losses.taps import feature_sizes
-from hkdsr.methods.lesson import Lesson
+from hkdsr.methods.inputs import LossInputs
 from hkdsr.methods.mipkd import MiPKD, drawn_mask
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Outputs
-from hkdsr.nets.load import build
+from hkdsr.nets.files.load import build
 from hkdsr.training.distiller import feature_taps, traced_outputs
 
 STUDENT, TEACHER = "edsr:features=3,blocks=3", "edsr:features=4,blocks=5"
@@ -26,11 +26,11 @@ def networks(student: str = STUDENT, teacher: str = TEACHER) -> tuple[Network, N
     return scattered(student), scattered(teacher).requires_grad_(False)
 
 
-def lesson_of(method: MiPKD, student: Network, teacher: Network, side: int = 8) -> Lesson:
+def lesson_of(method: MiPKD, student: Network, teacher: Network, side: int = 8) -> LossInputs:
     lr = torch.rand(2, 3, side, side, dtype=torch.float64)
     hr = torch.rand(2, 3, 2 * side, 2 * side, dtype=torch.float64)
     own, given = (traced_outputs(n, lr, None, feature_taps(n, method.feature_depths)) for n in (student, teacher))
-    return Lesson(lr, hr, own, Outputs(given.final, (), given.features), student, (teacher,))
+    return LossInputs(lr, hr, own, Outputs(given.final, (), given.features), student, (teacher,))
 
 
 def made_heads(method: MiPKD, student: Network, teacher: Network) -> nn.ModuleList:
@@ -45,19 +45,19 @@ def l1(a: Tensor, b: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def restated(method: MiPKD, heads: nn.ModuleList, lesson: Lesson) -> dict[str, float]:
+def restated(method: MiPKD, heads: nn.ModuleList, inputs: LossInputs) -> dict[str, float]:
     """The module's docstring, for EDSR networks, whose blocks and tail are written out."""
-    student, teacher = lesson.student_network, lesson.teacher_networks[0]
+    student, teacher = inputs.student_network, inputs.teacher_networks[0]
     assert student is not None
-    assert lesson.teacher is not None
+    assert inputs.teacher is not None
     own_taps, taps = (feature_taps(network, method.depths) for network in (student, teacher))
     sizes, own_sizes = (feature_sizes(network, method.depths) for network in (teacher, student))
     if not method.relative:
         sizes = own_sizes = [1.0] * len(method.depths)
     masks = [torch.rand(4, 8, 8) < method.student_entries for _ in method.depths]
     coins = [float(torch.rand(())) for _ in method.depths]
-    F_T = [features / size for features, size in zip(lesson.teacher.features, sizes, strict=True)]
-    F_S = [features / size for features, size in zip(lesson.student.features, own_sizes, strict=True)]
+    F_T = [features / size for features, size in zip(inputs.teacher.features, sizes, strict=True)]
+    F_S = [features / size for features, size in zip(inputs.student.features, own_sizes, strict=True)]
     E_S, E_T, D, N = (
         [getattr(head, name) for head in heads] for name in ("encode_student", "encode_teacher", "decode", "narrow")
     )
@@ -71,7 +71,7 @@ def restated(method: MiPKD, heads: nn.ModuleList, lesson: Lesson) -> dict[str, f
     around = sum(l1(D[k](E_S[k](N[k](F_T[k]))), F_T[k]) for k in range(len(taps)))
 
     M = mixed(0, E_S[0](F_S[0]))
-    picture = lesson.hr
+    image = inputs.hr
     for k, coin in enumerate(coins):
         of_student = coin < method.student_stages
         network, places = (student, own_taps) if of_student else (teacher, taps)
@@ -80,19 +80,19 @@ def restated(method: MiPKD, heads: nn.ModuleList, lesson: Lesson) -> dict[str, f
         for block in network.blocks[places[k] + 1 : None if last else places[k + 1] + 1]:
             features = block(features)
         if last:
-            picture = network.reconstruct(features, network.shallow(lesson.lr), lesson.lr)
+            image = network.reconstruct(features, network.shallow(inputs.lr), inputs.lr)
         elif of_student:
             M = mixed(k + 1, E_S[k + 1](features / own_sizes[k + 1]))
         else:
             M = mixed(k + 1, E_T[k + 1](features / sizes[k + 1]))
-    target = lesson.hr if method.target == "truth" else lesson.teacher.final
-    S, T = lesson.student.final, lesson.teacher.final
+    target = inputs.hr if method.target == "truth" else inputs.teacher.final
+    S, T = inputs.student.final, inputs.teacher.final
     values = {
-        "pixel": method.pixel_weight * l1(S, lesson.hr),
+        "pixel": method.pixel_weight * l1(S, inputs.hr),
         "logits": method.teacher_weight * l1(S, T),
         "feature": method.feature_weight * feature,
         "autoencoder": method.autoencoder_weight * (direct + around),
-        "block": method.block_weight * l1(picture, target),
+        "block": method.block_weight * l1(image, target),
     }
     return {name: float(value) for name, value in values.items()}
 
@@ -111,13 +111,13 @@ def restated(method: MiPKD, heads: nn.ModuleList, lesson: Lesson) -> dict[str, f
 def test_formula(changed: dict[str, Any], seed: int) -> None:
     method = MiPKD(**changed)
     student, teacher = networks()
-    lesson = lesson_of(method, student, teacher)
+    inputs = lesson_of(method, student, teacher)
     heads = made_heads(method, student, teacher)
     torch.manual_seed(seed)
-    found = method.losses(heads, lesson)
+    found = method.losses(heads, inputs)
     torch.manual_seed(seed)
     # The sizes are kept in single precision.
-    expected = restated(method, heads, lesson)
+    expected = restated(method, heads, inputs)
     assert {name: value.item() for name, value in found.items()} == pytest.approx(expected, rel=1e-6)
 
 

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hkdsr.choices import MtkdAggregate
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, compose
-from hkdsr.methods.lesson import Lesson
+from hkdsr.methods.inputs import LossInputs
 from hkdsr.methods.mtkd import MTKD
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Outputs
-from hkdsr.nets.load import build
+from hkdsr.nets.files.load import build
+from hkdsr.settings.choices import MtkdAggregate
 from hkdsr.training.run import distill
 
 
@@ -29,44 +29,44 @@ def network(scale: int, width: int) -> Network:
     return build(f"compact:features={width},convs=2", scale).double().requires_grad_(False)
 
 
-def lesson_of(scale: int = 2, side: int = 5, teachers: Sequence[Network] = ()) -> Lesson:
-    """The first teacher's picture is random, as one that was cached; the others are to be run."""
+def lesson_of(scale: int = 2, side: int = 5, teachers: Sequence[Network] = ()) -> LossInputs:
+    """The first teacher's image is random, as one that was cached; the others are to be run."""
 
-    def picture(factor: int) -> Tensor:
+    def image(factor: int) -> Tensor:
         return torch.rand(2, 3, factor * side, factor * side, dtype=torch.float64)
 
-    student, teacher = picture(scale).requires_grad_(), Outputs(picture(scale))
-    return Lesson(picture(1), picture(scale), Outputs(student), teacher, None, teachers)
+    student, teacher = image(scale).requires_grad_(), Outputs(image(scale))
+    return LossInputs(image(1), image(scale), Outputs(student), teacher, None, teachers)
 
 
-def haar_bands(picture: np.ndarray) -> list[np.ndarray]:
+def haar_bands(image: np.ndarray) -> list[np.ndarray]:
     """One level, as sums over the four pixels of every square; odd sides continue with zeros."""
-    height, width = (side + side % 2 for side in picture.shape)
+    height, width = (side + side % 2 for side in image.shape)
     padded = np.zeros((height, width))
-    padded[: picture.shape[0], : picture.shape[1]] = picture
+    padded[: image.shape[0], : image.shape[1]] = image
     signs = [[[1, 1], [1, 1]], [[1, 1], [-1, -1]], [[1, -1], [1, -1]], [[1, -1], [-1, 1]]]
     squares = padded.reshape(height // 2, 2, width // 2, 2)
     return [np.einsum("ij,hiwj->hw", np.array(sign) / 2, squares) for sign in signs]
 
 
-def plain_aggregate(pictures: np.ndarray, truth: np.ndarray, aggregate: MtkdAggregate) -> np.ndarray:
-    """Pictures of the teachers (K, B, 3, H, W) and the truth (B, 3, H, W) -> one picture per sample."""
+def plain_aggregate(images: np.ndarray, truth: np.ndarray, aggregate: MtkdAggregate) -> np.ndarray:
+    """Images of the teachers (K, B, 3, H, W) and the truth (B, 3, H, W) -> one image per sample."""
     if aggregate == "mean":
-        return pictures.sum(0) / len(pictures)
+        return images.sum(0) / len(images)
     found = np.empty_like(truth)
     for b, row, column in np.ndindex(len(truth), *truth.shape[2:]):
-        distances = [np.abs(one[b, :, row, column] - truth[b, :, row, column]).sum() for one in pictures]
-        found[b, :, row, column] = pictures[int(np.argmin(distances))][b, :, row, column]
+        distances = [np.abs(one[b, :, row, column] - truth[b, :, row, column]).sum() for one in images]
+        found[b, :, row, column] = images[int(np.argmin(distances))][b, :, row, column]
     return found
 
 
-def restatement(method: MTKD, lesson: Lesson) -> dict[str, float]:
-    assert lesson.teacher is not None
+def restatement(method: MTKD, inputs: LossInputs) -> dict[str, float]:
+    assert inputs.teacher is not None
     with torch.no_grad():
-        others = [teacher(lesson.lr).clamp(0, 1) for teacher in lesson.teacher_networks[1:]]
-    pictures = torch.stack([lesson.teacher.final, *others]).numpy()
-    student, truth = lesson.student.final.detach().numpy(), lesson.hr.numpy()
-    aggregate = plain_aggregate(pictures, truth, method.aggregate)
+        others = [teacher(inputs.lr).clamp(0, 1) for teacher in inputs.teacher_networks[1:]]
+    images = torch.stack([inputs.teacher.final, *others]).numpy()
+    student, truth = inputs.student.final.detach().numpy(), inputs.hr.numpy()
+    aggregate = plain_aggregate(images, truth, method.aggregate)
     bands = np.zeros(4)
     for s, m in zip(student.reshape(-1, *student.shape[2:]), aggregate.reshape(-1, *student.shape[2:]), strict=True):
         bands += [np.abs(a - b).mean() for a, b in zip(haar_bands(s), haar_bands(m), strict=True)]
@@ -81,11 +81,11 @@ def restatement(method: MTKD, lesson: Lesson) -> dict[str, float]:
 @pytest.mark.parametrize("aggregate", ["mean", "nearest"])
 def test_terms_equal_a_plain_restatement(aggregate: MtkdAggregate, others: int, scale: int) -> None:
     method = MTKD(tuple(map(str, range(others))), aggregate, wavelet_weight=0.7)
-    # Odd sides at x3. The first network must not be run: its picture is in the lesson.
-    lesson = lesson_of(scale, 5, [network(scale, 2 + index) for index in range(1 + others)])
-    terms = method.losses(None, lesson)
+    # Odd sides at x3. The first network must not be run: its image is in the inputs.
+    inputs = lesson_of(scale, 5, [network(scale, 2 + index) for index in range(1 + others)])
+    terms = method.losses(None, inputs)
     found = {name: value.item() for name, value in terms.items()}
-    assert found == pytest.approx(restatement(method, lesson), rel=1e-12)
+    assert found == pytest.approx(restatement(method, inputs), rel=1e-12)
 
 
 @settings(max_examples=30, deadline=None)
@@ -93,28 +93,28 @@ def test_terms_equal_a_plain_restatement(aggregate: MtkdAggregate, others: int, 
 def test_the_nearest_aggregate_is_at_least_as_near_as_every_teacher(count: int, side: int, seed: int) -> None:
     torch.manual_seed(seed)
     teachers = [network(2, 2) for _ in range(1 + count)]
-    lesson = lesson_of(2, side, teachers)
-    assert lesson.teacher is not None
-    found = MTKD(tuple(map(str, range(count))), "nearest")._aggregate(lesson)
-    pictures = [lesson.teacher.final, *(lesson.teacher_on(lesson.lr, index) for index in range(1, 1 + count))]
-    errors = torch.stack([(picture - lesson.hr).abs().sum(1) for picture in pictures])
-    torch.testing.assert_close((found - lesson.hr).abs().sum(1), errors.amin(0))
+    inputs = lesson_of(2, side, teachers)
+    assert inputs.teacher is not None
+    found = MTKD(tuple(map(str, range(count))), "nearest")._aggregate(inputs)
+    images = [inputs.teacher.final, *(inputs.teacher_on(inputs.lr, index) for index in range(1, 1 + count))]
+    errors = torch.stack([(image - inputs.hr).abs().sum(1) for image in images])
+    torch.testing.assert_close((found - inputs.hr).abs().sum(1), errors.amin(0))
 
 
 @pytest.mark.parametrize("aggregate", ["mean", "nearest"])
 def test_bands_are_zero_where_the_student_is_the_only_teacher(aggregate: MtkdAggregate) -> None:
-    lesson = lesson_of()
-    lesson = dataclasses.replace(lesson, teacher=Outputs(lesson.student.final.detach().clone()))
-    terms = MTKD(aggregate=aggregate).losses(None, lesson)
+    inputs = lesson_of()
+    inputs = dataclasses.replace(inputs, teacher=Outputs(inputs.student.final.detach().clone()))
+    terms = MTKD(aggregate=aggregate).losses(None, inputs)
     assert terms["wavelet"] == 0
     assert terms["pixel"] > 0
 
 
 @pytest.mark.parametrize("aggregate", ["mean", "nearest"])
 def test_bands_are_zero_where_all_agree(aggregate: MtkdAggregate) -> None:
-    lesson = lesson_of(2, 5, [network(2, 2), network(2, 3)])
-    shown = Outputs(lesson.teacher_on(lesson.lr, 1))
-    agreed = dataclasses.replace(lesson, student=shown, teacher=shown)
+    inputs = lesson_of(2, 5, [network(2, 2), network(2, 3)])
+    shown = Outputs(inputs.teacher_on(inputs.lr, 1))
+    agreed = dataclasses.replace(inputs, student=shown, teacher=shown)
     assert MTKD(("second",), aggregate).losses(None, agreed)["wavelet"] == 0
 
 
@@ -122,16 +122,16 @@ def test_bands_are_zero_where_all_agree(aggregate: MtkdAggregate) -> None:
 @pytest.mark.parametrize("aggregate", ["mean", "nearest"])
 def test_the_gradient_reaches_the_student_alone(aggregate: MtkdAggregate, term: str) -> None:
     teachers = [network(2, 2).requires_grad_(), network(2, 3).requires_grad_()]
-    lesson = lesson_of(2, 3, teachers)
+    inputs = lesson_of(2, 3, teachers)
 
-    def value(picture: Tensor) -> Tensor:
-        asked = dataclasses.replace(lesson, student=Outputs(picture))
+    def value(image: Tensor) -> Tensor:
+        asked = dataclasses.replace(inputs, student=Outputs(image))
         return MTKD(("second",), aggregate).losses(None, asked)[term]
 
-    assert torch.autograd.gradcheck(value, lesson.student.final)
-    value(lesson.student.final).backward()
-    assert lesson.student.final.grad is not None
-    assert lesson.student.final.grad.any()
+    assert torch.autograd.gradcheck(value, inputs.student.final)
+    value(inputs.student.final).backward()
+    assert inputs.student.final.grad is not None
+    assert inputs.student.final.grad.any()
     assert not any(parameter.grad is not None for teacher in teachers for parameter in teacher.parameters())
 
 
@@ -146,12 +146,12 @@ def test_in_a_sum_it_finds_its_own_teachers() -> None:
     assert method.more_teachers == ("a", "b")
     heads = method.heads(first, (first, second, third), 0)
     assert heads is not None
-    lesson = lesson_of(2, 5, [first, second, third])
-    terms = method.losses(heads.double(), lesson)
+    inputs = lesson_of(2, 5, [first, second, third])
+    terms = method.losses(heads.double(), inputs)
     assert list(terms) == ["pixel", "fsm", "acf", "wavelet", "mtkd_wavelet"]
-    torch.testing.assert_close(terms["pixel"], (lesson.student.final - lesson.hr).abs().mean())
+    torch.testing.assert_close(terms["pixel"], (inputs.student.final - inputs.hr).abs().mean())
     for term, teachers in (("wavelet", [first, second]), ("mtkd_wavelet", [first, third])):
-        own = dataclasses.replace(lesson, teacher_networks=teachers)
+        own = dataclasses.replace(inputs, teacher_networks=teachers)
         torch.testing.assert_close(terms[term], MTKD(("one",)).losses(None, own)["wavelet"])
 
 

@@ -12,12 +12,13 @@ import tiny
 import torch
 from small import refusal
 
-from hkdsr.__main__ import _recipe
-from hkdsr.config import flat_settings, lasting_settings, read_recipe, with_method
+from hkdsr.cli.recipes import parse_recipe, with_method
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, Logits, compose
 from hkdsr.methods.outside import outside_class
-from hkdsr.recipe import DistillRecipe
+from hkdsr.settings.recipe import DistillRecipe
+from hkdsr.settings.resume import flat_settings, lasting_settings
+from hkdsr.settings.toml import read_recipe
 from hkdsr.training.log import read_log
 from hkdsr.training.run import distill
 
@@ -30,7 +31,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from hkdsr.methods import Method
-from hkdsr.methods.lesson import Lesson
+from hkdsr.methods.inputs import LossInputs
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,10 @@ class Hint(Method):
     def heads(self, student, teachers, exits):
         return nn.ModuleList(nn.Conv2d(student.channels, teachers[0].channels, 1) for _ in range(2))
 
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
-        pairs = zip(heads, lesson.student.features, lesson.teacher.features)
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
+        pairs = zip(heads, inputs.student.features, inputs.teacher.features)
         return {
-            "pixel": (lesson.student.final - lesson.hr).abs().mean(),
+            "pixel": (inputs.student.final - inputs.hr).abs().mean(),
             "hint": self.weight * sum((head(s) - t).abs().mean() for head, s, t in pairs),
         }
 """
@@ -104,7 +105,7 @@ def test_a_flag_names_the_file_relative_to_the_current_folder(file: Path, monkey
     monkeypatch.chdir(file.parent)
     kind = outside_class("hint.py:Hint", file.parent)
     flags = ["--method.use", "hint.py:Hint", "--method.weight", "3", "--scale", "3"]
-    recipe = _recipe(DistillRecipe, "distill", flags)
+    recipe = parse_recipe(DistillRecipe, "distill", flags)
     assert recipe == DistillRecipe(scale=3, method=kind(weight=3.0))  # pyright: ignore[reportCallIssue]
     # A recipe that asks for it already keeps its settings.
     assert with_method(recipe, ["--method.use=hint.py:Hint"]) == (recipe, [])
@@ -146,7 +147,7 @@ def test_nothing_is_written_beside_the_file(tmp_path: Path, file: Path) -> None:
 
 
 METHOD = "from dataclasses import dataclass\nfrom hkdsr.methods import Method, Logits\n"
-BODY = "    def losses(self, heads, lesson):\n        return {}\n"
+BODY = "    def losses(self, heads, inputs):\n        return {}\n"
 
 
 @pytest.mark.parametrize(

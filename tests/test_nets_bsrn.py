@@ -15,7 +15,7 @@ from hkdsr.data import imresize, rgb
 from hkdsr.errors import HkdsrError
 from hkdsr.nets import FAMILIES
 from hkdsr.nets.base import parameter_count
-from hkdsr.nets.bsrn import BSRN
+from hkdsr.nets.families.bsrn import BSRN
 
 PARAMETERS = {2: 331_628, 3: 340_283, 4: 352_400}
 SIZES = [(1, 1), (1, 37), (14, 15), (25, 41)]
@@ -35,7 +35,7 @@ def published(shared: Path, scale: int) -> BSRN:
 
 @lru_cache
 def butterfly(shared: Path) -> Tensor:
-    """LR (1, 3, 64, 64) in [0, 1]: a quarter of the picture's size."""
+    """LR (1, 3, 64, 64) in [0, 1]: a quarter of the image's size."""
     (path,) = (shared / "benchmarks" / "Set5").rglob("butterfly*.png")
     return torch.from_numpy(imresize(rgb(path), 1 / 4)).permute(2, 0, 1)[None] / 255
 
@@ -68,7 +68,7 @@ def test_any_width_and_depth_is_rebuilt_from_its_state(scale: int, features: int
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 35), st.integers(1, 35), scales)
-def test_any_size_gives_a_picture_of_its_own_and_leaves_the_input_alone(h: int, w: int, scale: int) -> None:
+def test_any_size_gives_a_image_of_its_own_and_leaves_the_input_alone(h: int, w: int, scale: int) -> None:
     net = BSRN(scale, 16, 2).eval()
     x = torch.rand(2, 3, h, w)
     before = x.clone()
@@ -88,7 +88,7 @@ def test_published_networks_keep_the_colours_of_any_size(shared: Path, scale: in
     with torch.inference_mode():
         sr = published(shared, scale)(lr)
     assert sr.shape == (1, 3, scale * size[0], scale * size[1])
-    # Of a single row, the convolutions see more zeros from beyond the picture than pixels.
+    # Of a single row, the convolutions see more zeros from beyond the image than pixels.
     tolerance = 0.05 if min(size) == 1 else 0.002
     torch.testing.assert_close(sr.mean((-2, -1)), lr.mean((-2, -1)), atol=tolerance, rtol=0)
 

@@ -18,10 +18,10 @@ from torch import Tensor
 from hkdsr.data import imresize
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network, pad_to_multiple, parameter_count
-from hkdsr.nets.compact import Compact
-from hkdsr.nets.edsr import EDSR
-from hkdsr.nets.rcan import RCAN
-from hkdsr.nets.swinir import SwinIR
+from hkdsr.nets.families.compact import Compact
+from hkdsr.nets.families.edsr import EDSR
+from hkdsr.nets.families.rcan import RCAN
+from hkdsr.nets.families.swinir import SwinIR
 
 FAMILIES: tuple[type[Network], ...] = (EDSR, RCAN, SwinIR, Compact)
 SWINIR_LIGHT = {"features": 60, "groups": 4, "blocks": 6, "heads": 6}
@@ -155,7 +155,7 @@ def test_any_size_becomes_scale_times_as_large_and_leaves_the_input_alone(net: N
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_pictures_of_a_batch_do_not_mix(family: type[Network]) -> None:
+def test_images_of_a_batch_do_not_mix(family: type[Network]) -> None:
     net, x = small(family), torch.rand(3, 3, 24, 16)
     with torch.no_grad():
         assert torch.allclose(net(x), torch.cat([net(one) for one in x.split(1)]), atol=1e-5)
@@ -272,7 +272,7 @@ def test_swinir_windows_do_not_attend_across_the_border() -> None:
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_compact_starts_close_to_the_upsampled_picture(scale: int) -> None:
+def test_compact_starts_close_to_the_upsampled_image(scale: int) -> None:
     x = torch.rand(1, 3, 12, 12)
     with torch.no_grad():
         residual = Compact(scale)(x) - F.interpolate(x, scale_factor=scale, mode="nearest")
@@ -280,9 +280,9 @@ def test_compact_starts_close_to_the_upsampled_picture(scale: int) -> None:
 
 
 def test_compact_learns_within_a_few_steps(shared: Path) -> None:
-    """With PyTorch's initialisation 74 to 100 % of the upsampled picture's error is left after as many steps."""
-    picture = np.array(Image.open(shared / "benchmarks" / "Set5" / "HR" / "butterfly.png").convert("RGB"))
-    hr = torch.from_numpy(picture).permute(2, 0, 1).double() / 255
+    """With PyTorch's initialisation 74 to 100 % of the upsampled image's error is left after as many steps."""
+    image = np.array(Image.open(shared / "benchmarks" / "Set5" / "HR" / "butterfly.png").convert("RGB"))
+    hr = torch.from_numpy(image).permute(2, 0, 1).double() / 255
     lr = imresize(hr, 1 / 2)
     corners = torch.randint(0, 128 - 24, (80, 2, 4)).tolist()
     net = Compact(2)

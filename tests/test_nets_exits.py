@@ -16,11 +16,11 @@ from hkdsr.data import imresize
 from hkdsr.errors import HkdsrError
 from hkdsr.nets import FAMILIES, Network, parameter_count
 from hkdsr.nets.base import pad_to_multiple
-from hkdsr.nets.compact import Compact
-from hkdsr.nets.edsr import EDSR
 from hkdsr.nets.exits import ExitHead, Exits, NetworkWithExits, Outputs, enlarge, exit_taps
-from hkdsr.nets.rcan import RCAN
-from hkdsr.nets.swinir import SwinIR
+from hkdsr.nets.families.compact import Compact
+from hkdsr.nets.families.edsr import EDSR
+from hkdsr.nets.families.rcan import RCAN
+from hkdsr.nets.families.swinir import SwinIR
 
 DEPTHS = (0.25, 0.5)
 
@@ -100,7 +100,7 @@ def test_separate_heads_start_as_bicubic(scale: int, family: str, tail: str) -> 
         found = with_exits(network, "separate", tail, "bicubic")(x)
     expected = imresize(x, float(scale))
     assert len(found.exits) == 2
-    assert all(torch.equal(picture, expected) for picture in found.exits)
+    assert all(torch.equal(image, expected) for image in found.exits)
     assert torch.equal(found.final, network(x))
 
 
@@ -110,10 +110,10 @@ def test_bicubic_is_the_default_start_and_plain_adds_nothing() -> None:
     assert torch.equal(with_exits(network)(x).exits[0], enlarge(x, 2))
     exits = Exits(network, DEPTHS, "separate", "shuffle", "plain")
     traced = network.trace(x, exits.taps)
-    for head, features, picture in zip(exits.heads, traced.taps, exits(x, traced, 2), strict=True):
+    for head, features, image in zip(exits.heads, traced.taps, exits(x, traced, 2), strict=True):
         assert isinstance(head, ExitHead)
-        assert torch.equal(picture, head.tail(head.body(features) + traced.shallow))
-        assert picture.std() > 0
+        assert torch.equal(image, head.tail(head.body(features) + traced.shallow))
+        assert image.std() > 0
 
 
 def test_a_bicubic_start_learns_at_once() -> None:
@@ -131,12 +131,12 @@ def test_a_bicubic_start_learns_at_once() -> None:
 @pytest.mark.parametrize("kind", ["separate", "shared"])
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("scale", "height", "width"), [(2, 8, 9), (3, 13, 9), (4, 1, 8)])
-def test_pictures_have_the_right_size(scale: int, height: int, width: int, family: str, kind: str) -> None:
+def test_images_have_the_right_size(scale: int, height: int, width: int, family: str, kind: str) -> None:
     network = small(family, scale)
     found = with_exits(network, kind, "auto", "plain")(torch.rand(2, 3, height, width))
     assert isinstance(found, Outputs)
-    assert {picture.shape for picture in (found.final, *found.exits)} == {(2, 3, scale * height, scale * width)}
-    assert all(picture.isfinite().all() for picture in found.exits)
+    assert {image.shape for image in (found.final, *found.exits)} == {(2, 3, scale * height, scale * width)}
+    assert all(image.isfinite().all() for image in found.exits)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -184,9 +184,9 @@ def test_a_borrowed_tail_stays_frozen_and_out_of_the_student(student: Network, t
     assert set(found.state_dict()) == {f"network.{name}" for name in student.state_dict()}
     assert parameter_count(found) == parameter_count(student)
     optimiser = torch.optim.Adam(found.parameters(), 1e-2)
-    pictures = found.train()(torch.rand(2, 3, 9, 13)).exits
-    assert {picture.shape for picture in pictures} == {(2, 3, 18, 26)}
-    torch.stack([picture.square().mean() for picture in pictures]).sum().backward()
+    images = found.train()(torch.rand(2, 3, 9, 13)).exits
+    assert {image.shape for image in images} == {(2, 3, 18, 26)}
+    torch.stack([image.square().mean() for image in images]).sum().backward()
     optimiser.step()
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
     assert all(p.grad is None for p in teacher.parameters())
@@ -212,14 +212,14 @@ def test_kinds_that_do_not_suit_the_networks_are_refused() -> None:
 
 def test_foreign_teachers_take_separate_heads() -> None:
     spandrel = pytest.importorskip("spandrel")
-    from hkdsr.nets.foreign import Foreign
+    from hkdsr.nets.files.spandrel import SpandrelNetwork
 
     net = RCAN(2, 4, 1, 16, 4)
-    teacher = Foreign(spandrel.ModelLoader().load_from_state_dict(net.state_dict()))
+    teacher = SpandrelNetwork(spandrel.ModelLoader().load_from_state_dict(net.state_dict()))
     found, x = with_exits(teacher), torch.rand(2, 3, 9, 14)
-    pictures = found(x)
-    assert all(torch.equal(picture, imresize(x, 2.0)) for picture in pictures.exits)
-    pictures.exits[1].square().mean().backward()
+    images = found(x)
+    assert all(torch.equal(image, imresize(x, 2.0)) for image in images.exits)
+    images.exits[1].square().mean().backward()
     assert all(p.grad is None for p in teacher.parameters())
     assert any(p.grad is not None and p.grad.any() for p in found.exits.parameters())
     for arguments in ((teacher, DEPTHS, "shared"), (net, DEPTHS, "teacher_tail", "auto", "auto", teacher)):
@@ -235,7 +235,7 @@ def test_the_input_is_not_changed() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_under_autocast_pictures_keep_their_digits(family: str) -> None:
+def test_under_autocast_images_keep_their_digits(family: str) -> None:
     torch.manual_seed(0)
     both = with_exits(small(family))
     x = torch.rand(1, 3, 12, 12)
@@ -243,6 +243,6 @@ def test_under_autocast_pictures_keep_their_digits(family: str) -> None:
         shallow = both.network.trace(x, ()).shallow
         outputs = both(x)
     assert shallow.dtype == torch.bfloat16  # autocast did something
-    for picture in (outputs.final, *outputs.exits):
-        assert picture.dtype == torch.float32
-        assert (picture != picture.bfloat16().float()).float().mean() > 0.9
+    for image in (outputs.final, *outputs.exits):
+        assert image.dtype == torch.float32
+        assert (image != image.bfloat16().float()).float().mean() > 0.9

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from hkdsr.data import rgb
 from hkdsr.errors import HkdsrError
-from hkdsr.nets.hitsrf import WINDOWS, HiTSRF
-from hkdsr.nets.hitsrf_attention import Correlation, from_windows, mirror_to_multiple, to_windows
+from hkdsr.nets.families.hitsrf import WINDOWS, HiTSRF
+from hkdsr.nets.families.hitsrf_attention import Correlation, from_windows, mirror_to_multiple, to_windows
 
 FILE = "HiT-SRF/HiT-SRF-x4.pth"
 PUBLISHED = {"scale": 4, "features": 60, "groups": 4, "blocks": 6, "heads": 6, "mlp_dim": 120}
@@ -38,9 +38,9 @@ def published(shared: Path) -> HiTSRF:
 
 @lru_cache
 def woman(shared: Path) -> Tensor:
-    """A real picture (1, 3, 344, 228) in [0, 1]."""
-    picture = rgb(next((shared / "benchmarks" / "Set5").rglob("woman.png")))
-    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None] / 255
+    """A real image (1, 3, 344, 228) in [0, 1]."""
+    image = rgb(next((shared / "benchmarks" / "Set5").rglob("woman.png")))
+    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None] / 255
 
 
 def small(scale: int = 2) -> HiTSRF:
@@ -119,7 +119,7 @@ def test_windows_hold_neighbours_and_go_back_to_their_places() -> None:
 @pytest.mark.parametrize("window", [4, 8, 16, 24])
 @torch.no_grad()
 def test_correlation_is_what_the_paper_defines(window: int) -> None:
-    """The maps of all pairs written out, for the last window of a picture."""
+    """The maps of all pairs written out, for the last window of an image."""
     heads, half, base = 3, 18, min(window, 8)
     cell, pixels = window // base, window**2
     layer = Correlation(2 * half, heads, window).double()
@@ -149,7 +149,7 @@ def test_correlation_is_what_the_paper_defines(window: int) -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from((2, 3, 4)))
-def test_any_size_gives_a_picture_of_its_own(h: int, w: int, scale: int) -> None:
+def test_any_size_gives_a_image_of_its_own(h: int, w: int, scale: int) -> None:
     net = small(scale)
     x = torch.rand(2, 3, h, w, dtype=torch.float64)
     before = x.clone()
@@ -180,7 +180,7 @@ def test_taps_are_the_block_outputs(shared: Path, size: tuple[int, int]) -> None
         assert torch.equal(tap, outputs[index])
     assert sr.shape == (1, 3, 4 * size[0], 4 * size[1])
     assert torch.equal(traced.sr, sr)
-    # Whatever the size, the picture reduced again is about the one given.
+    # Whatever the size, the image reduced again is about the one given.
     assert (torch.nn.functional.avg_pool2d(sr, 4) - lr).abs().mean() < 0.03
 
 

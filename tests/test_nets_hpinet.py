@@ -15,8 +15,8 @@ from torch import Tensor
 
 from hkdsr.data import rgb
 from hkdsr.errors import HkdsrError
-from hkdsr.nets.hpinet import OVERLAP, PATCH_SIZES, HPINet, divide, merge, patch_positions
-from hkdsr.nets.hpinet_attention import Attention, Match
+from hkdsr.nets.families.hpinet import OVERLAP, PATCH_SIZES, HPINet, divide, merge, patch_positions
+from hkdsr.nets.families.hpinet_attention import Attention, Match
 
 M = {"dim": 56, "blocks": 8, "layers": 3, "qk_dim": 32, "mlp_dim": 100}
 S = {"dim": 40, "blocks": 8, "layers": 3, "qk_dim": 24, "mlp_dim": 72}
@@ -106,7 +106,7 @@ def test_merging_averages_what_patches_say_of_a_pixel(patch: int, taller: int, w
     torch.testing.assert_close(merge(opinions, patch, h, w), total / count)
 
 
-def test_a_patch_is_matched_with_the_likest_other_of_its_picture() -> None:
+def test_a_patch_is_matched_with_the_likest_other_of_its_image() -> None:
     directions = torch.tensor([[4.0, 0.0, -4.0], [3.0, 0.5, -4.0], [0.0, -4.0, 4.0], [0.0, -3.0, 3.5]])
     first = directions[:, None] + torch.tensor([1.0, -1.0])[:, None]
     tokens = torch.stack((first, 2 * first[[0, 2, 1, 3]]))
@@ -148,7 +148,7 @@ def test_attention_is_softmax_of_scaled_products(dim: int, qk_dim: int) -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from((2, 3, 4)))
-def test_any_size_gives_a_picture_of_its_own(h: int, w: int, scale: int) -> None:
+def test_any_size_gives_a_image_of_its_own(h: int, w: int, scale: int) -> None:
     net = small(scale)
     x = torch.rand(2, 3, h, w, dtype=torch.float64)
     before = x.clone()

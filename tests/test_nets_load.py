@@ -13,8 +13,8 @@ from small import SMALL, pth, refusal, small
 from torch import Tensor
 
 from hkdsr.nets import FAMILIES, parameter_count
-from hkdsr.nets.foreign import Foreign
-from hkdsr.nets.load import WEIGHTS, build, digest, load, save
+from hkdsr.nets.files.load import WEIGHTS, build, digest, load, save
+from hkdsr.nets.files.spandrel import SpandrelNetwork
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")
 
@@ -187,7 +187,7 @@ def test_a_file_of_an_unknown_network_is_told(tmp_path: Path) -> None:
 
 def test_a_foreign_network_cannot_be_saved(shared: Path, tmp_path: Path) -> None:
     net = load(shared / "weights" / "CRAFT" / "CRAFT_x4.pth")
-    assert isinstance(net, Foreign)
+    assert isinstance(net, SpandrelNetwork)
     assert "keep its own file" in refusal(lambda: save(net, tmp_path / "net.safetensors"))
 
 
@@ -200,9 +200,9 @@ def test_equal_weights_have_equal_digests() -> None:
     assert known != digest(state | {"a": state["a"].reshape(3, 2)})
     assert known != digest(state | {"b": torch.tensor(3.5)})
     assert known != digest({"z" + name: value for name, value in state.items()})
-    picture = torch.rand(2, 3, 4, 5)
-    assert digest({"x": picture}) == digest({"x": picture.to(memory_format=torch.channels_last)})
-    # Caches of teacher's pictures are found by digest: this one must never change.
+    image = torch.rand(2, 3, 4, 5)
+    assert digest({"x": image}) == digest({"x": image.to(memory_format=torch.channels_last)})
+    # Caches of teacher's images are found by digest: this one must never change.
     assert digest({"w": torch.arange(3.0)}).startswith("9aa9a816c15297e0e3e8b717")
 
 
@@ -211,15 +211,15 @@ def test_every_public_checkpoint_loads_or_is_named_unknown(shared: Path) -> None
     for entry in json.loads((shared / "weights" / "MANIFEST.json").read_text()):
         path = shared / "weights" / entry["file"]
         folder = path.parent.name
-        family = "foreign" if folder == "CRAFT" else folder.lower().replace("-", "")
-        if family not in (*FAMILIES, "foreign"):
+        family = "spandrel" if folder == "CRAFT" else folder.lower().replace("-", "")
+        if family not in (*FAMILIES, "spandrel"):
             assert f"{path} is no network that spandrel knows" in refusal(lambda path=path: load(path))
             continue
         net = load(path)
         assert (net.family, net.scale, net.training) == (family, entry["scale"], False)
         assert parameter_count(net) == entry["params"]
         loaded.add(family)
-    assert loaded >= {"hpinet", "smfanet", "imdn", "rlfn", "foreign"}
+    assert loaded >= {"hpinet", "smfanet", "imdn", "rlfn", "spandrel"}
 
 
 def test_every_shipped_network_loads_by_name() -> None:

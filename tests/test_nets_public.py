@@ -16,9 +16,9 @@ from torch import Tensor
 from hkdsr.data import imresize, mod_crop, rgb
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
-from hkdsr.nets.imdn import IMDN
-from hkdsr.nets.rlfn import RLFN
-from hkdsr.nets.smfanet import SMFANet
+from hkdsr.nets.families.imdn import IMDN
+from hkdsr.nets.families.rlfn import RLFN
+from hkdsr.nets.families.smfanet import SMFANet
 
 FAMILIES: dict[str, type[Network]] = {"SMFANet": SMFANet, "IMDN": IMDN, "RLFN": RLFN}
 FILES = {
@@ -63,10 +63,10 @@ def manifest(shared: Path) -> dict[str, dict]:
 
 @lru_cache
 def set5(shared: Path, scale: int) -> list[Tensor]:
-    """LR (1, 3, h, w) in [0, 1] of every picture."""
-    pictures = [mod_crop(rgb(path), scale) for path in sorted((shared / "benchmarks" / "Set5").rglob("*.png"))]
-    assert len(pictures) == 5
-    return [torch.from_numpy(imresize(hr, 1 / scale)).permute(2, 0, 1)[None] / 255 for hr in pictures]
+    """LR (1, 3, h, w) in [0, 1] of every image."""
+    images = [mod_crop(rgb(path), scale) for path in sorted((shared / "benchmarks" / "Set5").rglob("*.png"))]
+    assert len(images) == 5
+    return [torch.from_numpy(imresize(hr, 1 / scale)).permute(2, 0, 1)[None] / 255 for hr in images]
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -120,7 +120,7 @@ def test_any_width_and_depth_is_rebuilt_from_its_state(scale: int, net: tuple[ty
 @pytest.mark.parametrize(("family", "setting"), SMALL)
 @settings(deadline=None, max_examples=20)
 @given(st.integers(1, 35), st.integers(1, 35), st.sampled_from((2, 3, 4)))
-def test_any_size_gives_a_picture_of_its_own(
+def test_any_size_gives_a_image_of_its_own(
     family: type[Network], setting: dict[str, int], h: int, w: int, scale: int
 ) -> None:
     net = build(family, {"scale": scale, **setting})
@@ -139,7 +139,7 @@ def test_any_size_gives_a_picture_of_its_own(
 @pytest.mark.parametrize("size", [(1, 1), (1, 37), (25, 41)])
 def test_gradients_are_finite_and_reach_every_parameter(shared: Path, file: str, size: tuple[int, int]) -> None:
     net = published(shared, file)
-    # The published IMDN shuts one block's attention off on flat pictures; the butterfly keeps all of it alive.
+    # The published IMDN shuts one block's attention off on flat images; the butterfly keeps all of it alive.
     lr = set5(shared, 4)[2][..., : size[0], : size[1]]
     net(lr).square().mean().backward()
     gradients = {name: parameter.grad for name, parameter in net.named_parameters()}

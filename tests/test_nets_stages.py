@@ -1,4 +1,4 @@
-"""A network run in pieces gives the picture that it gives as a whole."""
+"""A network run in pieces gives the image that it gives as a whole."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from small import SMALL, scattered, small
 
 from hkdsr.nets.base import pad_to_multiple
-from hkdsr.nets.stages import JOINING, finish, run_blocks, tapped
+from hkdsr.nets.stages import finish, run_blocks, tapped
 
 
 @pytest.mark.parametrize("family", SMALL)
@@ -34,20 +34,20 @@ def test_which_networks_join_the_outputs_of_all_blocks(family: str) -> None:
     deep, kept = network.run_trunk(
         network.shallow(pad_to_multiple(torch.rand(1, 3, 16, 16), network.pad_multiple)), {last}
     )
-    assert isinstance(network, JOINING) == (deep is not kept[last])
+    assert network.joins_blocks == (deep is not kept[last])
 
 
 @pytest.mark.parametrize("family", ["bsrn", "edsr"])
 @pytest.mark.parametrize("start", [1, 4])
-def test_given_features_reach_the_picture(family: str, start: int) -> None:
+def test_given_features_reach_the_image(family: str, start: int) -> None:
     """And nothing of them stays behind in the network."""
     network = scattered(SMALL[family])
     lr = torch.rand(1, 3, 8, 8, dtype=torch.float64)
     features = torch.randn(1, network.channels, 8, 8, dtype=torch.float64, requires_grad=True)
     before = network(lr)
-    picture = finish(network, features, start, lr)
-    assert not torch.allclose(picture, before)
-    (grad,) = torch.autograd.grad(picture.sum(), features)
+    image = finish(network, features, start, lr)
+    assert not torch.allclose(image, before)
+    (grad,) = torch.autograd.grad(image.sum(), features)
     assert grad.any()
     assert torch.equal(network(lr), before)
 

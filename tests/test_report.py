@@ -64,7 +64,7 @@ def decoded(uri: str) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def butterfly(shared: Path) -> Comparison:
-    """A real picture; the bicubic enlargements of x2 and x4 stand in for two students."""
+    """A real image; the bicubic enlargements of x2 and x4 stand in for two students."""
     hr = mod_crop(rgb(shared / "benchmarks" / "Set5" / "HR" / "butterfly.png"), 4)
     return Comparison("butterfly", {f"from x{s}": imresize(imresize(hr, 1 / s), s) for s in (4, 2)}, hr)
 
@@ -119,9 +119,9 @@ def test_the_table_holds_the_numbers(html: str) -> None:
         assert text in html
 
 
-def test_slider_pictures_are_the_given_pixels(html: str, butterfly: Comparison) -> None:
+def test_slider_images_are_the_given_pixels(html: str, butterfly: Comparison) -> None:
     layers = [image for image in Page(html).all("img") if "data-label" in image]
-    expected = {**butterfly.pictures, "HR": butterfly.hr}
+    expected = {**butterfly.images, "HR": butterfly.hr}
     assert [image["data-label"] for image in layers] == list(expected)
     assert [image["class"] for image in layers] == ["left", "right", ""]
     for image in layers:
@@ -135,14 +135,14 @@ def test_crops_are_exact_and_where_their_frames_say(html: str, butterfly: Compar
     assert len(frames) == 3
     assert len(crops) == 9
     height, width = butterfly.hr.shape[:2]
-    shown = [*butterfly.pictures.values(), butterfly.hr]
+    shown = [*butterfly.images.values(), butterfly.hr]
     for index, crop in enumerate(crops):
         left, top = (float(x) for x in re.findall(r"(?:left|top):([\d.]+)%", frames[index // 3]))
         y, x = round(top * height / 100), round(left * width / 100)
         np.testing.assert_array_equal(decoded(crop["src"]), shown[index % 3][y : y + 64, x : x + 64])
 
 
-def test_the_slider_is_a_labelled_range_and_every_picture_can_be_chosen(html: str) -> None:
+def test_the_slider_is_a_labelled_range_and_every_image_can_be_chosen(html: str) -> None:
     page = Page(html)
     (slider,) = [field for field in page.all("input") if field["type"] == "range"]
     assert slider["aria-label"]
@@ -154,14 +154,14 @@ def test_the_slider_is_a_labelled_range_and_every_picture_can_be_chosen(html: st
 
 
 def test_text_is_escaped_everywhere(report: Report) -> None:
-    picture = np.zeros((70, 70, 3), np.uint8)
+    image = np.zeros((70, 70, 3), np.uint8)
     hostile = Report(
         title=HOSTILE,
         subtitle=HOSTILE,
         protocol=HOSTILE,
         rows=[Row(HOSTILE, note=HOSTILE)],
         curves=[Curve(HOSTILE, [(0, 0.0, 1.0)], HOSTILE)],
-        comparisons=[Comparison(HOSTILE, {HOSTILE: picture, "$title": picture}, picture)],
+        comparisons=[Comparison(HOSTILE, {HOSTILE: image, "$title": image}, image)],
         recipe_text=HOSTILE,
         compared=(HOSTILE, "$title"),
     )
@@ -177,7 +177,7 @@ def test_text_is_escaped_everywhere(report: Report) -> None:
 def test_empty_parts_are_left_out(report: Report) -> None:
     empty = replace(report, rows=[], curves=[], comparisons=[], recipe_text="")
     assert "h2" not in Page(render(empty)).texts
-    assert Page(render(report)).texts["h2"] == ["Results", "Pictures", "Training", "Recipe"]
+    assert Page(render(report)).texts["h2"] == ["Results", "Images", "Training", "Recipe"]
 
 
 def test_curves_share_a_chart_and_a_colour_by_name(html: str) -> None:
@@ -232,7 +232,7 @@ def test_widely_spread_values_get_a_logarithmic_axis(low: float, ratio: float) -
     assert not value_axis([0.0, low]).log
 
 
-def test_crops_show_where_two_pictures_differ_most() -> None:
+def test_crops_show_where_two_images_differ_most() -> None:
     hr = np.random.default_rng(0).integers(0, 256, (100, 120, 3)).astype(np.uint8)
     changed = hr // 2 + 50
     other = changed.copy()
@@ -248,13 +248,13 @@ def test_crops_show_where_two_pictures_differ_most() -> None:
     assert len(telling_crops(hr, hr, hr, 64, 3)) == 1
 
 
-def test_pictures_are_packed_alike_within_the_budget(butterfly: Comparison) -> None:
-    roomy, tight = pack(butterfly.pictures, 10**7), pack(butterfly.pictures, 60_000)
+def test_images_are_packed_alike_within_the_budget(butterfly: Comparison) -> None:
+    roomy, tight = pack(butterfly.images, 10**7), pack(butterfly.images, 60_000)
     assert roomy.quality == 100
     assert tight.quality < 100
     assert sum(map(len, tight.uris.values())) <= 60_000
     for label, uri in tight.uris.items():
-        assert 0 < np.abs(decoded(uri).astype(int) - butterfly.pictures[label]).mean() < 5
+        assert 0 < np.abs(decoded(uri).astype(int) - butterfly.images[label]).mean() < 5
 
 
 def test_the_file_appears_whole_or_not_at_all(
@@ -275,9 +275,9 @@ def test_the_file_appears_whole_or_not_at_all(
     assert path.read_text("utf-8") == html
 
 
-def test_pictures_that_do_not_fit_are_refused(report: Report, butterfly: Comparison) -> None:
-    with pytest.raises(HkdsrError, match=r"butterfly has no picture 'teacher': add it or compare two of from x4, "):
+def test_images_that_do_not_fit_are_refused(report: Report, butterfly: Comparison) -> None:
+    with pytest.raises(HkdsrError, match=r"butterfly has no image 'teacher': add it or compare two of from x4, "):
         render(replace(report, compared=("teacher", "HR")))
-    small = replace(butterfly, pictures={**butterfly.pictures, "from x2": butterfly.hr[:-1]})
+    small = replace(butterfly, images={**butterfly.images, "from x2": butterfly.hr[:-1]})
     with pytest.raises(HkdsrError, match=r"'from x2' of comparison butterfly is uint8 of shape .* give uint8 RGB"):
         render(replace(report, comparisons=[small]))

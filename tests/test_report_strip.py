@@ -11,9 +11,9 @@ from PIL import Image
 
 from hkdsr.data import imresize, rgb
 from hkdsr.errors import HkdsrError
-from hkdsr.evaluate.inference import super_resolve
-from hkdsr.nets.load import load, save
+from hkdsr.nets.files.load import load, save
 from hkdsr.report.strip import GAP, PANEL, draw_strip, labels
+from hkdsr.scoring.inference import super_resolve
 
 SIDE = 24
 
@@ -21,7 +21,7 @@ SIDE = 24
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("strip")
-    tiny.photographs(folder / "pictures", 1, 90, 121)  # odd: cut to a multiple of the scale
+    tiny.photographs(folder / "images", 1, 90, 121)  # odd: cut to a multiple of the scale
     save(tiny.nearest(2), folder / "nearest.safetensors")
     save(tiny.nearest(3), folder / "nearest_x3.safetensors")
     return folder
@@ -38,7 +38,7 @@ def panels(strip: np.ndarray, count: int) -> list[np.ndarray]:
 
 
 def test_every_panel_is_the_square_of_its_network(folder: Path) -> None:
-    source, network = folder / "pictures" / "00.png", folder / "nearest.safetensors"
+    source, network = folder / "images" / "00.png", folder / "nearest.safetensors"
     truth = rgb(source)[:90, :120]
     lr = imresize(truth, 0.5)
     square = slice(30, 30 + SIDE), slice(41, 41 + SIDE)
@@ -48,11 +48,11 @@ def test_every_panel_is_the_square_of_its_network(folder: Path) -> None:
 
 
 def test_by_default_the_square_is_where_bicubic_fails_most(folder: Path, tmp_path: Path) -> None:
-    picture = np.full((96, 96, 3), 120, np.uint8)
-    picture[50:62:2, 40:52] = 255  # lines of one pixel in an even field
-    Image.fromarray(picture).save(tmp_path / "lines.png")
+    image = np.full((96, 96, 3), 120, np.uint8)
+    image[50:62:2, 40:52] = 255  # lines of one pixel in an even field
+    Image.fromarray(image).save(tmp_path / "lines.png")
     shown = panels(draw_strip(tmp_path / "lines.png", (str(folder / "nearest.safetensors"),), None, SIDE), 2)
-    assert (shown[-1] == 255).sum() == (picture == 255).sum()
+    assert (shown[-1] == 255).sum() == (image == 255).sum()
 
 
 def test_files_of_one_name_are_told_apart() -> None:
@@ -61,7 +61,7 @@ def test_files_of_one_name_are_told_apart() -> None:
 
 
 def test_mistakes_are_named(folder: Path) -> None:
-    source, two, three = folder / "pictures" / "00.png", *(str(folder / f"nearest{x}.safetensors") for x in ("", "_x3"))
+    source, two, three = folder / "images" / "00.png", *(str(folder / f"nearest{x}.safetensors") for x in ("", "_x3"))
     for networks, at, side, told in (
         ((two, three), None, SIDE, "the networks are of scales 2, 3: name one or more of a single scale"),
         (("bicubic",), None, SIDE, "the networks are none but bicubic"),

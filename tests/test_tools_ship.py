@@ -10,11 +10,11 @@ import pytest
 import test_weights
 import tiny
 
-from hkdsr.config import flat_settings
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import Logits
-from hkdsr.nets.load import load
-from hkdsr.recipe import DistillRecipe
+from hkdsr.nets.files.load import load
+from hkdsr.settings.recipe import DistillRecipe
+from hkdsr.settings.resume import flat_settings
 from hkdsr.training.run import distill
 from tools import ship
 
@@ -28,7 +28,7 @@ def written(recipe: DistillRecipe, path: Path) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DistillRecipe:
-    """A finished run in two legs, and a benchmark set."""
+    """A finished run in two sessions, and a benchmark set."""
     distill(tiny.recipe(tmp_path, Logits(), steps=7, minutes=0.0))
     recipe = tiny.recipe(tmp_path, Logits(), steps=7)
     distill(recipe)
@@ -65,8 +65,8 @@ def test_a_run_becomes_a_network_with_a_card(
     assert "12x12 LR pixels, seed 3," in words
     assert "steps 0 to 1 in " in words
     assert "; 1 to 7 in " in words
-    assert "pictures 3: 0.0 megapixels. None is of the sets below, by which nothing was chosen. Fine." in words
-    score = ship.evaluate_sets(load(path), "Set5", tmp_path / "benchmarks")[0]
+    assert "images 3: 0.0 megapixels. None is of the sets below, by which nothing was chosen. Fine." in words
+    score = ship.evaluate(load(path), "Set5", tmp_path / "benchmarks")[0]
     assert f"| PSNR-Y | {score.psnr_y:.2f} |" in card
 
 
@@ -81,7 +81,7 @@ def test_what_a_card_would_not_be_true_of_is_not_shipped(run: DistillRecipe, tmp
     with pytest.raises(HkdsrError, match="there is no benchmark set"):
         ship.ship(run.out, "mine_x2", mine, tmp_path, "")
     part = written(tiny.data(run, share=0.5), tmp_path / "part.toml")
-    with pytest.raises(HkdsrError, match=r"the pictures in data\.train are not those of the run"):
+    with pytest.raises(HkdsrError, match=r"the images in data\.train are not those of the run"):
         ship.ship(run.out, "mine_x2", part, benchmarks, "")
     with pytest.raises(HkdsrError, match="there is no checkpoint"):
         ship.ship(tmp_path / "absent", "mine_x2", mine, benchmarks, "")

@@ -16,7 +16,6 @@ import torch
 from hkdsr import files
 from hkdsr.data.crops import CropSampler
 from hkdsr.errors import HkdsrError
-from hkdsr.training.fit import fit
 from hkdsr.training.log import TrainingLog, read_log
 
 
@@ -52,13 +51,13 @@ def rewritten(content: Any) -> Callable[[Path], bytes]:
     ],
 )
 def test_a_damaged_checkpoint(damage: Callable[[Path], bytes], tmp_path: Path, sampler: CropSampler) -> None:
-    fit(tiny.Toy(), sampler, tiny.settings(steps=2), tmp_path, {})
+    tiny.fit(tiny.Toy(), sampler, tiny.settings(steps=2), tmp_path)
     file = tmp_path / "last.pt"
     file.write_bytes(damage(file))
     with pytest.raises(HkdsrError, match=r"^\S*last\.pt is damaged or from another version: delete it to start"):
-        fit(tiny.Toy(), sampler, tiny.settings(), tmp_path, {})
+        tiny.fit(tiny.Toy(), sampler, tiny.settings(), tmp_path)
     file.unlink()
-    assert fit(tiny.Toy(), sampler, tiny.settings(), tmp_path, {}).steps == 6
+    assert tiny.fit(tiny.Toy(), sampler, tiny.settings(), tmp_path).steps == 6
 
 
 def test_a_write_that_fails_leaves_the_checkpoint_before(
@@ -66,7 +65,7 @@ def test_a_write_that_fails_leaves_the_checkpoint_before(
 ) -> None:
     toy, alike = tiny.Toy(), tiny.Toy()
     alike.load_state_dict(toy.state_dict())
-    fit(toy, sampler, tiny.settings(), tmp_path / "whole", {})
+    tiny.fit(toy, sampler, tiny.settings(), tmp_path / "whole")
     with monkeypatch.context() as patch:
         real = files.os.fsync
         # The third is that of the second checkpoint: the log's and the first one's come before it.
@@ -79,10 +78,10 @@ def test_a_write_that_fails_leaves_the_checkpoint_before(
 
         patch.setattr(files.os, "fsync", full)
         with pytest.raises(HkdsrError, match=r"^cannot write \S*last\.pt \(No space left on device\): free space"):
-            fit(alike, sampler, tiny.settings(), tmp_path / "cut", {})
+            tiny.fit(alike, sampler, tiny.settings(), tmp_path / "cut")
     assert tiny.state(tmp_path / "cut")["step"] == 2
     assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["last.pt", "log.jsonl"]
-    fit(tiny.Toy(), sampler, tiny.settings(), tmp_path / "cut", {})
+    tiny.fit(tiny.Toy(), sampler, tiny.settings(), tmp_path / "cut")
     assert tiny.equal(tiny.state(tmp_path / "cut")["model"], tiny.state(tmp_path / "whole")["model"])
 
 
@@ -100,7 +99,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_disk_that_fills_up(small_disk: Path, tmp_path: Path, sampler: CropSampler) -> None:
     torch.manual_seed(0)
-    fit(tiny.Toy(), sampler, tiny.settings(), tmp_path / "whole", {})
+    tiny.fit(tiny.Toy(), sampler, tiny.settings(), tmp_path / "whole")
     # Room for the log, one checkpoint and a page more, but not for the next checkpoint beside it.
     pages = -(-(tmp_path / "whole" / "last.pt").stat().st_size // 4096)
     assert pages > 1
@@ -108,10 +107,10 @@ def test_a_disk_that_fills_up(small_disk: Path, tmp_path: Path, sampler: CropSam
     filler.write_bytes(bytes(100 * 1024 - 4096 * (pages + 2)))
     torch.manual_seed(0)
     with pytest.raises(HkdsrError, match=r"cannot write \S*last\.pt \(No space left on device\): free space"):
-        fit(tiny.Toy(), sampler, tiny.settings(), small_disk / "out", {})
+        tiny.fit(tiny.Toy(), sampler, tiny.settings(), small_disk / "out")
     assert tiny.state(small_disk / "out")["step"] == 2
     filler.unlink()
-    fit(tiny.Toy(), sampler, tiny.settings(), small_disk / "out", {})
+    tiny.fit(tiny.Toy(), sampler, tiny.settings(), small_disk / "out")
     assert tiny.equal(tiny.state(small_disk / "out")["model"], tiny.state(tmp_path / "whole")["model"])
 
 
@@ -126,12 +125,12 @@ def test_a_log_on_a_full_disk(tmp_path: Path) -> None:
 
 def test_the_log_is_cut_back_to_the_checkpoint(tmp_path: Path, sampler: CropSampler) -> None:
     with pytest.raises(HkdsrError):
-        fit(tiny.Toy(breaks_at=6), sampler, tiny.settings(steps=6), tmp_path, {"a": "1"})
+        tiny.fit(tiny.Toy(breaks_at=6), sampler, tiny.settings(steps=6), tmp_path, "1")
     assert [line["step"] for line in read_log(tmp_path)] == [1, 2, 3, 4, 5]
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"step": 6, "losses": {"wh')
     assert [line["step"] for line in read_log(tmp_path)] == [1, 2, 3, 4, 5]
-    fit(tiny.Toy(), sampler, tiny.settings(steps=6), tmp_path, {"a": "1"})
+    tiny.fit(tiny.Toy(), sampler, tiny.settings(steps=6), tmp_path, "1")
     assert [line["step"] for line in read_log(tmp_path)] == [1, 2, 3, 4, 5, 6]
     assert all(line["losses"].keys() == {"whole", "square"} for line in read_log(tmp_path))
 

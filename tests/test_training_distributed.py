@@ -17,18 +17,18 @@ from processes import TORCHRUN, completed
 from torch import nn
 
 from hkdsr.data.crops import CropSampler
+from hkdsr.devices import pick_device
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import FAKD, HKDSR, VID, HKDSRPlus
 from hkdsr.training import distributed
-from hkdsr.training.distributed import ALONE, Team, joined
-from hkdsr.training.fit import pick_device
+from hkdsr.training.distributed import ALONE, ProcessGroup, joined
 from hkdsr.training.run import distill
 
 METHODS = {
     "hkdsr": HKDSR(fsm_samples=20, fsm_crop=16),
     "hkdsr_idle": HKDSR(sim_w=0.0, ada_w=0.0),  # its exits have no gradient
     "fakd": FAKD(channel_weight=0.1),
-    "hkdsr_plus": HKDSRPlus(zoom_in_share=0.0),  # tiles are drawn for each picture
+    "hkdsr_plus": HKDSRPlus(zoom_in_share=0.0),  # tiles are drawn for each image
     "vid": VID(),
 }
 SINGLE = {"hkdsr": HKDSR(), "fakd": FAKD(channel_weight=0.1), "vid": VID()}  # nothing is drawn for a whole batch
@@ -116,7 +116,7 @@ def test_each_process_needs_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert pick_device("cuda:1") == torch.device("cuda:1")
-    monkeypatch.setattr(distributed, "_team", Team(1, 3))
+    monkeypatch.setattr(distributed, "_group", ProcessGroup(1, 3))
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert pick_device("auto") == torch.device("cuda")
     with pytest.raises(HkdsrError, match=r"^training.device is 'cuda:1', but each process needs its own GPU: set it"):
@@ -132,46 +132,46 @@ def test_each_process_needs_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
 def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in distributed.ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
-    with joined() as team:
-        assert team == ALONE == distributed.team()
-        assert team.main
-        assert team.told("x") == team.main_first(lambda: "x") == "x"
+    with joined() as group:
+        assert group == ALONE == distributed.process_group()
+        assert group.main
+        assert group.agreed("x") == group.main_first(lambda: "x") == "x"
 
 
-def train(out: Path, team: Team) -> None:
+def train(out: Path, group: ProcessGroup) -> None:
     torch.set_default_dtype(torch.float64)
     torch.Tensor.float = torch.Tensor.double  # whoever asks for float32 gets float64
     torch.set_num_threads(1)
-    if team.main:
+    if group.main:
         tiny.recipe(out)
-    team.wait()
+    group.wait()
     for name, method in METHODS.items():
         distill(dataclasses.replace(tiny.recipe(out, method, steps=STEPS, batch=4), out=out / name))
 
 
-def train_single(out: Path, team: Team) -> None:
+def train_single(out: Path, group: ProcessGroup) -> None:
     torch.set_num_threads(1)
-    if team.main:
+    if group.main:
         tiny.recipe(out)
-    team.wait()
+    group.wait()
     for name, method in SINGLE.items():
-        recipe = tiny.recipe(out, method, steps=STEPS, batch=4, accumulate=2 // team.size)
+        recipe = tiny.recipe(out, method, steps=STEPS, batch=4, accumulate=2 // group.size)
         distill(dataclasses.replace(recipe, out=out / name))
 
 
-def talk(out: Path, team: Team) -> None:
-    assert team == distributed.team() == Team(int(os.environ["RANK"]), 2)
-    rank = team.rank
-    assert team.told(f"from {rank}") == "from 0"
-    assert team.main_first(lambda: (out / "made").exists() or (out / "made").touch()) == (None if team.main else True)
-    assert team.means({"a": torch.tensor(1.0 + rank), "b": torch.tensor(4.0 * rank)}) == {"a": 1.5, "b": 2.0}
+def talk(out: Path, group: ProcessGroup) -> None:
+    assert group == distributed.process_group() == ProcessGroup(int(os.environ["RANK"]), 2)
+    rank = group.rank
+    assert group.agreed(f"from {rank}") == "from 0"
+    assert group.main_first(lambda: (out / "made").exists() or (out / "made").touch()) == (None if group.main else True)
+    assert group.means({"a": torch.tensor(1.0 + rank), "b": torch.tensor(4.0 * rank)}) == {"a": 1.5, "b": 2.0}
 
     layered = nn.Parameter(torch.zeros(2, 3, 2, 2).to(memory_format=torch.channels_last))
     layered.grad = torch.full_like(layered, 1.0 + 2 * rank)
     layered.grad[1, 2, 0, 1] = rank
     seldom, never = nn.Parameter(torch.zeros(5)), nn.Parameter(torch.zeros(()))
     seldom.grad = torch.ones(5) if rank else None
-    team.average_gradients([never, layered, seldom])
+    group.average_gradients([never, layered, seldom])
     expected = torch.full((2, 3, 2, 2), 2.0)
     expected[1, 2, 0, 1] = 0.5
     assert torch.equal(layered.grad, expected)
@@ -183,7 +183,7 @@ def talk(out: Path, team: Team) -> None:
     kinds = (torch.bool, torch.float64, torch.uint8, torch.int64, torch.float32)
     state = [torch.arange(3 + rank, 6 + rank).remainder(3).to(kind) for kind in kinds]
     state += [torch.tensor(float(rank)), torch.zeros(0), torch.full((1, 2, 3, 3), rank).mT]
-    team.share_state(state)
+    group.share_state(state)
     for kind, tensor in zip(kinds, state, strict=False):
         assert torch.equal(tensor, torch.tensor([0, 1, 2]).to(kind))
     assert not any(tensor.any() for tensor in state[5:])

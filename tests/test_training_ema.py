@@ -1,4 +1,4 @@
-"""The averaged weights: the specification's vector 8, buffers, and that the copy stays out of training."""
+"""The averaged weights: vector 8 of docs/method.md, buffers, and that the copy stays out of training."""
 
 from __future__ import annotations
 

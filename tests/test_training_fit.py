@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from hkdsr.data.crops import CropSampler
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR
-from hkdsr.methods.lesson import Lesson
+from hkdsr.methods.inputs import LossInputs
 from hkdsr.nets.exits import Exits, Outputs
-from hkdsr.nets.load import build
-from hkdsr.recipe import Training
+from hkdsr.nets.files.load import build
+from hkdsr.settings.recipe import Training
 from hkdsr.training.distiller import Distiller
-from hkdsr.training.fit import fit, learning_rate
 from hkdsr.training.log import read_log
 from hkdsr.training.run import distill
+from hkdsr.training.schedule import learning_rate
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,13 @@ def test_the_rate_moves_the_weights(tmp_path: Path, sampler: CropSampler) -> Non
         seen.append({name: value.clone() for name, value in toy.state_dict().items()})
         return 0.0
 
-    fit(toy, sampler, tiny.settings(milestones=(0.5,), gamma=0.0, validate_every=1), tmp_path, {}, validate=validate)
+    tiny.fit(
+        toy,
+        sampler,
+        tiny.settings(milestones=(0.5,), gamma=0.0, validate_every=1),
+        tmp_path,
+        validation=tiny.Scores(validate),
+    )
     moved = [not tiny.equal(a, b) for a, b in itertools.pairwise(seen)]
     assert moved == [True, True, False, False, False]
     assert [line["lr"] for line in read_log(tmp_path) if "lr" in line] == [0.01] * 3 + [0.0] * 3
@@ -73,7 +79,7 @@ def test_the_average_follows_the_weights(tmp_path: Path, sampler: CropSampler) -
             torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-7)
         return 0.0
 
-    fitted = fit(toy, sampler, tiny.settings(validate_every=1), tmp_path, {}, validate=validate)
+    fitted = tiny.fit(toy, sampler, tiny.settings(validate_every=1), tmp_path, validation=tiny.Scores(validate))
     assert tiny.equal(fitted.average.state_dict(), tiny.state(tmp_path)["average"])
     assert not tiny.equal(fitted.average.state_dict(), toy.state_dict())
 
@@ -81,13 +87,12 @@ def test_the_average_follows_the_weights(tmp_path: Path, sampler: CropSampler) -
 def test_the_best_average_is_handed_over(tmp_path: Path, sampler: CropSampler) -> None:
     scores = iter([1.0, 3.0, 2.0, 3.0, 4.0, 0.0])
     best: list[tuple[int, float]] = []
-    fitted = fit(
+    fitted = tiny.fit(
         tiny.Toy(),
         sampler,
         tiny.settings(validate_every=1),
         tmp_path,
-        {},
-        validate=lambda average: next(scores),
+        validation=tiny.Scores(lambda average: next(scores)),
         on_best=lambda average, step, score: best.append((step, score)),
     )
     assert best == [(1, 1.0), (2, 3.0), (5, 4.0)]
@@ -95,20 +100,18 @@ def test_the_best_average_is_handed_over(tmp_path: Path, sampler: CropSampler) -
 
 
 @pytest.mark.parametrize(("then", "expected"), [("these", []), ("others", [(4, 1.0), (5, 2.0)])])
-def test_a_best_score_holds_for_its_own_pictures(
+def test_a_best_score_holds_for_its_own_images(
     then: str, expected: list[tuple[int, float]], tmp_path: Path, sampler: CropSampler
 ) -> None:
     best: list[tuple[int, float]] = []
 
-    def go_on(minutes: float | None, pictures: str, scores: list[float]) -> None:
-        fit(
+    def go_on(minutes: float | None, images: str, scores: list[float]) -> None:
+        tiny.fit(
             tiny.Toy(),
             sampler,
             tiny.settings(validate_every=1, minutes=minutes),
             tmp_path,
-            {},
-            validate=lambda average: scores.pop(0),
-            validated_on=pictures,
+            validation=tiny.Scores(lambda average: scores.pop(0), images),
             on_best=lambda average, step, score: best.append((step, score)),
         )
 
@@ -124,7 +127,7 @@ def test_accumulated_gradients_are_those_of_the_batch(parts: int, tmp_path: Path
     toys = [tiny.Toy(), tiny.Toy()]
     toys[1].load_state_dict(toys[0].state_dict())
     for toy, accumulate in zip(toys, (1, parts), strict=True):
-        fit(toy, sampler, tiny.settings(accumulate=accumulate), tmp_path / str(accumulate), {})
+        tiny.fit(toy, sampler, tiny.settings(accumulate=accumulate), tmp_path / str(accumulate))
     assert toys[1].calls > toys[0].calls
     for one, other in zip(toys[0].parameters(), toys[1].parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=2e-5)
@@ -151,8 +154,8 @@ def test_accumulation_with_hkdsr(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("log_every", [1, 100])
 def test_a_loss_that_is_no_number(log_every: int, tmp_path: Path, sampler: CropSampler) -> None:
-    with pytest.raises(HkdsrError, match=r"^the loss term 'square' is nan at step 4: lower the learning rate"):
-        fit(tiny.Toy(breaks_at=4), sampler, tiny.settings(log_every=log_every), tmp_path, {})
+    with pytest.raises(HkdsrError, match=r"^the loss term 'square' is nan at step 4: lower training.lr"):
+        tiny.fit(tiny.Toy(breaks_at=4), sampler, tiny.settings(log_every=log_every), tmp_path)
     assert tiny.state(tmp_path)["step"] == 2
     assert all(value.isfinite().all() for value in tiny.state(tmp_path)["model"].values())
 
@@ -168,7 +171,7 @@ def test_autocast_on_a_cpu_only_where_asked_for(
             seen.append(torch.is_autocast_enabled("cpu"))
             return super().forward(lr, hr, teacher)
 
-    fit(Probe(), sampler, tiny.settings(steps=1, precision=precision), tmp_path, {})
+    tiny.fit(Probe(), sampler, tiny.settings(steps=1, precision=precision), tmp_path)
     assert seen == [expected]
 
 
@@ -179,8 +182,8 @@ def test_losses_are_in_full_precision_though_the_student_is_in_bf16() -> None:
     teacher = Outputs(torch.rand(2, 3, 24, 24), (torch.rand(2, 3, 24, 24),))
     with torch.autocast("cpu", torch.bfloat16):
         terms = distiller(lr, hr, teacher)
-        pictures = distiller.outputs(lr)
-    full = Outputs(pictures.final.float(), tuple(picture.float() for picture in pictures.exits))
-    expected = distiller.method.losses(distiller.heads, Lesson(hr, hr, full, teacher))
+        images = distiller.outputs(lr)
+    full = Outputs(images.final.float(), tuple(image.float() for image in images.exits))
+    expected = distiller.method.losses(distiller.heads, LossInputs(hr, hr, full, teacher))
     for name, value in expected.items():
         assert torch.equal(terms[name], value), name

@@ -11,9 +11,9 @@ from safetensors import safe_open
 
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, Logits, Plain
-from hkdsr.nets.initialise import initialise
-from hkdsr.nets.load import build, digest, load, save
-from hkdsr.recipe import DistillRecipe, TrainRecipe
+from hkdsr.nets.files.load import build, digest, load, save
+from hkdsr.nets.start.initialise import initialise
+from hkdsr.settings.recipe import DistillRecipe, TrainRecipe
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.run import distill, train
 
@@ -40,15 +40,14 @@ def test_the_student_starts_from_slices_of_the_teacher_whatever_the_method(tmp_p
     assert starts == {digest(student.state_dict())}
 
 
-def test_what_is_said_of_the_start(tmp_path: Path) -> None:
-    said: list[str] = []
+def test_what_is_said_of_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recipe = sliced(tiny.recipe(tmp_path, Plain(), steps=2))
-    distill(recipe, said.append)
+    distill(recipe)
     count = sum(p.numel() for p in build(SLICED, 2).parameters())
     told = f"the student starts from slices of the teacher: {count:,} of its {count:,} weights"
-    assert said[:2] == [told, "3 training pictures, 0.0 megapixels"]
-    distill(recipe, said.append)
-    assert said.count(told) == 1
+    assert caplog.messages[:2] == [told, "3 training images, 0.0 megapixels"]
+    distill(recipe)
+    assert caplog.messages.count(told) == 1
 
 
 def test_a_resumed_student_keeps_what_it_has_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +71,7 @@ def test_a_resumed_student_keeps_what_it_has_learnt(tmp_path: Path, monkeypatch:
         assert tiny.equal(state[part], cut[part]), part
 
 
-def test_a_student_of_another_scale(tmp_path: Path) -> None:
+def test_a_student_of_another_scale(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recipe = tiny.recipe(tmp_path, Plain(), steps=2)
     x2 = distill(recipe).weights
     tiny.teacher(tmp_path / "x4.safetensors", scale=4)
@@ -82,10 +81,9 @@ def test_a_student_of_another_scale(tmp_path: Path) -> None:
     plain = TrainRecipe(
         4, recipe.student, "student", x2, tmp_path / "train", recipe.data, dataclasses.replace(recipe.training, lr=0.0)
     )
-    said: list[str] = []
-    trained = train(plain, said.append)
-    assert said[0].startswith(f"the student starts from {x2}: ")
-    assert said[0].endswith(" weights, fresh ones in body.10")
+    trained = train(plain)
+    assert caplog.messages[0].startswith(f"the student starts from {x2}: ")
+    assert caplog.messages[0].endswith(" weights, fresh ones in body.10")
     assert digest(trained.network.state_dict()) == untrained(recipe)
     for block, of in zip(trained.network.blocks, load(x2).blocks, strict=True):
         assert digest(block.state_dict()) == digest(of.state_dict())

@@ -12,7 +12,7 @@ import torch
 
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, Logits
-from hkdsr.recipe import DistillRecipe
+from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.training.run import distill
 
 
@@ -46,7 +46,7 @@ def test_mistakes_are_found_before_any_time_is_spent(tmp_path: Path) -> None:
         (tiny.exits(recipe, student=(0.7, 0.75)), "fall on the same block of compact, which has 4"),
         (tiny.exits(recipe, kind="teacher_tail"), "teacher has 6 channels and the student 4"),
         (dataclasses.replace(recipe, method=HKDSR(fsm_levels=(1, 2))), r"fsm_levels has 2 entries for 3 outputs"),
-        (tiny.data(recipe, train=()), r"^no folder of training pictures is given: set data\.train"),
+        (tiny.data(recipe, train=()), r"^no folder of training images is given: set data\.train"),
         (tiny.data(recipe, train=(tmp_path / "none",)), r"^there is no folder .*none"),
         (tiny.data(recipe, patch=48), r"^data\.patch is 48 LR pixels.*at most 28$"),
         (tiny.data(logits, patch=48), r"^data\.patch is 48 LR pixels.*at most 28$"),
@@ -56,19 +56,19 @@ def test_mistakes_are_found_before_any_time_is_spent(tmp_path: Path) -> None:
         refused(wrong, naming)
 
 
-def test_an_unreadable_picture_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path, HKDSR())
-    (tmp_path / "pictures" / "torn.png").write_bytes((tmp_path / "pictures" / "00.png").read_bytes()[:900])
+    (tmp_path / "images" / "torn.png").write_bytes((tmp_path / "images" / "00.png").read_bytes()[:900])
     refused(recipe, r"torn\.png")
 
 
 def test_a_student_that_cannot_be_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spandrel = pytest.importorskip("spandrel")
-    from hkdsr.nets.foreign import Foreign
-    from hkdsr.nets.load import build
+    from hkdsr.nets.files.load import build
+    from hkdsr.nets.files.spandrel import SpandrelNetwork
 
     torch.save(build("compact:features=4,convs=2", 2).state_dict(), tmp_path / "net.pth")
-    foreign = Foreign(spandrel.ModelLoader().load_from_file(tmp_path / "net.pth"))
+    foreign = SpandrelNetwork(spandrel.ModelLoader().load_from_file(tmp_path / "net.pth"))
     monkeypatch.setattr("hkdsr.training.run.build", lambda description, scale: foreign)
     refused(dataclasses.replace(tiny.recipe(tmp_path, HKDSR()), student="net.pth"), "net.pth is of no family here")
 
@@ -77,14 +77,13 @@ def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     refused(tiny.recipe(tmp_path, HKDSR(), device="cuda:77"), r"training\.device is 'cuda:77', which is not here")
 
 
-def test_a_share_of_the_pictures_is_another_training(tmp_path: Path) -> None:
+def test_a_share_of_the_images_is_another_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recipe = tiny.recipe(tmp_path)
-    said: list[str] = []
-    distill(tiny.data(recipe, share=0.7), said.append)
-    assert said[0].startswith("2 training pictures")
-    with pytest.raises(HkdsrError, match=r"begun with other settings \(pictures of data\.train\)"):
+    distill(tiny.data(recipe, share=0.7))
+    assert caplog.messages[0].startswith("2 training images")
+    with pytest.raises(HkdsrError, match=r"begun with other settings \(images of data\.train\)"):
         distill(recipe)
-    with pytest.raises(HkdsrError, match=r"data\.share is 0\.2, which leaves none of 3 pictures: raise it"):
+    with pytest.raises(HkdsrError, match=r"data\.share is 0\.2, which leaves none of 3 images: raise it"):
         distill(tiny.data(recipe, share=0.2))
 
 

@@ -19,7 +19,7 @@ from safetensors import safe_open
 
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, Logits, Method, Plain
-from hkdsr.recipe import DistillRecipe
+from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.training.log import TrainingLog, read_log
 from hkdsr.training.run import distill
 
@@ -42,12 +42,12 @@ def distill_until(step: int, recipe: DistillRecipe, monkeypatch: pytest.MonkeyPa
 
 
 def start(folder: Path, out: Path, cache: Path) -> subprocess.Popen[bytes]:
-    """The real command: HKDSR with stage 1, cached teacher's pictures and 90 steps."""
+    """The real command: HKDSR with stage 1, cached teacher's images and 90 steps."""
     flags = {
         "--teacher": folder / "teacher.safetensors",
         "--student": tiny.STUDENT,
         "--out": out,
-        "--data.train": folder / "pictures",
+        "--data.train": folder / "images",
         "--data.patch": 12,
         "--data.cache": cache,
         "--training.steps": 90,
@@ -80,7 +80,7 @@ def kill_once(process: subprocess.Popen[bytes], due: Callable[[], bool]) -> None
 
 
 def test_a_run_killed_in_every_stage_ends_as_one_never_killed(tmp_path: Path) -> None:
-    tiny.photographs(tmp_path / "pictures", count=40)
+    tiny.photographs(tmp_path / "images", count=40)
     tiny.teacher(tmp_path / "teacher.safetensors")
     whole, cut = (tmp_path / "whole", tmp_path / "cache_whole"), (tmp_path / "cut", tmp_path / "cache_cut")
     finish(start(tmp_path, *whole))
@@ -98,7 +98,7 @@ def test_a_run_killed_in_every_stage_ends_as_one_never_killed(tmp_path: Path) ->
 
     (heads,), (heads_cut,) = (list(folder.glob("exits-*/heads.safetensors")) for _, folder in (whole, cut))
     assert heads.read_bytes() == heads_cut.read_bytes()
-    (planes,), (planes_cut,) = (list(folder.glob("derived-*/pictures.u8")) for _, folder in (whole, cut))
+    (planes,), (planes_cut,) = (list(folder.glob("derived-*/images.u8")) for _, folder in (whole, cut))
     assert planes.read_bytes() == planes_cut.read_bytes()
     state, state_cut = tiny.state(whole[0]), tiny.state(out)
     assert any(name.startswith("heads.0.gate") for name in state["model"])
@@ -164,7 +164,7 @@ def test_other_settings_are_refused_before_anything_is_trained(
     assert (recipe.out / "last.pt").read_bytes() == before
 
 
-def test_other_teacher_or_pictures_are_refused(tmp_path: Path) -> None:
+def test_other_teacher_or_images_are_refused(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path, Logits(), steps=2)
     distill(recipe)
     file = tmp_path / "teacher.safetensors"
@@ -173,8 +173,8 @@ def test_other_teacher_or_pictures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(HkdsrError, match=r"\(teacher_sha256\)"):
         distill(recipe)
     file.write_bytes(original)
-    (tmp_path / "pictures" / "00.png").unlink()
-    with pytest.raises(HkdsrError, match=r"\(pictures of data\.train\)"):
+    (tmp_path / "images" / "00.png").unlink()
+    with pytest.raises(HkdsrError, match=r"\(images of data\.train\)"):
         distill(recipe)
 
 
@@ -183,8 +183,8 @@ def test_exits_count_only_where_they_are_used(tmp_path: Path) -> None:
     exits = dataclasses.replace(recipe.exits, student=(0.5,), teacher=(0.5,), kind="shared", stage1_steps=1)
     distill(recipe)
     assert distill(dataclasses.replace(recipe, exits=exits)).steps == 2
-    with pytest.raises(HkdsrError, match=r"\(exits\.pictures\)"):
-        distill(dataclasses.replace(recipe, exits=dataclasses.replace(recipe.exits, pictures="live")))
+    with pytest.raises(HkdsrError, match=r"\(exits\.images\)"):
+        distill(dataclasses.replace(recipe, exits=dataclasses.replace(recipe.exits, teacher_images="live")))
 
 
 def test_free_settings_may_change_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,15 +194,15 @@ def test_free_settings_may_change_on_the_way(tmp_path: Path, monkeypatch: pytest
     distill_until(7, recipe, monkeypatch)
     recipe.out.rename(tmp_path / "moved")
     (tmp_path / "cache").rename(tmp_path / "cache2")
-    (tmp_path / "pictures").rename(tmp_path / "pictures2")
+    (tmp_path / "images").rename(tmp_path / "images2")
     (tmp_path / "teacher.safetensors").rename(tmp_path / "teacher2.safetensors")
     tiny.photographs(tmp_path / "val", count=1)
     data = dataclasses.replace(
         recipe.data,
-        train=(tmp_path / "pictures2",),
+        train=(tmp_path / "images2",),
         cache=tmp_path / "cache2",
         val=tmp_path / "val",
-        val_pictures=1,
+        val_images=1,
     )
     training = dataclasses.replace(
         recipe.training, log_every=3, save_every=4, validate_every=6, device="auto", threads=torch.get_num_threads()

@@ -13,16 +13,17 @@ import torch
 from PIL import Image
 
 from hkdsr.data.sources import Pair
-from hkdsr.data.store import PictureStore, build_store
+from hkdsr.data.store import ImageStore, build_store
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, NetworkWithExits, enlarge
-from hkdsr.nets.load import digest, load
-from hkdsr.recipe import ExitSettings, Training
+from hkdsr.nets.files.load import digest, load
+from hkdsr.settings.recipe import ExitSettings, Training
+from hkdsr.training.context import opened
 from hkdsr.training.log import TrainingLog, read_log
 from hkdsr.training.run import distill
-from hkdsr.training.stage1 import ExitScores, check_exits, score_exits, teacher_with_exits
+from hkdsr.training.stage1 import ExitScores, check_exits, score_exits, trained_exits
 
 CPU = torch.device("cpu")
 TRAINING = Training(device="cpu", log_every=10, seed=3)
@@ -30,8 +31,15 @@ SETTINGS = ExitSettings(stage1_steps=4, stage1_batch=2)
 PATCH = 12
 
 
+def exits_of(
+    teacher: Network, store: ImageStore, settings: ExitSettings, training: Training, patch: int, cache: Path
+) -> NetworkWithExits:
+    with opened(cache / "run", training, {}, "training") as context:
+        return trained_exits(teacher, store, settings, patch, cache, context)
+
+
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> PictureStore:
+def store(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
     return tiny.store(tmp_path_factory.mktemp("data"))
 
 
@@ -44,25 +52,25 @@ def heads(cache: Path) -> list[Path]:
     return sorted(cache.glob("exits-*/heads.safetensors"))
 
 
-def pixel_errors(together: NetworkWithExits, store: PictureStore) -> list[float]:
-    """Mean L1 over whole pictures: of bicubic, of each exit and, last, of the final output."""
+def pixel_errors(together: NetworkWithExits, store: ImageStore) -> list[float]:
+    """Mean L1 over whole images: of bicubic, of each exit and, last, of the final output."""
     rows = []
     for index in range(len(store)):
         lr, hr = (
             torch.from_numpy(plane.copy()).permute(2, 0, 1)[None] / 255 for plane in (store.lr(index), store.hr(index))
         )
         with torch.no_grad():
-            pictures = together(lr)
-            rows.append([(p - hr).abs().mean().item() for p in (enlarge(lr, 2), *pictures.exits, pictures.final)])
+            images = together(lr)
+            rows.append([(p - hr).abs().mean().item() for p in (enlarge(lr, 2), *images.exits, images.final)])
     return np.mean(rows, axis=0).tolist()
 
 
-def test_exits_learn_on_a_frozen_trunk(store: PictureStore, tmp_path: Path) -> None:
+def test_exits_learn_on_a_frozen_trunk(store: ImageStore, tmp_path: Path) -> None:
     teacher = load("compact_x2")
     trunk = digest(teacher.state_dict())
     final = pixel_errors(NetworkWithExits(teacher, Exits(teacher, ())), store)[-1]
     settings = dataclasses.replace(SETTINGS, stage1_steps=80, stage1_batch=4, stage1_lr=4e-3)
-    together = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path)
+    together = exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path)
     bicubic, *exits, after = pixel_errors(together, store)
     assert len(exits) == 2
     assert bicubic > exits[0] / 0.97 > exits[1] / 0.97 > final / 0.97
@@ -75,10 +83,10 @@ def test_exits_learn_on_a_frozen_trunk(store: PictureStore, tmp_path: Path) -> N
     assert scores.bicubic + 0.4 < scores.exits[0] < scores.exits[1] < scores.final
 
 
-def test_a_plain_start_learns(teacher: Network, store: PictureStore, tmp_path: Path) -> None:
+def test_a_plain_start_learns(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
     def exits(steps: int) -> list[float]:
         settings = dataclasses.replace(SETTINGS, start="plain", stage1_steps=steps)
-        together = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path)
+        together = exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path)
         assert all(head.start == "plain" for head in together.exits.heads)
         return pixel_errors(together, store)[1:-1]
 
@@ -87,30 +95,30 @@ def test_a_plain_start_learns(teacher: Network, store: PictureStore, tmp_path: P
 
 
 def test_the_second_call_trains_nothing(
-    teacher: Network, store: PictureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: Network, store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = teacher_with_exits(teacher, store, SETTINGS, TRAINING, PATCH, tmp_path)
+    first = exits_of(teacher, store, SETTINGS, TRAINING, PATCH, tmp_path)
     assert not list(tmp_path.glob("exits-*/last.pt"))
     monkeypatch.setattr("hkdsr.training.stage1.fit", None)
     torch.manual_seed(99)
     # Nothing of the student's own training shapes the heads.
     student = dataclasses.replace(TRAINING, steps=7, lr=0.5, gamma=0.1, ema=0.2, batch=9, milestones=(), seed=4)
     for training in (TRAINING, student):
-        again = teacher_with_exits(load(tmp_path / "teacher.safetensors"), store, SETTINGS, training, PATCH, tmp_path)
+        again = exits_of(load(tmp_path / "teacher.safetensors"), store, SETTINGS, training, PATCH, tmp_path)
         assert tiny.equal(again.state_dict(), first.state_dict())
         layouts = [p.is_contiguous() for p in again.parameters()]
         assert layouts == [p.is_contiguous() for p in first.parameters()]
 
 
 def test_heads_do_not_depend_on_the_students_settings_or_on_chance(
-    teacher: Network, store: PictureStore, tmp_path: Path
+    teacher: Network, store: ImageStore, tmp_path: Path
 ) -> None:
     other = dataclasses.replace(TRAINING, steps=7, lr=0.5, ema=0.2, batch=9, accumulate=2, milestones=(), seed=4)
     settings = dataclasses.replace(SETTINGS, stage1_steps=30)
     files = []
     for index, training in enumerate((TRAINING, other)):
         torch.manual_seed(index)
-        teacher_with_exits(teacher, store, settings, training, PATCH, tmp_path / str(index))
+        exits_of(teacher, store, settings, training, PATCH, tmp_path / str(index))
         files += heads(tmp_path / str(index))
     assert files[0].read_bytes() == files[1].read_bytes()
     assert files[0].parent.name == files[1].parent.name
@@ -135,29 +143,29 @@ def test_heads_do_not_depend_on_the_students_settings_or_on_chance(
     ids=lambda changed: next(iter(changed)),
 )
 def test_other_heads_have_another_key(
-    changed: dict[str, Any], teacher: Network, store: PictureStore, tmp_path: Path
+    changed: dict[str, Any], teacher: Network, store: ImageStore, tmp_path: Path
 ) -> None:
-    teacher_with_exits(teacher, store, SETTINGS, TRAINING, PATCH, tmp_path)
+    exits_of(teacher, store, SETTINGS, TRAINING, PATCH, tmp_path)
     mine = {key: value for key, value in changed.items() if hasattr(SETTINGS, key)}
     theirs = {key: value for key, value in changed.items() if hasattr(TRAINING, key)}
     if "weights" in changed:
         next(teacher.parameters()).data.view(-1)[0] += 1e-6
     settings, training = dataclasses.replace(SETTINGS, **mine), dataclasses.replace(TRAINING, **theirs)
-    teacher_with_exits(teacher, store, settings, training, changed.get("patch", PATCH), tmp_path)
+    exits_of(teacher, store, settings, training, changed.get("patch", PATCH), tmp_path)
     assert len(heads(tmp_path)) == 2
 
 
-def test_other_pictures_have_another_key(teacher: Network, store: PictureStore, tmp_path: Path) -> None:
-    teacher_with_exits(teacher, store, SETTINGS, TRAINING, PATCH, tmp_path)
-    teacher_with_exits(teacher, tiny.store(tmp_path, count=2), SETTINGS, TRAINING, PATCH, tmp_path)
+def test_other_images_have_another_key(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
+    exits_of(teacher, store, SETTINGS, TRAINING, PATCH, tmp_path)
+    exits_of(teacher, tiny.store(tmp_path, count=2), SETTINGS, TRAINING, PATCH, tmp_path)
     assert len(heads(tmp_path)) == 2
 
 
 def test_a_killed_stage_1_goes_on(
-    teacher: Network, store: PictureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: Network, store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = dataclasses.replace(SETTINGS, stage1_steps=120)
-    whole = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path / "whole")
+    whole = exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path / "whole")
     steps: list[int] = []
 
     def terms(self: TrainingLog, step: int, *rest: Any) -> None:
@@ -168,66 +176,64 @@ def test_a_killed_stage_1_goes_on(
     monkeypatch.setattr(TrainingLog, "terms", terms)
     fresh = load(tmp_path / "teacher.safetensors")
     with pytest.raises(tiny.Killed):
-        teacher_with_exits(fresh, store, settings, TRAINING, PATCH, tmp_path / "cut")
+        exits_of(fresh, store, settings, TRAINING, PATCH, tmp_path / "cut")
     assert not heads(tmp_path / "cut")
     monkeypatch.setattr(TrainingLog, "terms", lambda self, step, *rest: steps.append(step))
     fresh = load(tmp_path / "teacher.safetensors")
-    cut = teacher_with_exits(fresh, store, settings, TRAINING, PATCH, tmp_path / "cut")
+    cut = exits_of(fresh, store, settings, TRAINING, PATCH, tmp_path / "cut")
     assert steps == [*range(10, 120, 10), 110, 120]
     assert tiny.equal(whole.state_dict(), cut.state_dict())
 
 
 @pytest.mark.parametrize("kind", ["separate", "shared"])
 def test_training_all_of_the_teacher_leaves_its_file_alone(
-    kind: Any, teacher: Network, store: PictureStore, tmp_path: Path
+    kind: Any, teacher: Network, store: ImageStore, tmp_path: Path
 ) -> None:
     file = tmp_path / "teacher.safetensors"
     before, content = digest(teacher.state_dict()), file.read_bytes()
     settings = dataclasses.replace(SETTINGS, kind=kind, stage1_trainable="all", stage1_include_final=True)
-    tuned = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path)
+    tuned = exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path)
     assert file.read_bytes() == content
     assert digest(tuned.network.state_dict()) != before
     assert not tuned.training
     assert not any(parameter.requires_grad for parameter in tuned.parameters())
-    found = teacher_with_exits(load(file), store, settings, TRAINING, PATCH, tmp_path)
+    found = exits_of(load(file), store, settings, TRAINING, PATCH, tmp_path)
     assert tiny.equal(found.state_dict(), tuned.state_dict())
     assert digest(load(file).state_dict()) == before
     assert len(heads(tmp_path)) == 1
 
 
-def test_training_all_keeps_the_colour_shift(teacher: Network, store: PictureStore, tmp_path: Path) -> None:
-    """B7 of the specification: the released code trains the fixed mean colour too."""
+def test_training_all_keeps_the_colour_shift(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
+    """The released code trains the fixed mean colour too."""
     shift = {name: value.clone() for name, value in teacher.state_dict().items() if "_mean" in name}
     assert shift
     settings = dataclasses.replace(SETTINGS, stage1_trainable="all", stage1_include_final=True)
-    tuned = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path).network.state_dict()
+    tuned = exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path).network.state_dict()
     assert all(torch.equal(tuned[name], value) for name, value in shift.items())
 
 
-def test_a_shared_tail_learns_only_with_the_whole_teacher(
-    teacher: Network, store: PictureStore, tmp_path: Path
-) -> None:
+def test_a_shared_tail_learns_only_with_the_whole_teacher(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
     frozen = dataclasses.replace(SETTINGS, kind="shared")
-    before = pixel_errors(teacher_with_exits(teacher, store, frozen, TRAINING, PATCH, tmp_path), store)
+    before = pixel_errors(exits_of(teacher, store, frozen, TRAINING, PATCH, tmp_path), store)
     assert not heads(tmp_path)
     settings = dataclasses.replace(
         frozen, stage1_trainable="all", stage1_include_final=True, stage1_steps=40, stage1_lr=3e-3
     )
-    after = pixel_errors(teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path), store)
+    after = pixel_errors(exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path), store)
     assert all(new < 0.7 * old for old, new in zip(before[1:], after[1:], strict=True))
 
 
-def test_the_final_exit_is_a_term_only_where_asked_for(teacher: Network, store: PictureStore, tmp_path: Path) -> None:
+def test_the_final_exit_is_a_term_only_where_asked_for(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
     for include in (False, True):
         settings = dataclasses.replace(SETTINGS, stage1_include_final=include, stage1_trainable="all")
-        teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path / str(include))
+        exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path / str(include))
         (folder,) = (tmp_path / str(include)).glob("exits-*")
         assert list(read_log(folder)[-1]["losses"]) == ["exit1", "exit2", "final"][: 2 + include]
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_scores_compare_the_same_place(scale: int, tmp_path: Path) -> None:
-    """HR pictures that repeat the pixels of LR: only an aligned cut is reproduced without an error."""
+    """HR images that repeat the pixels of LR: only an aligned cut is reproduced without an error."""
     random = np.random.default_rng(0)
     pairs = []
     # Odd LR sizes, some of them above the side that is looked at.
@@ -248,9 +254,9 @@ def test_scores_compare_the_same_place(scale: int, tmp_path: Path) -> None:
 
 
 def test_scores_are_spread_over_the_set(tmp_path: Path) -> None:
-    pictures = [Image.new("RGB", (40, 40), (index, 0, 0)) for index in range(30)]
-    for index, picture in enumerate(pictures):
-        picture.save(tmp_path / f"{index:02}.png")
+    images = [Image.new("RGB", (40, 40), (index, 0, 0)) for index in range(30)]
+    for index, image in enumerate(images):
+        image.save(tmp_path / f"{index:02}.png")
     store = build_store([Pair(f"{i}", tmp_path / f"{i:02}.png") for i in range(30)], 2, tmp_path / "c", workers=1)
     seen: list[int] = []
     network = tiny.nearest(2)
@@ -266,7 +272,7 @@ def test_scores_are_spread_over_the_set(tmp_path: Path) -> None:
 def test_a_weak_exit_is_refused() -> None:
     scores = ExitScores(bicubic=30.0, exits=(29.9, 30.5, 30.0), final=33.0)
     sentence = (
-        r"^the teacher's exit 1, 3 is no better than bicubic \(teacher's PSNR-Y on training pictures: bicubic 30\.00, "
+        r"^the teacher's exit 1, 3 is no better than bicubic \(teacher's PSNR-Y on training images: bicubic 30\.00, "
         r"exit 1 29\.90, exit 2 30\.50, exit 3 30\.00, final 33\.00 dB\): raise exits\.stage1_steps, choose deeper "
         r"exits\.teacher, or set exits\.allow_weak$"
     )
@@ -276,25 +282,26 @@ def test_a_weak_exit_is_refused() -> None:
     check_exits(ExitScores(30.0, (30.1,), 29.0), allow_weak=False)
 
 
-def test_a_run_with_a_weak_exit_stops_before_the_student_is_trained(tmp_path: Path) -> None:
+def test_a_run_with_a_weak_exit_stops_before_the_student_is_trained(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     recipe = tiny.recipe(tmp_path, HKDSR(), steps=1)
     weak = dataclasses.replace(recipe.exits, stage1_steps=0, allow_weak=False)
-    said: list[str] = []
     with pytest.raises(HkdsrError, match="exit 1, 2 is no better than bicubic"):
-        distill(dataclasses.replace(recipe, exits=weak), said.append)
-    assert any(text.startswith("teacher's PSNR-Y on training pictures: bicubic ") for text in said)
+        distill(dataclasses.replace(recipe, exits=weak))
+    assert any(text.startswith("teacher's PSNR-Y on training images: bicubic ") for text in caplog.messages)
     assert not recipe.out.exists()
     distill(dataclasses.replace(recipe, exits=dataclasses.replace(weak, allow_weak=True)))
     assert (recipe.out / "student.safetensors").exists()
 
 
-def test_no_steps_at_all(teacher: Network, store: PictureStore, tmp_path: Path) -> None:
+def test_no_steps_at_all(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, stage1_steps=0)
-    together = teacher_with_exits(teacher, store, settings, TRAINING, PATCH, tmp_path)
+    together = exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path)
     bicubic, *exits, _ = pixel_errors(together, store)
     assert exits == pytest.approx([bicubic] * 2, rel=1e-6)
 
 
-def test_a_patch_larger_than_every_picture(teacher: Network, store: PictureStore, tmp_path: Path) -> None:
+def test_a_patch_larger_than_every_image(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
     with pytest.raises(HkdsrError, match=r"data\.patch is 48 LR pixels.*at most 28"):
-        teacher_with_exits(teacher, store, SETTINGS, TRAINING, 48, tmp_path)
+        exits_of(teacher, store, SETTINGS, TRAINING, 48, tmp_path)

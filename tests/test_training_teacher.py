@@ -1,4 +1,4 @@
-"""The teacher's pictures: cached ones are those of whole pictures, lie in the right places, and are kept by weights."""
+"""The teacher's images: cached ones are those of whole images, lie in the right places, and are kept by weights."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ import torch
 from torch import Tensor, nn
 
 from hkdsr.data.crops import Batch, CropSampler
-from hkdsr.data.store import DerivedStore, PictureStore
+from hkdsr.data.store import DerivedStore, ImageStore
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR
 from hkdsr.nets.exits import Exits, NetworkWithExits, Outputs
-from hkdsr.nets.load import build, digest, load
+from hkdsr.nets.files.load import build, digest, load
 from hkdsr.training import teacher as module
+from hkdsr.training.distributed import ALONE
 from hkdsr.training.run import distill
-from hkdsr.training.teacher import teacher_outputs
+from hkdsr.training.teacher import prepared
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> PictureStore:
+def store(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
     # Odd LR sizes, 27 x 35.
     return tiny.store(tmp_path_factory.mktemp("data"), height=54, width=70)
 
@@ -39,120 +40,113 @@ def teacher() -> NetworkWithExits:
     return NetworkWithExits(network, Exits(network, (0.3, 0.7), start="plain")).eval().requires_grad_(False)
 
 
-def filled(teacher: NetworkWithExits, store: PictureStore, cache: Path) -> DerivedStore:
-    _, derived = teacher_outputs(teacher, (), store, cache, "cached", CPU)
-    assert derived is not None
-    return derived
+def filled(teacher: NetworkWithExits, store: ImageStore, cache: Path) -> DerivedStore:
+    stored = prepared(teacher, (), store, cache, "cached", CPU, ALONE).stored
+    assert stored is not None
+    return stored
 
 
-def as_batch(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None] / 255
+def as_batch(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None] / 255
 
 
 def stores(cache: Path) -> list[Path]:
     return sorted(cache.glob("derived-*"))
 
 
-def test_cached_pictures_are_those_of_whole_pictures(
-    teacher: NetworkWithExits, store: PictureStore, tmp_path: Path
-) -> None:
+def test_cached_images_are_those_of_whole_images(teacher: NetworkWithExits, store: ImageStore, tmp_path: Path) -> None:
     derived = filled(teacher, store, tmp_path)
     assert derived.complete
     assert derived.planes == 3
     for index in range(len(store)):
-        pictures = teacher(as_batch(store.lr(index)))
-        for plane, picture in enumerate((*pictures.exits, pictures.final)):
-            error = (as_batch(derived.get(plane, index)) - picture.clamp(0, 1)).abs().max()
+        images = teacher(as_batch(store.lr(index)))
+        for plane, image in enumerate((*images.exits, images.final)):
+            error = (as_batch(derived.get(plane, index)) - image.clamp(0, 1)).abs().max()
             assert error <= 0.5 / 255 + 1e-6
 
 
 def test_a_build_is_told_of_and_not_a_second_time(
-    teacher: NetworkWithExits, store: PictureStore, tmp_path: Path
+    teacher: NetworkWithExits, store: ImageStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    said: list[str] = []
     for _ in range(2):
-        teacher_outputs(teacher, (), store, tmp_path, "cached", CPU, said.append)
-    (sentence,) = said
-    assert f"{len(store)} training pictures" in sentence
+        prepared(teacher, (), store, tmp_path, "cached", CPU, ALONE)
+    (sentence,) = caplog.messages
+    assert f"{len(store)} training images" in sentence
 
 
-def test_a_batch_takes_exits_first_and_the_final_picture_last(
-    teacher: NetworkWithExits, store: PictureStore, tmp_path: Path
+def test_a_batch_takes_exits_first_and_the_final_image_last(
+    teacher: NetworkWithExits, store: ImageStore, tmp_path: Path
 ) -> None:
-    run, derived = teacher_outputs(teacher, (), store, tmp_path, "cached", CPU)
-    batch = CropSampler(store, 12, 4, 0, derived).batch(0)
-    pictures = run(batch)
-    assert pictures is not None
-    assert len(pictures.exits) == 2
-    assert all(torch.equal(a, b) for a, b in zip((*pictures.exits, pictures.final), batch.teacher, strict=True))
+    found = prepared(teacher, (), store, tmp_path, "cached", CPU, ALONE)
+    batch = CropSampler(store, 12, 4, 0, found.stored).batch(0)
+    images = found.outputs(batch)
+    assert len(images.exits) == 2
+    assert all(torch.equal(a, b) for a, b in zip((*images.exits, images.final), batch.teacher, strict=True))
 
 
-def test_methods_with_features_have_the_same_pictures_as_others(
-    teacher: NetworkWithExits, store: PictureStore, tmp_path: Path
+def test_methods_with_features_have_the_same_images_as_others(
+    teacher: NetworkWithExits, store: ImageStore, tmp_path: Path
 ) -> None:
-    run, derived = teacher_outputs(teacher, (0.5, 1.0), store, tmp_path, "cached", CPU)
-    batch = CropSampler(store, 12, 4, 0, derived).batch(0)
-    found = run(batch)
-    assert found is not None
-    assert all(torch.equal(a, b) for a, b in zip((*found.exits, found.final), batch.teacher, strict=True))
+    found = prepared(teacher, (0.5, 1.0), store, tmp_path, "cached", CPU, ALONE)
+    batch = CropSampler(store, 12, 4, 0, found.stored).batch(0)
+    outputs = found.outputs(batch)
+    assert all(torch.equal(a, b) for a, b in zip((*outputs.exits, outputs.final), batch.teacher, strict=True))
     blocks = [teacher.network.tap_index(depth) for depth in (0.5, 1.0)]
-    for feature, expected in zip(found.features, teacher.network.trace(batch.lr, blocks).taps, strict=True):
+    for feature, expected in zip(outputs.features, teacher.network.trace(batch.lr, blocks).taps, strict=True):
         torch.testing.assert_close(feature, expected)
         assert not feature.requires_grad
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_crops_of_cached_pictures_lie_where_the_others_do(scale: int, tmp_path: Path) -> None:
+def test_crops_of_cached_images_lie_where_the_others_do(scale: int, tmp_path: Path) -> None:
     """A teacher that repeats every LR pixel: its crop must be the repeated LR crop, whatever the turn."""
     store = tiny.store(tmp_path, scale, height=27 * scale, width=35 * scale)
     teacher = NetworkWithExits(tiny.nearest(scale), Exits(tiny.nearest(scale), ()))
-    run, derived = teacher_outputs(teacher, (), store, tmp_path, "cached", CPU)
-    sampler = CropSampler(store, 11, 6, seed=1, derived=derived)
+    found = prepared(teacher, (), store, tmp_path, "cached", CPU, ALONE)
+    sampler = CropSampler(store, 11, 6, seed=1, derived=found.stored)
     for step in range(6):
         batch = sampler.batch(step)
-        pictures = run(batch)
-        assert pictures is not None
+        images = found.outputs(batch)
         repeated = batch.lr.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-        assert torch.equal(pictures.final, repeated)
+        assert torch.equal(images.final, repeated)
 
 
-def test_live_and_cached_differ_only_at_borders(teacher: NetworkWithExits, store: PictureStore, tmp_path: Path) -> None:
+def test_live_and_cached_differ_only_at_borders(teacher: NetworkWithExits, store: ImageStore, tmp_path: Path) -> None:
     """The cached crop has seen what lies around it; further inside than the network sees, both are alike."""
     derived = filled(teacher, store, tmp_path)
-    run, none = teacher_outputs(teacher, (), store, tmp_path, "live", CPU)
-    assert none is None
+    found = prepared(teacher, (), store, tmp_path, "live", CPU, ALONE)
+    assert found.stored is None
     top, left, side = 4, 9, 20
     inside = 2 * 6  # HR pixels: either way, 6 convolutions of 3x3 LR pixels
     lr = as_batch(store.lr(1)[top : top + side, left : left + side])
     hr = as_batch(store.hr(1)[2 * top : 2 * (top + side), 2 * left : 2 * (left + side)])
-    live = run(Batch(lr, hr, []))
-    assert live is not None
-    for plane, picture in enumerate((*live.exits, live.final)):
+    live = found.outputs(Batch(lr, hr, []))
+    for plane, image in enumerate((*live.exits, live.final)):
         cut = derived.get(plane, 1)[2 * top : 2 * (top + side), 2 * left : 2 * (left + side)]
-        error = (as_batch(cut) - picture).abs().amax(1)[0]
+        error = (as_batch(cut) - image).abs().amax(1)[0]
         assert error[inside:-inside, inside:-inside].max() <= 0.5 / 255 + 1e-6
         assert error.max() > 1 / 255
 
 
-def test_live_pictures_are_clamped_and_without_gradient(store: PictureStore) -> None:
+def test_live_images_are_clamped_and_without_gradient(store: ImageStore) -> None:
     network = tiny.nearest(2)
     last = network.body[-1]
     assert isinstance(last, nn.Conv2d)
     assert last.bias is not None
     last.bias.data.fill_(0.5)
-    run, _ = teacher_outputs(NetworkWithExits(network, Exits(network, (0.5,))), (), store, Path(), "live", CPU)
+    with_exits = NetworkWithExits(network, Exits(network, (0.5,)))
+    found = prepared(with_exits, (), store, Path(), "live", CPU, ALONE)
     batch = CropSampler(store, 12, 4, 0).batch(0)
-    pictures = run(batch)
-    assert pictures is not None
+    images = found.outputs(batch)
     assert (batch.lr > 0.6).any()
     repeated = batch.lr.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    torch.testing.assert_close(pictures.final, (repeated + 0.5).clamp(0, 1))
-    assert 0 <= pictures.exits[0].min() <= pictures.exits[0].max() <= 1
-    assert not any(picture.requires_grad for picture in (pictures.final, *pictures.exits))
+    torch.testing.assert_close(images.final, (repeated + 0.5).clamp(0, 1))
+    assert 0 <= images.exits[0].min() <= images.exits[0].max() <= 1
+    assert not any(image.requires_grad for image in (images.final, *images.exits))
 
 
 def test_a_killed_build_goes_on_and_a_finished_one_is_found(
-    teacher: NetworkWithExits, store: PictureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: NetworkWithExits, store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = filled(teacher, store, tmp_path / "whole")
     real = module.infer
@@ -175,9 +169,7 @@ def test_a_killed_build_goes_on_and_a_finished_one_is_found(
         assert all(np.array_equal(found.get(plane, index), whole.get(plane, index)) for plane in range(3))
 
 
-def test_other_weights_or_taps_have_another_store(
-    teacher: NetworkWithExits, store: PictureStore, tmp_path: Path
-) -> None:
+def test_other_weights_or_taps_have_another_store(teacher: NetworkWithExits, store: ImageStore, tmp_path: Path) -> None:
     filled(teacher, store, tmp_path)
     filled(teacher, store, tmp_path)
     assert len(stores(tmp_path)) == 1
@@ -205,26 +197,29 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 def test_auto_caches_only_with_space_to_spare(
-    teacher: NetworkWithExits, store: PictureStore, tmp_path: Path, free: Callable[[float], None]
+    teacher: NetworkWithExits,
+    store: ImageStore,
+    tmp_path: Path,
+    free: Callable[[float], None],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     size = 3 * store.offsets[-1]
     for have in (0, 0.9 * size, 1.4 * size):
         free(have)
-        said: list[str] = []
-        run, derived = teacher_outputs(teacher, (), store, tmp_path / "new", "auto", CPU, said.append)
-        assert derived is None
-        assert "has no room for the teacher's pictures" in said[0]
-        pictures = run(CropSampler(store, 12, 2, 0).batch(0))
-        assert isinstance(pictures, Outputs)
+        found = prepared(teacher, (), store, tmp_path / "new", "auto", CPU, ALONE)
+        assert found.stored is None
+        assert "has no room for the teacher's images" in caplog.messages[-1]
+        images = found.outputs(CropSampler(store, 12, 2, 0).batch(0))
+        assert isinstance(images, Outputs)
     free(1.6 * size)
-    _, derived = teacher_outputs(teacher, (), store, tmp_path / "new", "auto", CPU)
+    derived = prepared(teacher, (), store, tmp_path / "new", "auto", CPU, ALONE).stored
     assert derived is not None
     assert derived.complete
 
 
 def test_auto_keeps_to_what_is_cached_when_the_disk_has_filled_up(
     teacher: NetworkWithExits,
-    store: PictureStore,
+    store: ImageStore,
     tmp_path: Path,
     free: Callable[[float], None],
     monkeypatch: pytest.MonkeyPatch,
@@ -232,22 +227,22 @@ def test_auto_keeps_to_what_is_cached_when_the_disk_has_filled_up(
     filled(teacher, store, tmp_path)
     free(0)
     monkeypatch.setattr(module, "infer", None)
-    _, derived = teacher_outputs(teacher, (), store, tmp_path, "auto", CPU)
+    derived = prepared(teacher, (), store, tmp_path, "auto", CPU, ALONE).stored
     assert derived is not None
     assert derived.complete
 
 
 def test_cached_on_a_small_disk_is_refused(
-    teacher: NetworkWithExits, store: PictureStore, tmp_path: Path, free: Callable[[float], None]
+    teacher: NetworkWithExits, store: ImageStore, tmp_path: Path, free: Callable[[float], None]
 ) -> None:
     free(1000)
-    with pytest.raises(HkdsrError, match=r"the disk of .* has 0 MB free and the pictures need"):
-        teacher_outputs(teacher, (), store, tmp_path, "cached", CPU)
+    with pytest.raises(HkdsrError, match=r"the disk of .* has 0 MB free and the images need"):
+        prepared(teacher, (), store, tmp_path, "cached", CPU, ALONE)
 
 
-@pytest.mark.parametrize("pictures", ["live", "cached"])
-def test_training_leaves_the_teacher_alone(pictures: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also B14 of the specification: the released code never put its teacher into eval mode."""
+@pytest.mark.parametrize("images", ["live", "cached"])
+def test_training_leaves_the_teacher_alone(images: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The released code never put its teacher into eval mode."""
     recipe = tiny.recipe(tmp_path, HKDSR(), save_every=1)
     teacher = load(recipe.teacher).train()
     before = digest(teacher.state_dict())
@@ -255,8 +250,8 @@ def test_training_leaves_the_teacher_alone(pictures: Any, tmp_path: Path, monkey
     first = next(layer for layer in teacher.modules() if isinstance(layer, nn.Conv2d))
     first.register_forward_hook(lambda layer, *_: modes.append((layer.training, torch.is_grad_enabled())))
     monkeypatch.setattr("hkdsr.training.run.load", lambda path: teacher)
-    distill(dataclasses.replace(recipe, exits=dataclasses.replace(recipe.exits, pictures=pictures)))
-    assert len(modes) > len(list((tmp_path / "pictures").iterdir()))
+    distill(dataclasses.replace(recipe, exits=dataclasses.replace(recipe.exits, teacher_images=images)))
+    assert len(modes) > len(list((tmp_path / "images").iterdir()))
     assert set(modes) == {(False, False)}
     assert digest(teacher.state_dict()) == before
     assert all(parameter.grad is None for parameter in teacher.parameters())

@@ -14,7 +14,7 @@ import pytest
 import tiny
 from processes import TORCHRUN, completed
 
-from hkdsr.training.legs import read_legs
+from hkdsr.training.sessions import read_sessions
 
 METHOD_FILE = """
 from __future__ import annotations
@@ -28,8 +28,8 @@ from hkdsr.methods import Method
 class Fails(Method):
     how: str = "nan"
 
-    def losses(self, heads, lesson):
-        pixel = (lesson.student.final - lesson.hr).abs().mean()
+    def losses(self, heads, inputs):
+        pixel = (inputs.student.final - inputs.hr).abs().mean()
         if os.environ.get("RANK") == "1":
             if self.how == "bug":
                 raise ZeroDivisionError
@@ -64,13 +64,13 @@ def ended(processes: list[subprocess.Popen[str]]) -> tuple[list[int], str, str]:
 
 
 def arguments(folder: Path, out: Path, *more: str) -> list[str]:
-    """HKDSR with stage 1, cached teacher's pictures, validation and parts of batches."""
+    """HKDSR with stage 1, cached teacher's images, validation and parts of batches."""
     flags = {
         "--teacher": folder / "teacher.safetensors",
         "--student": tiny.STUDENT,
         "--out": out,
-        "--data.train": folder / "pictures",
-        "--data.val": folder / "pictures",
+        "--data.train": folder / "images",
+        "--data.val": folder / "images",
         "--data.patch": 12,
         "--data.cache": out / "cache",
         "--training.steps": 30,
@@ -89,7 +89,7 @@ def arguments(folder: Path, out: Path, *more: str) -> list[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The photographs and the teacher of the real command."""
     folder = tmp_path_factory.mktemp("distributed")
-    tiny.photographs(folder / "pictures")
+    tiny.photographs(folder / "images")
     tiny.teacher(folder / "teacher.safetensors")
     return folder
 
@@ -100,7 +100,7 @@ def test_a_killed_run_of_two_goes_on_exactly(folder: Path, tmp_path: Path) -> No
     assert codes == [0, 0], complaints
     # One of the two has spoken and written.
     assert [line.split()[0] for line in printed.splitlines()] == ["3", "note:", "teacher's", "running", "30"]
-    names = {".lock", "cache", "best.safetensors", "last.pt", "legs.jsonl", "log.jsonl", "student.safetensors"}
+    names = {".lock", "cache", "best.safetensors", "last.pt", "sessions.jsonl", "log.jsonl", "student.safetensors"}
     assert {path.name for path in whole.iterdir()} == names
     assert [line[0] for line in tiny.losses(whole) if line[2]] == list(range(1, 31))
     assert [line[0] for line in tiny.losses(whole) if line[3]] == [15, 30]
@@ -119,7 +119,11 @@ def test_a_killed_run_of_two_goes_on_exactly(folder: Path, tmp_path: Path) -> No
     assert printed.splitlines()[-1].startswith(f"{killed + 1} steps in ")
     assert tiny.state(cut)["step"] == killed + 1
     completed([*TORCHRUN, "-m", "hkdsr", "distill", *arguments(folder, cut)])
-    assert [(leg["from_step"], leg["processes"]) for leg in read_legs(cut)] == [(0, 2), (killed, 2), (killed + 1, 2)]
+    assert [(session["from_step"], session["processes"]) for session in read_sessions(cut)] == [
+        (0, 2),
+        (killed, 2),
+        (killed + 1, 2),
+    ]
     state, state_cut = tiny.state(whole), tiny.state(cut)
     for part in ("step", "fingerprint", "best", "model", "average", "optimiser"):
         assert tiny.equal(state[part], state_cut[part]), part

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from hkdsr.evaluate import evaluate_sets
-from hkdsr.nets.load import WEIGHTS, load
+from hkdsr.nets.files.load import WEIGHTS, load
+from hkdsr.scoring import evaluate
 
 SHIPPED = sorted(WEIGHTS.glob("*.safetensors"))
 LARGEST = 2 * 1024 * 1024
@@ -30,7 +30,7 @@ def test_file_and_card_agree(path: Path) -> None:
         names = file.keys()
         assert {file.get_tensor(name).dtype.itemsize for name in names} == {2}
     assert load(path).scale == int(path.stem.rpartition("_x")[2])
-    for told in ("**Recipe**", "seed", "steps", "**Pictures**", "**Scores**", "**Licence**"):
+    for told in ("**Recipe**", "seed", "steps", "**Images**", "**Scores**", "**Licence**"):
         assert told in card, told
 
 
@@ -44,7 +44,7 @@ def cells(card: str, name: str) -> list[str]:
 def test_scores_are_those_of_the_card(path: Path, shared: Path) -> None:
     card = path.with_suffix(".md").read_text(encoding="utf-8")
     at = cells(card, "").index("Set5")
-    (score,) = evaluate_sets(load(path), "Set5", shared / "benchmarks")
+    (score,) = evaluate(load(path), "Set5", shared / "benchmarks")
     assert f"{score.psnr_y:.2f}" == cells(card, "PSNR-Y")[at]
     assert f"{score.ssim_y:.4f}" == cells(card, "SSIM-Y")[at]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,18 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from hkdsr.data import rgb
+from hkdsr.data.crops import CropSampler
 from hkdsr.data.embedded import demo_files
 from hkdsr.data.sources import find_pairs
-from hkdsr.data.store import PictureStore, build_store
+from hkdsr.data.store import ImageStore, build_store
 from hkdsr.methods import Method, Plain
-from hkdsr.nets.compact import Compact
 from hkdsr.nets.exits import Outputs
-from hkdsr.nets.load import build, save
-from hkdsr.recipe import Data, DistillRecipe, ExitSettings, Training
+from hkdsr.nets.families.compact import Compact
+from hkdsr.nets.files.load import build, save
+from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training
+from hkdsr.training.context import opened
+from hkdsr.training.fit import Fitted
+from hkdsr.training.fit import fit as fit_in_context
 from hkdsr.training.log import read_log
 
 STUDENT = "compact:features=4,convs=4"
@@ -41,10 +46,10 @@ def photographs(folder: Path, count: int = 3, height: int = 56, width: int = 66)
     return folder
 
 
-def store(folder: Path, scale: int = 2, count: int = 3, height: int = 56, width: int = 66) -> PictureStore:
+def store(folder: Path, scale: int = 2, count: int = 3, height: int = 56, width: int = 66) -> ImageStore:
     """A store of such photographs."""
-    pictures = photographs(folder / "pictures", count, height, width)
-    return build_store(find_pairs(pictures, scale), scale, folder / "cache", workers=1)
+    images = photographs(folder / "images", count, height, width)
+    return build_store(find_pairs(images, scale), scale, folder / "cache", workers=1)
 
 
 def teacher(path: Path, description: str = TEACHER, scale: int = 2) -> Path:
@@ -65,8 +70,8 @@ def nearest(scale: int) -> Compact:
 
 def recipe(folder: Path, method: Method | None = None, **training: Any) -> DistillRecipe:
     """A recipe of 12 steps over files in ``folder``, which are made if they are not there."""
-    if not (folder / "pictures").exists():
-        photographs(folder / "pictures")
+    if not (folder / "images").exists():
+        photographs(folder / "images")
     if not (folder / "teacher.safetensors").exists():
         teacher(folder / "teacher.safetensors")
     settings = Training(steps=12, batch=3, lr=1e-3, ema=0.9, log_every=1, save_every=5, device="cpu", seed=3)
@@ -74,7 +79,7 @@ def recipe(folder: Path, method: Method | None = None, **training: Any) -> Disti
         teacher=str(folder / "teacher.safetensors"),
         student=STUDENT,
         out=folder / "out",
-        data=Data(train=(folder / "pictures",), patch=12, cache=folder / "cache"),
+        data=Data(train=(folder / "images",), patch=12, cache=folder / "cache"),
         training=dataclasses.replace(settings, **training),
         exits=ExitSettings(stage1_steps=12, stage1_batch=3, allow_weak=True),
         method=method or Plain(),
@@ -100,6 +105,25 @@ def equal(a: Any, b: Any) -> bool:
 def losses(out: Path) -> list[tuple[Any, ...]]:
     """All of the log but the seconds."""
     return [(line["step"], line.get("lr"), line.get("losses"), line.get("val_psnr_y")) for line in read_log(out)]
+
+
+def fit(
+    module: nn.Module, sampler: CropSampler, training: Training, folder: Path, origin: str = "", **more: Any
+) -> Fitted:
+    """Train a module in ``folder``, with one fact that must stay when it is continued."""
+    with opened(folder, training, {"origin": origin}, "training") as context:
+        return fit_in_context(module, sampler, context, **more)
+
+
+@dataclasses.dataclass
+class Scores:
+    """A validation that asks a function."""
+
+    of: Callable[[nn.Module], float]
+    key: str = ""
+
+    def score(self, module: nn.Module) -> float:
+        return self.of(module)
 
 
 class Toy(nn.Module):
@@ -130,7 +154,7 @@ def exits(recipe: DistillRecipe, **changed: Any) -> DistillRecipe:
 
 
 def data(recipe: DistillRecipe, **changed: Any) -> DistillRecipe:
-    """The recipe with other settings of its pictures."""
+    """The recipe with other settings of its images."""
     return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, **changed))
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import tiny
 
-from hkdsr.compare.controls import NOT_SLICEABLE
-from hkdsr.compare.results import Cost, Pictures, Result, settings_of, write_result
-from hkdsr.compare.study import BICUBIC, TEACHER, Row, Study, Task, training
 from hkdsr.methods import FAKD, Logits
-from hkdsr.recipe import Data, Training
+from hkdsr.settings.recipe import Data, Training
+from hkdsr.studies.controls import NOT_SLICEABLE
+from hkdsr.studies.results import Cost, Result, SetResult, settings_of, write_result
+from hkdsr.studies.study import BICUBIC, TEACHER, Row, Study, Task, training
 
 ROWS = (Row("none"), Row("logits", Logits()), Row("FAKD", FAKD(), "slice"))
 COST = Cost(100, 10.0, 1.0, 0.0, 0.0, 0.0, 300 * 2**20, "1 CPU thread")
@@ -24,7 +24,7 @@ def study(out: Path, **changed: object) -> Study:
     made = Study(
         teacher="teacher.safetensors",
         out=out,
-        data=Data(train=(Path("pictures"),)),
+        data=Data(train=(Path("images"),)),
         training=Training(steps=100),
         seeds=(1, 2),
         sets=("SetA", "SetB"),
@@ -33,9 +33,9 @@ def study(out: Path, **changed: object) -> Study:
     return dataclasses.replace(made, **changed)  # pyright: ignore[reportArgumentType]
 
 
-def pictures(*psnr: float) -> Pictures:
-    """Scores of as many pictures."""
-    return Pictures("x2: by hand", tuple(f"p{i}" for i in range(len(psnr))), psnr, tuple(0.9 for _ in psnr))
+def images(*psnr: float) -> SetResult:
+    """Scores of as many images."""
+    return SetResult("x2: by hand", tuple(f"p{i}" for i in range(len(psnr))), psnr, tuple(0.9 for _ in psnr))
 
 
 def finish(of: Study, task: Task, psnr: Sequence[float], seconds: float = 10.0, **cost: object) -> None:
@@ -43,7 +43,7 @@ def finish(of: Study, task: Task, psnr: Sequence[float], seconds: float = 10.0, 
     trained = task.recipe is not None
     facts = {"teacher_sha256": "t", "data_sha256": "d"} if trained else {} if task.name == BICUBIC else FACTS
     taken = dataclasses.replace(COST, seconds=seconds, **cost) if trained else None  # pyright: ignore
-    sets = {name: pictures(*psnr) for name in of.sets}
+    sets = {name: images(*psnr) for name in of.sets}
     write_result(of, task, Result(settings_of(of, task), sets, facts, taken))
 
 
@@ -60,7 +60,7 @@ def finish_row(of: Study, row: Row, psnr: Sequence[Sequence[float]], seconds: fl
 
 
 def finish_all(of: Study) -> None:
-    """Plain at 32 dB; logits above it on every picture, at 1.5 times the cost; FAKD on one alone, at 2.5 times."""
+    """Plain at 32 dB; logits above it on every image, at 1.5 times the cost; FAKD on one alone, at 2.5 times."""
     references(of)
     finish_row(of, of.rows[0], [[31.0, 32.0, 33.0], [31.2, 32.2, 33.2]])
     finish_row(of, of.rows[1], [[31.5, 32.6, 33.7], [31.7, 32.8, 33.9]], 15.0)
@@ -68,7 +68,7 @@ def finish_all(of: Study) -> None:
 
 
 def trainable(folder: Path, out: str = "out", steps: int = 12, rows: str = "", extra: str = "") -> Path:
-    """A study's file over tiny pictures and networks in ``folder``, which are made if they are not there."""
+    """A study's file over tiny images and networks in ``folder``, which are made if they are not there."""
     recipe = tiny.recipe(folder)
     for name, count in (("SetA", 2), ("SetB", 1)):
         if not (folder / "benchmarks" / name).exists():
@@ -84,7 +84,7 @@ def trainable(folder: Path, out: str = "out", steps: int = 12, rows: str = "", e
         seeds = [3]
         {extra}
         [data]
-        train = ["{folder / "pictures"}"]
+        train = ["{folder / "images"}"]
         patch = 12
         cache = "{folder / "cache"}"
         [training]

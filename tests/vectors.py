@@ -1,4 +1,4 @@
-"""The inputs of the specification's test vectors TV3 to TV6."""
+"""The inputs of the test vectors TV3 to TV6 of docs/method.md."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-def pictures(batch: int = 2, side: int = 8) -> tuple[Tensor, Tensor, Tensor]:
+def images(batch: int = 2, side: int = 8) -> tuple[Tensor, Tensor, Tensor]:
     """S, T, G of TV3, float64 (batch, 3, side, side)."""
     b, c, i, j = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in (batch, 3, side, side)), indexing="ij")
     truth = 0.5 + 0.4 * torch.sin(0.9 * b + c + 0.3 * i + 0.7 * j)
@@ -17,7 +17,7 @@ def pictures(batch: int = 2, side: int = 8) -> tuple[Tensor, Tensor, Tensor]:
 
 def exits() -> tuple[list[Tensor], list[Tensor], Tensor]:
     """S_k, T_k of TV5 for k = 0, 1, 2 and G."""
-    student, teacher, truth = pictures()
+    student, teacher, truth = images()
     c, i, j = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in (3, 8, 8)), indexing="ij")
     teachers = [teacher + 0.02 * (2 - k) * torch.sin(c + 0.2 * i + 0.1 * j) for k in range(3)]
     students = [student + 0.03 * (2 - k) * torch.cos(c + 0.1 * i - 0.2 * j) for k in range(3)]

@@ -2,7 +2,7 @@
 
 ``python -m tools.ship runs/small_x2 small_x2 --recipe recipes/small_x2.toml --benchmarks ../shared/data/benchmarks``
 
-The recipe must be the run's, and the training pictures must still lie where it says: the card tells of both.
+The recipe must be the run's, and the training images must still lie where it says: the card tells of both.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from textwrap import fill
 
 from safetensors import safe_open
 
-from hkdsr.config import lasting_settings, read_recipe
 from hkdsr.data.sources import find_pairs, spread
 from hkdsr.data.store import build_store
 from hkdsr.errors import HkdsrError
-from hkdsr.evaluate import SetScore, cost, evaluate_sets
 from hkdsr.files import write_atomically
 from hkdsr.methods import method_name
 from hkdsr.nets.base import Network
-from hkdsr.nets.load import WEIGHTS, load, save
-from hkdsr.recipe import DistillRecipe
-from hkdsr.training.legs import read_legs
+from hkdsr.nets.files.load import WEIGHTS, load, save
+from hkdsr.scoring import SetScore, cost, evaluate
+from hkdsr.settings.recipe import DistillRecipe
+from hkdsr.settings.resume import lasting_settings
+from hkdsr.settings.toml import read_recipe
+from hkdsr.training.sessions import read_sessions
 from hkdsr.training.student import WEIGHTS_FILE
 
 SETS = ("Set5", "Set14", "B100", "Urban100")
 WIDTH = 120
-LICENCE = "the training pictures are for research, so are these weights."
+LICENCE = "the training images are for research, so are these weights."
 
 
 def main() -> None:
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("name", help="ends in _x and the scale")
     parser.add_argument("--recipe", type=Path, required=True, help="the run's recipe in the repository")
     parser.add_argument("--benchmarks", type=Path, required=True)
-    parser.add_argument("--note", default="", help="a sentence to add to what the card says of the pictures")
+    parser.add_argument("--note", default="", help="a sentence to add to what the card says of the images")
     arguments = parser.parse_args()
     try:
         ship(arguments.run, arguments.name, arguments.recipe, arguments.benchmarks, arguments.note)
@@ -56,7 +57,7 @@ def main() -> None:
 def ship(run: Path, name: str, recipe_file: Path, benchmarks: Path, note: str) -> None:
     """Score what is to be shipped, and then only put it in place, with its card.
 
-    Raises HkdsrError if the recipe or the pictures are not the run's, the name does not tell the scale, or a file is
+    Raises HkdsrError if the recipe or the images are not the run's, the name does not tell the scale, or a file is
     missing.
     """
     recipe, trained = read_recipe(recipe_file, DistillRecipe), load(run / WEIGHTS_FILE)
@@ -72,7 +73,7 @@ def ship(run: Path, name: str, recipe_file: Path, benchmarks: Path, note: str) -
         save(trained, Path(folder, "shipped.safetensors"), told, half=True)
         weights = Path(folder, "shipped.safetensors").read_bytes()
         shipped = load(Path(folder, "shipped.safetensors"))  # what is scored is what is shipped
-    parts = (pictures(recipe, told["data_sha256"]), note, legs(run), evaluate_sets(shipped, SETS, benchmarks))
+    parts = (images(recipe, told["data_sha256"]), note, sessions(run), evaluate(shipped, SETS, benchmarks))
     text = card(name, recipe_file, recipe, shipped, told["step"], *parts, hashlib.sha256(weights).hexdigest())
     write_atomically(WEIGHTS / f"{name}.safetensors", weights)
     write_atomically(WEIGHTS / f"{name}.md", text.encode())
@@ -90,7 +91,7 @@ def card(
     scores: list[SetScore],
     sha256: str,
 ) -> str:
-    """The model card; ``shown`` names the training pictures, ``trained`` tells who trained for how long."""
+    """The model card; ``shown`` names the training images, ``trained`` tells who trained for how long."""
     training, numbers = recipe.training, cost(network)
     size = ", ".join(f"{key} {value}" for key, value in network.settings.items() if key != "scale")
     rows = [["", *(score.name for score in scores)], ["---"] * (len(scores) + 1)]
@@ -105,36 +106,36 @@ def card(
         f"**Recipe**: `{recipe_file.as_posix()}`: {Path(recipe.teacher).name} distilled by "
         f"`{method_name(recipe.method)}`. {step} of {training.steps} steps of {training.batch} crops of "
         f"{recipe.data.patch}x{recipe.data.patch} LR pixels, seed {training.seed}, averaged weights of the last step.",
-        f"**Legs**: {trained}",
-        f"**Pictures**: {shown}. None is of the sets below, by which nothing was chosen. {note}".rstrip(),
+        f"**Sessions**: {trained}",
+        f"**Images**: {shown}. None is of the sets below, by which nothing was chosen. {note}".rstrip(),
         f"**Scores** (`hkdsr evaluate {name} --root benchmarks`): {scores[0].protocol}",
     ]
     ending = [f"**Weights**: fp16, sha256 `{sha256}`", f"**Licence**: {LICENCE}"]
     return f"# {name}\n\n{_wrapped(about)}\n\n{_points(told)}\n\n{table}\n\n{_points(ending)}\n"
 
 
-def pictures(recipe: DistillRecipe, key: str) -> str:
-    """How many pictures of which folders a run was trained on, whose store had ``key``.
+def images(recipe: DistillRecipe, key: str) -> str:
+    """How many images of which folders a run was trained on, whose store had ``key``.
 
     Raises HkdsrError if those that the recipe names are others.
     """
     pairs = spread(find_pairs(recipe.data.train, recipe.scale), recipe.data.share)
     store = build_store(pairs, recipe.scale, recipe.data.cache)
     if store.key != key:
-        raise HkdsrError("the pictures in data.train are not those of the run: put the run's there")
+        raise HkdsrError("the images in data.train are not those of the run: put the run's there")
     folders = Counter(pair.hr.parent.name for pair in pairs)
     pixels = sum(height * width for height, width in store.sizes)
     return f"{', '.join(f'{folder} {count}' for folder, count in folders.items())}: {pixels / 1e6:.1f} megapixels"
 
 
-def legs(run: Path) -> str:
-    """One sentence on the legs of the training in the folder ``run``."""
+def sessions(run: Path) -> str:
+    """One sentence on the sessions of the training in the folder ``run``."""
     parts = []
-    for leg in read_legs(run):
-        end = f"{leg['to_step']} in {leg['seconds']:.0f} s" if "to_step" in leg else "killed"
-        threads = f", {leg['threads']} thread{'s' * (leg['threads'] > 1)}" if "threads" in leg else ""
-        processes = f", {leg['processes']} processes" if leg["processes"] > 1 else ""
-        parts.append(f"{leg['from_step']} to {end} ({leg['device']}{threads}{processes})")
+    for session in read_sessions(run):
+        end = f"{session['to_step']} in {session['seconds']:.0f} s" if "to_step" in session else "killed"
+        threads = f", {session['threads']} thread{'s' * (session['threads'] > 1)}" if "threads" in session else ""
+        processes = f", {session['processes']} processes" if session["processes"] > 1 else ""
+        parts.append(f"{session['from_step']} to {end} ({session['device']}{threads}{processes})")
     return f"steps {'; '.join(parts)}." if parts else "not written down."
 
 

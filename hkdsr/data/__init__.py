@@ -1,16 +1,18 @@
-"""Pictures in and out, and the LR/HR pairs made from them."""
+"""Images in and out, and the LR/HR pairs made from them."""
 
-from hkdsr.data.pictures import Picture, check_target, holds, list_pictures, read_picture, rgb, write_picture
-from hkdsr.data.resize import imresize, mod_crop
+from hkdsr.data.images import ImageData, list_images, read_image, rgb
+from hkdsr.data.resize import bicubic_pair, imresize, mod_crop
+from hkdsr.data.write import check_target, holds, write_image
 
 __all__ = [
-    "Picture",
+    "ImageData",
+    "bicubic_pair",
     "check_target",
     "holds",
     "imresize",
-    "list_pictures",
+    "list_images",
     "mod_crop",
-    "read_picture",
+    "read_image",
     "rgb",
-    "write_picture",
+    "write_image",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hkdsr.data.store import DerivedStore, PictureStore
+from hkdsr.data.store import DerivedStore, ImageStore
 from hkdsr.errors import HkdsrError
 
 
@@ -31,20 +31,20 @@ class Batch:
 class CropSampler:
     """Random aligned crops of ``patch_lr`` LR pixels a side, turned and flipped in one of the 8 ways of a square.
 
-    A picture is drawn with probability proportional to its area, so that every region of the data set counts alike
-    however the pictures were cut; the position is uniform over all that fit, the far edges included. Pictures smaller
+    An image is drawn with probability proportional to its area, so that every region of the data set counts alike
+    however the images were cut; the position is uniform over all that fit, the far edges included. Images smaller
     than the patch are left out; ``left_out`` is their number.
 
-    ``derived`` adds the planes of a ``DerivedStore`` (the teacher's pictures) as ``Batch.teacher``.
+    ``derived`` adds the planes of a ``DerivedStore`` (the teacher's images) as ``Batch.teacher``.
 
     ``share`` (i, n) gives of each batch only the i-th (from 0) of n equal parts, for one of n processes.
 
-    Raises HkdsrError if no picture is as large as the patch, or the batch cannot be shared evenly.
+    Raises HkdsrError if no image is as large as the patch, or the batch cannot be shared evenly.
     """
 
     def __init__(
         self,
-        store: PictureStore,
+        store: ImageStore,
         patch_lr: int,
         batch: int,
         seed: int,
@@ -64,7 +64,7 @@ class CropSampler:
         self.left_out = len(store) - len(self._fitting)
         if not len(self._fitting):
             raise HkdsrError(
-                f"data.patch is {patch_lr} LR pixels, larger than every training picture: "
+                f"data.patch is {patch_lr} LR pixels, larger than every training image: "
                 f"set it to at most {sizes.min(axis=1).max()}"
             )
         self._room = sizes[self._fitting] - patch_lr + 1
@@ -79,18 +79,18 @@ class CropSampler:
         # All is drawn and then divided: the processes together see what one would.
         mine = (values[self._mine] for values in (self._fitting[drawn], places, ways))
         crops = [
-            self._crops(int(picture), int(top), int(left), int(way))
-            for picture, (top, left), way in zip(*mine, strict=True)
+            self._crops(int(image), int(top), int(left), int(way))
+            for image, (top, left), way in zip(*mine, strict=True)
         ]
         lr, hr, *teacher = (_batched(plane) for plane in zip(*crops, strict=True))
         return Batch(lr, hr, teacher)
 
-    def _crops(self, picture: int, top: int, left: int, way: int) -> list[np.ndarray]:
-        planes = [] if self._derived is None else [self._derived.get(p, picture) for p in range(self._derived.planes)]
+    def _crops(self, image: int, top: int, left: int, way: int) -> list[np.ndarray]:
+        planes = [] if self._derived is None else [self._derived.get(p, image) for p in range(self._derived.planes)]
         small, scale = self._patch, self._store.scale
         large = small * scale
-        windows = [self._store.lr(picture)[top : top + small, left : left + small]]
-        for plane in (self._store.hr(picture), *planes):
+        windows = [self._store.lr(image)[top : top + small, left : left + small]]
+        for plane in (self._store.hr(image), *planes):
             windows.append(plane[top * scale : top * scale + large, left * scale : left * scale + large])
         return [_turned(window, way) for window in windows]
 

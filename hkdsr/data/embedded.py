@@ -1,7 +1,7 @@
-"""Photographs that come inside the scikit-image and scikit-learn wheels: real pictures for a demo without a download.
+"""Photographs that come inside the scikit-image and scikit-learn wheels: real images for a demo without a download.
 
 Only natural colour photographs are taken, whole ones on either side, so that nothing scored was ever trained on. Both
-motorcycle pictures, a stereo pair of one scene, are for training.
+motorcycle images, a stereo pair of one scene, are for training.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SCORING = {
 
 
 def demo_files() -> tuple[dict[str, Path], dict[str, Path]]:
-    """(training, scoring): picture files by name, inside the installed packages.
+    """(training, scoring): image files by name, inside the installed packages.
 
     Raises HkdsrError if scikit-image or scikit-learn is missing or lacks one of them.
     """
@@ -40,5 +40,5 @@ def _located(package: str, file: str) -> Path:
     spec = find_spec(package)
     path = Path(spec.origin).parent / file if spec and spec.origin else None
     if path is None or not path.is_file():
-        raise HkdsrError(f"the demo's picture {Path(file).name} is missing from {package}: pip install 'hkdsr[demo]'")
+        raise HkdsrError(f"the demo's image {Path(file).name} is missing from {package}: pip install 'hkdsr[demo]'")
     return path

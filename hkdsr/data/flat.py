@@ -1,4 +1,4 @@
-"""Flat uint8 files of pictures: written in full, mapped into memory, and one plain sentence when the disk is full."""
+"""Flat uint8 files of images: written in full, mapped into memory, and one plain sentence when the disk is full."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import numpy as np
 from hkdsr.errors import HkdsrError
 
 
-def write(file: FileIO, picture: np.ndarray) -> None:
-    """Write all bytes of ``picture`` at the file's position: an unbuffered file may take fewer than it is offered."""
-    left = np.ascontiguousarray(picture).reshape(-1).data
+def write(file: FileIO, image: np.ndarray) -> None:
+    """Write all bytes of ``image`` at the file's position: an unbuffered file may take fewer than it is offered."""
+    left = np.ascontiguousarray(image).reshape(-1).data
     while left:
         left = left[file.write(left) :]
 
@@ -29,8 +29,8 @@ def mapped(path: Path, size: int) -> np.ndarray:
     return np.memmap(path, np.uint8, "r").view(np.ndarray)
 
 
-def picture_at(data: np.ndarray, start: int, size: tuple[int, int]) -> np.ndarray:
-    """The picture (H, W, 3) that begins at byte ``start`` of mapped data, without a copy; ``size`` is (H, W)."""
+def image_at(data: np.ndarray, start: int, size: tuple[int, int]) -> np.ndarray:
+    """The image (H, W, 3) that begins at byte ``start`` of mapped data, without a copy; ``size`` is (H, W)."""
     height, width = size
     return data[start : start + 3 * height * width].reshape(height, width, 3)
 
@@ -55,7 +55,7 @@ def check_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise HkdsrError(
-            f"the disk of {folder} has {free / 1e6:,.0f} MB free and the pictures need {size / 1e6:,.0f} MB: "
+            f"the disk of {folder} has {free / 1e6:,.0f} MB free and the images need {size / 1e6:,.0f} MB: "
             "free some space on it, or set data.cache to a folder on another disk"
         )
 

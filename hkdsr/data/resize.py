@@ -1,8 +1,8 @@
 """MATLAB's ``imresize``: antialiased bicubic, the reduction that every published SR benchmark is made with.
 
 The kernel is Keys' cubic convolution with a = -0.5 (Keys, "Cubic Convolution Interpolation for Digital Image
-Processing", 1981), widened by 1/scale when shrinking; pictures continue by reflection that repeats the edge pixel.
-Pillow, OpenCV and ``F.interpolate`` give other pixels, and scores on their LR pictures do not compare.
+Processing", 1981), widened by 1/scale when shrinking; images continue by reflection that repeats the edge pixel.
+Pillow, OpenCV and ``F.interpolate`` give other pixels, and scores on their LR images do not compare.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def imresize(image: Tensor, scale: float) -> Tensor: ...
 def imresize(image: np.ndarray | Tensor, scale: float) -> np.ndarray | Tensor:
     """Resize both axes by ``scale`` (0.25 shrinks four times, 4 enlarges four times); sizes become ceil(size*scale).
 
-    An integer picture, array (H, W) or (H, W, C) of uint8 or uint16, gives an array of its type, rounded and saturated
+    An integer image, array (H, W) or (H, W, C) of uint8 or uint16, gives an array of its type, rounded and saturated
     after each axis as MATLAB does. A float tensor (..., H, W) gives a tensor of its type on its device, neither
     rounded nor clamped, and is differentiable.
 
-    Raises HkdsrError for a scale that is not above 0 and for a picture of another type, shape or of no pixels.
+    Raises HkdsrError for a scale that is not above 0 and for an image of another type, shape or of no pixels.
     """
     if not 0 < scale < float("inf"):
         raise HkdsrError(f"the resize scale is {scale}: set it to a finite number above 0")
@@ -56,6 +56,15 @@ def imresize(image: np.ndarray | Tensor, scale: float) -> np.ndarray | Tensor:
 def mod_crop(image: Pixels, multiple: int) -> Pixels:
     """Cut an array (H, W) or (H, W, C) at the bottom and right so that both sizes are multiples of ``multiple``."""
     return image[: image.shape[0] // multiple * multiple, : image.shape[1] // multiple * multiple]
+
+
+def bicubic_pair(hr: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """LR (h, w, 3) and HR (scale*h, scale*w, 3) as benchmarks are made: HR (H, W, 3) is cut to a multiple of the scale.
+
+    Raises HkdsrError for an image smaller than the scale.
+    """
+    hr = mod_crop(hr, scale)
+    return imresize(hr, 1 / scale), hr
 
 
 @lru_cache(maxsize=256)

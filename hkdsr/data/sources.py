@@ -1,30 +1,23 @@
-"""Finds HR pictures and their LR partners in the folder shapes that SR data sets come in.
-
-| shape | HR | LR of scale 2 |
-| --- | --- | --- |
-| plain | any folder of pictures, or of folders of pictures | none: made by bicubic reduction |
-| DIV2K (Agustsson and Timofte, 2017) | ``DIV2K_train_HR/0001.png`` | ``DIV2K_train_LR_bicubic/X2/0001x2.png`` |
-| its sub-images | ``DIV2K_train_HR_sub/0001_s001.png`` | ``DIV2K_train_LR_bicubic/X2_sub/0001_s001.png`` |
-| BasicSR | ``GTmod12/baby.png`` | ``LRbicx2/baby.png`` |
-"""
+"""The training images: every HR image below the folders named, and its LR file where there is one."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 from pathlib import Path
 
-from hkdsr.data.pictures import SUFFIXES
+from hkdsr.data.partners import hr_folders, paired
 from hkdsr.errors import HkdsrError
+
+NAMED = 2
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An HR picture and the LR picture that belongs to it; ``lr`` is None where LR is to be made from HR.
+    """An HR image and the LR image that belongs to it; ``lr`` is None where LR is to be made from HR.
 
     ``name`` is unique among the pairs found together.
     """
@@ -34,29 +27,44 @@ class Pair:
     lr: Path | None = None
 
 
-def find_pairs(folders: Path | Sequence[Path], scale: int) -> list[Pair]:
-    """Every HR picture in and below ``folders``, sorted by folder and file name, with its LR file where there is one.
+def find_pairs(folders: Path | Sequence[Path], scale: int, lr: Sequence[Path] = ()) -> list[Pair]:
+    """Every HR image in and below ``folders``, sorted by folder and file name, with its LR file where there is one.
 
-    A folder of LR pictures beside its HR folder is not taken for HR. Names are paths relative to the folders' common
-    parent, so equal file names in different folders stay apart; a picture reached twice is taken once.
+    ``lr`` names a folder of LR files for each of ``folders``, with the same folders inside; without it they are looked
+    for in the shapes of ``hkdsr.data.partners``. Names are paths relative to the folders' common parent, so equal file
+    names in different folders stay apart; an image reached twice, by links too, is taken once.
 
-    Raises HkdsrError for a folder that is missing or holds no pictures, and for an HR folder whose LR folder lacks some
-    of its pictures. Sizes are checked where the pictures are decoded (``hkdsr.data.store.build_store``).
+    Raises HkdsrError for a folder that is missing or has no images, and for an LR folder that lacks files. Sizes are
+    checked where the images are decoded (``hkdsr.data.store.build_store``).
     """
     roots = [folders] if isinstance(folders, Path) else list(folders)
     if not roots:
-        raise HkdsrError("no folder of training pictures is given: set data.train to one or more folders")
-    roots = [root.expanduser().resolve() for root in roots]
-    found: dict[Path, Path | None] = {}
-    for root in roots:
-        if not root.is_dir():
-            raise HkdsrError(f"there is no folder {root}: set data.train to a folder of pictures")
-        below = {hr: lr for folder in _hr_folders(root) for hr, lr in _matched(folder, scale)}
+        raise HkdsrError("no folder of training images is given: set data.train to one or more folders")
+    if lr and len(lr) != len(roots):
+        raise HkdsrError(f"data.lr has {len(lr)} folders and data.train {len(roots)}: give one LR folder for each")
+    roots = [_folder(root, "data.train") for root in roots]
+    lr_roots = [_folder(root, "data.lr") for root in lr] or [None] * len(roots)
+    found: dict[Path, tuple[Path, Path | None]] = {}
+    for root, lr_root in zip(roots, lr_roots, strict=True):
+        below = _below(root, lr_root, scale)
         if not below:
-            raise HkdsrError(f"{root} holds no pictures: set data.train to a folder with PNG, JPEG, WebP or BMP files")
-        found |= below
+            raise HkdsrError(f"{root} has no images: set data.train to a folder with PNG, JPEG, WebP or TIFF files")
+        for hr, partner in below:
+            found.setdefault(hr.resolve(), (hr, partner))
     parent = Path(os.path.commonpath(roots))
-    return [Pair(hr.relative_to(parent).as_posix(), hr, lr) for hr, lr in found.items()]
+    return [Pair(hr.relative_to(parent).as_posix(), hr, partner) for hr, partner in found.values()]
+
+
+def described(pairs: Sequence[Pair]) -> str:
+    """How many images there are, and where their LR comes from: ``2 images, 2 LR files found in LR_bicubic/X2``."""
+    count = f"{len(pairs)} image{'s' * (len(pairs) != 1)}"
+    files = [pair.lr for pair in pairs if pair.lr]
+    if not files:
+        return f"{count}, LR made by bicubic"
+    folders = list(dict.fromkeys(f"{path.parent.parent.name}/{path.parent.name}" for path in files))
+    where = ", ".join(folders[:NAMED]) + (f" and {len(folders) - NAMED} more" if len(folders) > NAMED else "")
+    rest = f", LR of the other {len(pairs) - len(files)} made by bicubic" if len(files) < len(pairs) else ""
+    return f"{count}, {len(files)} LR file{'s' * (len(files) != 1)} found in {where}{rest}"
 
 
 def spread(pairs: Sequence[Pair], share: float) -> list[Pair]:
@@ -67,58 +75,20 @@ def spread(pairs: Sequence[Pair], share: float) -> list[Pair]:
     exact = Fraction(str(share))  # as it is written: products of the binary number round to either side
     kept = [pair for index, pair in enumerate(pairs) if floor((index + 1) * exact) > floor(index * exact)]
     if not kept:
-        raise HkdsrError(f"data.share is {share}, which leaves none of {len(pairs)} pictures: raise it")
+        raise HkdsrError(f"data.share is {share}, which leaves none of {len(pairs)} images: raise it")
     return kept
 
 
-def _hr_folders(folder: Path) -> Iterator[Path]:
-    yield folder
-    children = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-    reduced = tuple(prefix for child in children if (prefix := _lr_prefix(child.name)) is not None)
-    for child in children:
-        if not child.name.startswith(reduced):
-            yield from _hr_folders(child)
+def _folder(path: Path, setting: str) -> Path:
+    folder = Path(os.path.abspath(path.expanduser()))
+    if not folder.is_dir():
+        raise HkdsrError(f"there is no folder {folder}: set {setting} to a folder of images")
+    return folder
 
 
-def _lr_prefix(hr_folder: str) -> str | None:
-    """How the names of LR folders beside this HR folder begin; None if the name does not say that it is HR."""
-    if hr_folder.startswith("GT"):
-        return "LR"
-    named = re.fullmatch(r"(.*_)?HR(_.+)?", hr_folder)
-    return f"{named[1] or ''}LR" if named else None
-
-
-def _lr_folder(hr_folder: Path, scale: int) -> Path | None:
-    prefix = _lr_prefix(hr_folder.name)
-    if prefix is None:
-        return None
-    if hr_folder.name.startswith("GT"):
-        candidates = [f"{prefix}bicx{scale}", f"{prefix}bicX{scale}"]
-    else:
-        variant = hr_folder.name.rpartition("HR")[2]
-        candidates = [f"{prefix}_bicubic/X{scale}{variant}", f"{prefix}/X{scale}{variant}"]
-    existing = (hr_folder.parent / candidate for candidate in candidates)
-    return next((folder for folder in existing if folder.is_dir()), None)
-
-
-def _matched(hr_folder: Path, scale: int) -> Iterator[tuple[Path, Path | None]]:
-    pictures = _directly_in(hr_folder)
-    lr_folder = _lr_folder(hr_folder, scale)
-    if lr_folder is None:
-        yield from ((hr, None) for hr in pictures)
-        return
-    reduced = {path.stem: path for path in _directly_in(lr_folder)}
-    for hr in pictures:
-        lr = reduced.get(f"{hr.stem}x{scale}") or reduced.get(hr.stem)
-        if lr is None:
-            raise HkdsrError(
-                f"{lr_folder} has no LR picture for {hr}: add {hr.stem}x{scale}.png, "
-                "or rename that LR folder to have LR made from HR"
-            )
-        yield hr, lr
-
-
-def _directly_in(folder: Path) -> list[Path]:
-    """Like ``list_pictures``, but a folder may hold none: its folders may."""
-    files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(path for path in files if not path.name.startswith("."))
+def _below(root: Path, lr_root: Path | None, scale: int) -> list[tuple[Path, Path | None]]:
+    pairs: list[tuple[Path, Path | None]] = []
+    for folder in hr_folders(root):
+        images = paired(folder, scale, lr_root and lr_root / folder.relative_to(root))
+        pairs += zip(images.hr, images.lr or [None] * len(images.hr), strict=True)
+    return pairs

@@ -1,6 +1,6 @@
-"""Training pictures decoded once into flat uint8 files that are memory-mapped: a crop then costs a copy, not a decode.
+"""Training images decoded once into flat uint8 files that are memory-mapped: a crop then costs a copy, not a decode.
 
-A store is a folder named by its key: ``index.json``, ``hr.u8`` and ``lr.u8`` (picture after picture, rows, columns,
+A store is a folder named by its key: ``index.json``, ``hr.u8`` and ``lr.u8`` (image after image, rows, columns,
 RGB). It is built beside its final place, flushed and renamed, so that a process killed at any moment leaves a complete
 store or none. A lock serialises builders; whoever holds it may delete what a killed builder left behind.
 """
@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,12 +23,13 @@ from typing import TypeVar
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image
 from tqdm import tqdm
 
 from hkdsr.data import flat
-from hkdsr.data.pictures import CODEC_ERRORS, rgb
-from hkdsr.data.resize import imresize, mod_crop
+from hkdsr.data.decode import CODEC_ERRORS, opened
+from hkdsr.data.images import rgb
+from hkdsr.data.partners import matching
+from hkdsr.data.resize import bicubic_pair
 from hkdsr.data.sources import Pair
 from hkdsr.errors import HkdsrError
 
@@ -42,11 +44,11 @@ def default_cache() -> Path:
     return Path(os.environ.get("HKDSR_CACHE") or "~/.cache/hkdsr").expanduser()
 
 
-class PictureStore:
-    """HR and LR pictures of one data set as read-only uint8 views into memory-mapped files.
+class ImageStore:
+    """HR and LR images of one data set as read-only uint8 views into memory-mapped files.
 
     ``names`` are the pairs' names; ``sizes`` the HR (height, width), multiples of ``scale``; ``offsets`` the places of
-    the HR pictures in ``hr.u8`` in bytes, with the total at the end; ``key`` names the contents.
+    the HR images in ``hr.u8`` in bytes, with the total at the end; ``key`` names the contents.
 
     Raises HkdsrError for a folder that is not a complete store.
     """
@@ -63,39 +65,39 @@ class PictureStore:
             self._hr = flat.mapped(folder / "hr.u8", self.offsets[-1])
             self._lr = flat.mapped(folder / "lr.u8", self.offsets[-1] // self.scale**2)
         except (OSError, ValueError, KeyError) as error:
-            raise HkdsrError(f"{folder} is not a complete picture store: delete it to have it rebuilt") from error
+            raise HkdsrError(f"{folder} is not a complete image store: delete it to have it rebuilt") from error
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def hr(self, index: int) -> np.ndarray:
-        """HR picture, uint8 (H, W, 3), RGB, without a copy."""
-        return flat.picture_at(self._hr, self.offsets[index], self.sizes[index])
+        """HR image, uint8 (H, W, 3), RGB, without a copy."""
+        return flat.image_at(self._hr, self.offsets[index], self.sizes[index])
 
     def lr(self, index: int) -> np.ndarray:
-        """LR picture, uint8 (H/scale, W/scale, 3), RGB, without a copy."""
+        """LR image, uint8 (H/scale, W/scale, 3), RGB, without a copy."""
         height, width = self.sizes[index]
         size = (height // self.scale, width // self.scale)
-        return flat.picture_at(self._lr, self.offsets[index] // self.scale**2, size)
+        return flat.image_at(self._lr, self.offsets[index] // self.scale**2, size)
 
 
 class DerivedStore:
-    """Further uint8 pictures of the HR size for every picture of a store: the teacher's exits, filled in over time.
+    """Further uint8 images of the HR size for every image of a store: the teacher's exits, filled in over time.
 
-    ``key`` must name everything the pictures depend on (weights, settings); it is joined with the store's own key and
-    with ``planes``, the number of pictures for each HR picture. Opened again, it goes on where a killed process
-    stopped: a picture counts as finished once its line is in ``finished.log``, written after its data is flushed.
+    ``key`` must name everything the images depend on (weights, settings); it is joined with the store's own key and
+    with ``planes``, the number of images for each HR image. Opened again, it goes on where a killed process
+    stopped: an image counts as finished once its line is in ``finished.log``, written after its data is flushed.
 
     Raises HkdsrError if ``folder`` cannot be written or its disk has too little space for what is still to come.
     """
 
-    def __init__(self, folder: Path, like: PictureStore, key: str, planes: int) -> None:
+    def __init__(self, folder: Path, like: ImageStore, key: str, planes: int) -> None:
         self.planes = planes
         self.key = hashlib.sha256(f"{FORMAT} {like.key} {planes} {key}".encode()).hexdigest()
         self.folder = folder / f"derived-{self.key[:20]}"
         self._like = like
         self._log = self.folder / "finished.log"
-        self._data = self.folder / "pictures.u8"
+        self._data = self.folder / "images.u8"
         size = planes * like.offsets[-1]
         with flat.writing_to(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +106,7 @@ class DerivedStore:
             flat.check_space(self.folder, size - planes * finished_size)
             with self._data.open("ab") as file:
                 file.truncate(size)
-            self._pictures = flat.mapped(self._data, size)
+            self._images = flat.mapped(self._data, size)
 
     @property
     def complete(self) -> bool:
@@ -112,35 +114,35 @@ class DerivedStore:
 
     @property
     def missing(self) -> list[int]:
-        """Indices of the pictures that still have to be ``put``, ascending."""
+        """Indices of the images that still have to be ``put``, ascending."""
         return [index for index in range(len(self._like)) if index not in self._finished]
 
-    def put(self, index: int, pictures: Sequence[np.ndarray]) -> None:
-        """Store the ``planes`` pictures, uint8 (H, W, 3) each, of HR picture ``index`` durably.
+    def put(self, index: int, images: Sequence[np.ndarray]) -> None:
+        """Store the ``planes`` images, uint8 (H, W, 3) each, of HR image ``index`` durably.
 
         Raises ValueError for a wrong number, type or shape, HkdsrError if the disk is full.
         """
         expected = (*self._like.sizes[index], 3)
-        if len(pictures) != self.planes or any(p.dtype != np.uint8 or p.shape != expected for p in pictures):
-            raise ValueError(f"picture {index} takes {self.planes} uint8 arrays of shape {expected}")
+        if len(images) != self.planes or any(p.dtype != np.uint8 or p.shape != expected for p in images):
+            raise ValueError(f"image {index} takes {self.planes} uint8 arrays of shape {expected}")
         with flat.writing_to(self.folder):
             # Written through the file, not through the map: a full disk is then an error instead of a bus error.
             with self._data.open("r+b", buffering=0) as file:
                 file.seek(self.planes * self._like.offsets[index])
-                for picture in pictures:
-                    flat.write(file, picture)
+                for image in images:
+                    flat.write(file, image)
                 os.fsync(file.fileno())
             with self._log.open("a") as log:
                 log.write(f"\n{index}.")
         self._finished.add(index)
 
     def get(self, plane: int, index: int) -> np.ndarray:
-        """Picture ``plane`` of HR picture ``index``, uint8 (H, W, 3), without a copy; KeyError before its ``put``."""
+        """ImageData ``plane`` of HR image ``index``, uint8 (H, W, 3), without a copy; KeyError before its ``put``."""
         if index not in self._finished:
             raise KeyError(index)
         height, width = self._like.sizes[index]
         start = self.planes * self._like.offsets[index] + plane * 3 * height * width
-        return flat.picture_at(self._pictures, start, (height, width))
+        return flat.image_at(self._images, start, (height, width))
 
     def _read_log(self) -> set[int]:
         if not self._log.exists():
@@ -153,22 +155,22 @@ class DerivedStore:
 
 def build_store(
     pairs: Sequence[Pair], scale: int, folder: Path | None = None, workers: int | None = None, progress: bool = True
-) -> PictureStore:
+) -> ImageStore:
     """The store of ``pairs``: opened if it is already in ``folder`` (default ``default_cache()``), else built there.
 
     HR is cropped at the bottom and right to a multiple of ``scale``; LR is read from its file or made by MATLAB bicubic
-    on uint8. The key is the sha256 over names, file contents, scale and format, so a changed picture makes a new store.
+    on uint8. The key is the sha256 over names, file contents, scale and format, so a changed image makes a new store.
     ``workers`` threads decode (default: one for each CPU); the progress bar shows only on a terminal.
 
-    Raises HkdsrError for an unreadable picture, for an LR picture whose size is not HR/scale, and for a full disk;
+    Raises HkdsrError for an unreadable image, for an LR image whose size is not HR/scale, and for a full disk;
     nothing half-written stays behind.
     """
     folder = folder or default_cache()
     workers = workers or os.cpu_count() or 1
     key = _key(pairs, scale, workers)
-    target = folder / f"pictures-{key[:20]}"
+    target = folder / f"images-{key[:20]}"
     if target.is_dir():
-        return PictureStore(target)
+        return ImageStore(target)
     with flat.writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
@@ -176,7 +178,7 @@ def build_store(
                 for leftover in folder.glob("*.part"):
                     shutil.rmtree(leftover)
                 _build(pairs, scale, key, target, workers, progress)
-    return PictureStore(target)
+    return ImageStore(target)
 
 
 def _build(pairs: Sequence[Pair], scale: int, key: str, target: Path, workers: int, progress: bool) -> None:
@@ -188,7 +190,7 @@ def _build(pairs: Sequence[Pair], scale: int, key: str, target: Path, workers: i
         with (part / "hr.u8").open("wb", 0) as hr_file, (part / "lr.u8").open("wb", 0) as lr_file, _one_torch_thread():
             sizes: list[tuple[int, ...]] = []
             decoded = _in_parallel(lambda pair: _decode(pair, scale), pairs, workers)
-            for hr, lr in tqdm(decoded, "decoding", len(pairs), disable=None if progress else True, unit="picture"):
+            for hr, lr in tqdm(decoded, "decoding", len(pairs), disable=None if progress else True, unit="image"):
                 sizes.append(hr.shape[:2])
                 flat.write(hr_file, hr)
                 flat.write(lr_file, lr)
@@ -207,18 +209,14 @@ def _build(pairs: Sequence[Pair], scale: int, key: str, target: Path, workers: i
 
 
 def _decode(pair: Pair, scale: int) -> tuple[np.ndarray, np.ndarray]:
-    hr = mod_crop(rgb(pair.hr), scale)
-    if not hr.size:
-        raise HkdsrError(f"{pair.hr} is smaller than the scale {scale} on a side: remove it from the training pictures")
+    hr = rgb(pair.hr)
+    if min(hr.shape[:2]) < scale:
+        raise HkdsrError(f"{pair.hr} is smaller than the scale {scale} on a side: remove it from the training images")
     if pair.lr is None:
-        return hr, imresize(hr, 1 / scale)
+        lr, hr = bicubic_pair(hr, scale)
+        return hr, lr
     lr = rgb(pair.lr)
-    if (lr.shape[0] * scale, lr.shape[1] * scale) != hr.shape[:2]:
-        raise HkdsrError(
-            f"{pair.lr} has {lr.shape[1]}x{lr.shape[0]} pixels, but {pair.hr} at scale {scale} needs "
-            f"{hr.shape[1] // scale}x{hr.shape[0] // scale}: check that the two belong together and set the LR's scale"
-        )
-    return hr, lr
+    return matching(hr, lr, scale, pair.hr, pair.lr), lr
 
 
 def _key(pairs: Sequence[Pair], scale: int, workers: int) -> str:
@@ -239,14 +237,14 @@ def _digest(path: Path) -> str:
 def _header_pixels(pair: Pair) -> int:
     """Pixels as the header tells; 0 if it cannot be read, for decoding says better what is wrong with the file."""
     try:
-        with Image.open(pair.hr) as image:
+        with opened(pair.hr, pair.hr, sys.maxsize) as image:
             return image.width * image.height
-    except (*CODEC_ERRORS, Image.DecompressionBombError):
+    except CODEC_ERRORS:
         return 0
 
 
 def _in_parallel(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
-    """Results in the order of ``items``, never more than a few ahead of whoever takes them (a picture is big)."""
+    """Results in the order of ``items``, never more than a few ahead of whoever takes them (an image is big)."""
     pool = ThreadPoolExecutor(workers)
     pending: deque[Future[Result]] = deque()
     try:
@@ -262,7 +260,7 @@ def _in_parallel(function: Callable[[Item], Result], items: Sequence[Item], work
 
 @contextmanager
 def _one_torch_thread() -> Iterator[None]:
-    """The pictures are the parallel work: torch's own threads inside each worker would only fight over the CPUs."""
+    """The images are the parallel work: torch's own threads inside each worker would only fight over the CPUs."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

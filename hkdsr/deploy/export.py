@@ -1,4 +1,4 @@
-"""Export to ONNX, with a gate: what does not draw the same pictures is not written."""
+"""Export to ONNX, with a gate: what does not draw the same images is not written."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import torch
 from hkdsr.data import imresize, mod_crop, rgb
 from hkdsr.data.embedded import demo_files
 from hkdsr.errors import HkdsrError
-from hkdsr.evaluate import cost, psnr_y
-from hkdsr.evaluate.inference import super_resolve
 from hkdsr.files import write_atomically
 from hkdsr.nets.base import Network
-from hkdsr.nets.exported import Exported
+from hkdsr.nets.files.onnx import OnnxNetwork
+from hkdsr.scoring import cost, psnr_y
+from hkdsr.scoring.inference import super_resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,56 +34,56 @@ ODD = (61, 47)  # a cut of LR rows and columns that no stride, window or pooling
 
 @dataclass(frozen=True)
 class Parity:
-    """How far the exported network's pictures are from the network's own, over ``pictures`` of them.
+    """How far the exported network's images are from the network's own, over ``images`` of them.
 
     ``step`` is the largest difference of two values in grey levels of 255, ``share`` the share of values that differ;
-    ``loss`` the largest change of a picture's PSNR-Y in dB, in either direction.
+    ``loss`` the largest change of an image's PSNR-Y in dB, in either direction.
     """
 
-    pictures: int
+    images: int
     step: int
     share: float
     loss: float
 
     @property
     def kept(self) -> bool:
-        """Whether these are the same pictures: no value a grey level off but by rounding, no 0.01 dB lost or gained."""
+        """Whether these are the same images: no value a grey level off but by rounding, no 0.01 dB lost or gained."""
         return self.step <= LARGEST_STEP and self.loss <= LARGEST_LOSS
 
     def sentence(self) -> str:
         """The same in words."""
         return (
-            f"{self.pictures} pictures by ONNX Runtime and PyTorch: {100 * self.share:.3f} % of the values differ, by "
+            f"{self.images} images by ONNX Runtime and PyTorch: {100 * self.share:.3f} % of the values differ, by "
             f"at most {self.step} of 255; PSNR-Y by at most {self.loss:.4f} dB"
         )
 
 
-def export(network: Network, target: str | Path, pictures: Sequence[str | Path] = ()) -> Parity:
-    """Write ``network`` as the ONNX file ``target`` if it draws the same pictures there.
+def export(network: Network, target: str | Path, images: Sequence[str | Path] = ()) -> Parity:
+    """Write ``network`` as the ONNX file ``target`` if it draws the same images there.
 
     Input ``input`` (batch, 3, height, width), RGB in [0, 1], float32; output ``output``, scale times as large,
-    unclamped; all but the 3 are open. ``pictures`` are HR files to compare on, by default the demo's photographs;
-    of each the whole picture and a cut of odd sides are reduced and enlarged by both.
+    unclamped; all but the 3 are open. ``images`` are HR files to compare on, by default the demo's photographs;
+    of each the whole image and a cut of odd sides are reduced and enlarged by both.
 
-    Raises HkdsrError if the packages or the pictures for it are missing, the network cannot be exported, its pictures
+    Raises HkdsrError if the packages or the images for it are missing, the network cannot be exported, its images
     are others than the network's own (``Parity.kept``), or the file cannot be written.
     """
     target = Path(target)
     if target.suffix != ".onnx":
         raise HkdsrError(f"{target} would hold ONNX under another name: let it end in .onnx")
-    cuts = [cut for path in pictures or demo_files()[1].values() for cut in _cuts(rgb(path), network.scale)]
+    cuts = [cut for path in images or demo_files()[1].values() for cut in _cuts(rgb(path), network.scale)]
     content = onnx(network)
-    exported = Exported(content, "what was exported")
+    exported = OnnxNetwork(content, "what was exported")
     try:
         parity = compare(network, exported, cuts)
     except HkdsrError as error:
         raise HkdsrError(
-            f"{target} is not written, as ONNX Runtime fails on pictures that PyTorch enlarges: {network.family} does "
+            f"{target} is not written, as ONNX Runtime fails on images that PyTorch enlarges: {network.family} does "
             "not leave their size open in ONNX, so choose another network"
         ) from error
     if not parity.kept:
         raise HkdsrError(
-            f"{target} is not written, as it would draw other pictures ({parity.sentence()}): "
+            f"{target} is not written, as it would draw other images ({parity.sentence()}): "
             f"{network.family} loses something in ONNX, so choose another network"
         )
     write_atomically(target, content)
@@ -118,10 +118,10 @@ def onnx(network: Network) -> bytes:
     return model.SerializeToString()
 
 
-def compare(network: Network, exported: Network, pictures: Sequence[np.ndarray]) -> Parity:
-    """What both make of HR ``pictures``, uint8 (H, W, 3) with sides that the scale divides, once reduced."""
+def compare(network: Network, exported: Network, images: Sequence[np.ndarray]) -> Parity:
+    """What both make of HR ``images``, uint8 (H, W, 3) with sides that the scale divides, once reduced."""
     scale, steps, changes = network.scale, [], []
-    for hr in pictures:
+    for hr in images:
         lr = imresize(hr, 1 / scale)
         own, other = super_resolve(network, lr), super_resolve(exported, lr)
         steps.append(np.abs(own.astype(int) - other))
@@ -132,7 +132,7 @@ def compare(network: Network, exported: Network, pictures: Sequence[np.ndarray])
 
 
 def _cuts(hr: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
-    """The whole picture and a corner of it."""
+    """The whole image and a corner of it."""
     whole = mod_crop(hr, scale)
     return whole, whole[: scale * ODD[0], : scale * ODD[1]]
 

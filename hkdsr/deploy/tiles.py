@@ -1,8 +1,8 @@
-"""Tiles that join without seams: how far a network sees, measured, and the squares that cover a picture.
+"""Tiles that join without seams: how far a network sees, measured, and the squares that cover an image.
 
 An output pixel of a convolutional network depends on the LR pixels within some distance only. A tile that is run with
-that much of its surroundings gives the pixels that the whole picture would give. The distance is measured, not computed
-from the layers: deep networks hardly use their outermost pixels, and some operations see the whole picture at once
+that much of its surroundings gives the pixels that the whole image would give. The distance is measured, not computed
+from the layers: deep networks hardly use their outermost pixels, and some operations see the whole image at once
 (channel attention, variances, pooling to a grid), so that no surroundings are wide enough.
 """
 
@@ -29,7 +29,7 @@ ENOUGH = 32
 class Reach:
     """How many LR pixels around a tile a network needs.
 
-    ``sees_all`` says that the surroundings matter at every distance tried: then tiles differ from the whole picture,
+    ``sees_all`` says that the surroundings matter at every distance tried: then tiles differ from the whole image,
     and ``pixels`` is only a compromise.
     """
 
@@ -39,7 +39,7 @@ class Reach:
 
 @dataclass(frozen=True)
 class Tile:
-    """One piece of work, in LR pixels: run the ``seen`` part of the picture (rows, columns), keep the ``kept`` part."""
+    """One piece of work, in LR pixels: run the ``seen`` part of the image (rows, columns), keep the ``kept`` part."""
 
     seen: tuple[slice, slice]
     kept: tuple[slice, slice]
@@ -50,16 +50,16 @@ class Tile:
         return _enlarged(rows, top.start, scale), _enlarged(columns, left.start, scale)
 
     def kept_of_whole(self, scale: int) -> tuple[slice, slice]:
-        """Where the kept pixels lie in the upscaled picture."""
+        """Where the kept pixels lie in the upscaled image."""
         rows, columns = self.kept
         return _enlarged(rows, 0, scale), _enlarged(columns, 0, scale)
 
 
 def cover(size: tuple[int, int], side: int, surroundings: int, multiple: int) -> Iterator[Tile]:
-    """Squares of ``side`` LR pixels that cover a picture of ``size`` (height, width) once, row by row.
+    """Squares of ``side`` LR pixels that cover an image of ``size`` (height, width) once, row by row.
 
     Each is seen with ``surroundings`` pixels on every side, or as many as there are. What is seen starts and ends at
-    multiples of ``multiple`` or at the picture's edge, so that windows and strides lie as in the whole picture.
+    multiples of ``multiple`` or at the image's edge, so that windows and strides lie as in the whole image.
     """
     height, width = size
     for seen_rows, rows in _segments(height, side, surroundings, multiple):
@@ -79,13 +79,13 @@ def reach(network: Network) -> Reach:
 
 @torch.inference_mode()
 def measure_reach(network: Network) -> Reach:
-    """How far ``network`` sees, from a probe picture run with and without its surroundings.
+    """How far ``network`` sees, from a probe image run with and without its surroundings.
 
     Where the two results agree, the cut edges are out of reach. The surroundings are brighter and flatter than the
-    middle, so that statistics over the whole picture give themselves away. Small probes are tried first: a shallow
+    middle, so that statistics over the whole image give themselves away. Small probes are tried first: a shallow
     network is measured in a moment, a deep one in the time of a few tiles.
     """
-    # TF32 would round by more than a far neighbour's influence, and differently for each size of picture.
+    # TF32 would round by more than a far neighbour's influence, and differently for each size of image.
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         for widest in (WIDEST // 4, WIDEST // 2, WIDEST):
             pixels = _reach_within(network, widest)
@@ -102,12 +102,12 @@ def _reach_within(network: Network, widest: int) -> int:
     side = multiple * -(-2 * (widest + 8) // multiple)
     inside, outside = side, side + 2 * margin
     generator = torch.Generator().manual_seed(0)
-    picture = 0.8 + 0.2 * torch.rand(1, 3, outside, outside, generator=generator)
-    middle = picture[..., margin : margin + inside, margin : margin + inside]
+    image = 0.8 + 0.2 * torch.rand(1, 3, outside, outside, generator=generator)
+    middle = image[..., margin : margin + inside, margin : margin + inside]
     middle.copy_(torch.rand(middle.shape, generator=generator))
 
     weight = next(network.parameters())
-    cut, whole = network(middle.to(weight)), network(picture.to(weight))
+    cut, whole = network(middle.to(weight)), network(image.to(weight))
     start, stop = scale * margin, scale * (margin + inside)
     change = (whole[..., start:stop, start:stop] - cut).abs().amax(dim=(0, 1)).float().cpu()
     return _farthest(change > max(SAME, 2 * torch.finfo(weight.dtype).eps), scale)

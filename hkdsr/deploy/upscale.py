@@ -1,60 +1,84 @@
-"""Upscale pictures of any size and kind: in tiles if need be, one on the device at a time, joined without seams.
+"""Upscale images of any size and kind: in tiles if need be, one on the device at a time, joined without seams.
 
-The result is assembled in host memory as integers, so that the device holds one tile and nothing of the picture.
+The result is assembled in host memory, so that the device holds one tile and nothing of the image.
 """
 
 from __future__ import annotations
 
-import os
-import warnings
+import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 import torch
+from PIL import Image
 from tqdm import tqdm
 
-from hkdsr.data import Picture, check_target, holds, imresize, list_pictures, read_picture, write_picture
+from hkdsr.data import imresize, rgb
 from hkdsr.deploy.tiles import Tile, cover, reach
+from hkdsr.deploy.transparency import fill_hidden
 from hkdsr.errors import HkdsrError
-from hkdsr.files import same_file
 from hkdsr.nets.base import Network
+from hkdsr.nets.files.load import load
+from hkdsr.nets.sanity import name_of, require_image
+
+logger = logging.getLogger(__name__)
 
 SMALLEST_TILE = 16
 # Linux rarely refuses memory, it ends the process that uses it: on the CPU "auto" does not begin with more than this.
 LARGEST_CPU_TILE = 1024
-NAMED = 3
+MODES = {"1": "L", "LA": "RGBA", "PA": "RGBA", "P": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
+"""What Pillow images of other modes are converted to."""
+
+TileSize = int | Literal["auto"] | None
 
 
+@overload
 def upscale(
-    network: Network, image: np.ndarray, tile: int | Literal["auto"] | None = None, progress: bool = False
-) -> np.ndarray:
-    """Upscale a picture by ``network.scale``, on the network's device, in the mode (training or not) that it is in.
+    network: Network | str | Path, image: Image.Image, tile: TileSize = None, progress: bool = False
+) -> Image.Image: ...
+@overload
+def upscale(
+    network: Network | str | Path, image: np.ndarray | str | Path, tile: TileSize = None, progress: bool = False
+) -> np.ndarray: ...
+def upscale(
+    network: Network | str | Path,
+    image: np.ndarray | Image.Image | str | Path,
+    tile: TileSize = None,
+    progress: bool = False,
+) -> np.ndarray | Image.Image:
+    """Upscale an image by ``network.scale``, on the network's device, in the mode (training or not) that it is in.
 
-    ``image`` is uint8 or uint16, grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4); the result is of the same type and kind,
-    and 16 bits are kept. Grey is run as three equal channels and averaged. Alpha is resized bicubically; colours
-    are upscaled as stored, also where they are invisible, so an arbitrary colour under transparent pixels reaches into
-    the edge of what is visible.
+    ``network`` may also be a file or the name of a shipped network.
 
-    ``tile`` is the side of the squares to work in, in LR pixels without their surroundings; None runs the whole picture
+    ``image`` is an array, grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4), of uint8, uint16, or floats in [0, 1]; the
+    result is of the same type and kind. A Pillow image gives a Pillow image, a file uint8 RGB. Grey is run as three
+    equal channels and averaged. Alpha is resized bicubically, and colours under wholly transparent pixels are replaced
+    by those of the nearest visible ones.
+
+    ``tile`` is the side of the squares to work in, in LR pixels without their surroundings; None runs the whole image
     at once, "auto" too if it fits into the device's memory and else in tiles, halved until they fit. Tiles match the
-    whole picture within 1/255, except for networks that see all of it (channel attention, say): these give a
-    UserWarning. ``progress`` shows a bar of tiles.
+    whole image within 1/255, except for networks that see all of it (channel attention, for example): for these a
+    warning is logged. ``progress`` shows a bar of tiles.
 
-    Raises HkdsrError for a picture of another type or shape, for a tile of under 16 pixels and for a lack of memory.
+    Raises HkdsrError for an image of another type or shape, for a tile of under 16 pixels, for a lack of memory, and
+    for a network whose result is not an image (NaN, or values far out of range).
     """
-    planes = image.shape[2:] if image.ndim > 1 and image.size else None
-    if image.dtype not in (np.uint8, np.uint16) or planes not in ((), (3,), (4,)):
-        raise HkdsrError(
-            f"cannot upscale {image.dtype} of shape {image.shape}: "
-            "give uint8 or uint16 of shape (H, W), (H, W, 3) or (H, W, 4)"
-        )
-    if planes == (4,):
-        colour = upscale(network, image[..., :3], tile, progress)
-        return np.dstack((colour, imresize(image[..., 3], network.scale)))
-    _check_tile(tile)
+    if isinstance(network, str | Path):
+        network = load(network)
+    if not isinstance(network, Network):
+        raise HkdsrError(f"cannot upscale by {_kind(network)}: give a network, its file or the name of a shipped one")
+    if isinstance(image, Image.Image):
+        converted = image.convert(MODES[image.mode]) if image.mode in MODES else image
+        return Image.fromarray(upscale(network, np.array(converted), tile, progress))
+    if isinstance(image, str | Path):
+        image = rgb(image)
+    _check_image(image)
+    if image.shape[2:] == (4,):
+        colour = upscale(network, fill_hidden(image[..., :3], image[..., 3]), tile, progress)
+        return np.dstack((colour, enlarged_alpha(image[..., 3], network.scale)))
+    check_tile(tile)
     side = 0
     for side in _sides(image, tile, _device(network)):
         upscaled = _upscale_if_it_fits(network, image, side, progress)
@@ -64,108 +88,37 @@ def upscale(
     raise HkdsrError(f"tiles of {side} pixels do not fit into the memory of {_device(network)}: {remedy}")
 
 
-def upscale_file(
-    network: Network,
-    source: str | Path,
-    target: str | Path | None = None,
-    tile: int | Literal["auto"] | None = "auto",
-    progress: bool = True,
-) -> Path:
-    """Upscale a picture file into ``target``, or every picture of a folder into the folder ``target``; returns that.
-
-    Without a target, ``photo.jpg`` becomes ``photo_x2.png`` (by the network's scale) and ``photos`` ``photos_x2``,
-    beside the source; what is there already is not replaced, and a source never. A picture's format is that of the
-    target's suffix; where the target is a folder, pictures keep their names, and what such a file could not hold (16
-    bits, transparency, a side too long) gets ".png" after its name. Colour profiles are kept. Files appear whole or not
-    at all. What else is in a folder is left out, with a UserWarning. ``tile`` as in ``upscale``. ``progress`` shows a
-    bar of tiles or of pictures, on a terminal only.
-
-    Raises HkdsrError if the source cannot be read or the target cannot be written or hold it. In a folder, pictures
-    that cannot be read are named in one error after the others are written.
-    """
-    _check_tile(tile)
-    source = Path(source)
-    target = _beside(source, network.scale) if target is None else Path(target)
-    if source.is_dir():
-        _upscale_folder(network, source, target, tile, progress)
-        return target
-    picture = read_picture(source)
-    if target.is_dir():
-        target = _kept_name(target, source, picture)
-    _check_other(source, target)
-    check_target(target, picture)
-    _make_folder(target.parent)
-    write_picture(target, _upscale_picture(network, picture, tile, progress))
-    return target
+def enlarged_alpha(alpha: np.ndarray, scale: int) -> np.ndarray:
+    """Alpha (H, W) of uint8, uint16 or floats in [0, 1], resized bicubically to scale times its size."""
+    if np.issubdtype(alpha.dtype, np.integer):
+        return imresize(alpha, scale)
+    return imresize(torch.from_numpy(np.ascontiguousarray(alpha)), float(scale)).clamp(0, 1).numpy()
 
 
-def _upscale_folder(
-    network: Network, source: Path, target: Path, tile: int | Literal["auto"] | None, progress: bool
-) -> None:
-    _check_other(source, target)
-    pictures = list_pictures(source)
-    _tell_of_others(source, pictures)
-    _make_folder(target)
-    failures: list[HkdsrError] = []
-    for path in tqdm(pictures, unit="picture", disable=None if progress else True):
-        try:
-            upscaled = _upscale_picture(network, read_picture(path), tile, progress=False)
-        except HkdsrError as error:
-            failures.append(error)
-            continue
-        write_picture(_kept_name(target, path, upscaled), upscaled)
-    if failures:
+def _check_image(image: object) -> None:
+    if not isinstance(image, np.ndarray):
+        raise HkdsrError(f"cannot upscale {_kind(image)}: give an array, a Pillow image or the path of an image file")
+    planes = image.shape[2:] if image.ndim in (2, 3) and image.size else None
+    if image.dtype not in (np.uint8, np.uint16, np.float32, np.float64) or planes not in ((), (3,), (4,)):
         raise HkdsrError(
-            f"{len(failures)} of {len(pictures)} pictures are missing from {target} "
-            f"({'; '.join(map(str, failures))}): mend them and run again with --output {target}"
+            f"cannot upscale {image.dtype} of shape {image.shape}: "
+            "give uint8, uint16 or floats of shape (H, W), (H, W, 3) or (H, W, 4)"
         )
+    if np.issubdtype(image.dtype, np.floating) and not (image.min() >= 0 and image.max() <= 1):
+        raise HkdsrError("cannot upscale floats out of the range [0, 1]: divide the image by its largest value")
 
 
-def _kept_name(folder: Path, source: Path, picture: Picture) -> Path:
-    """Where in ``folder`` the picture of file ``source`` goes: PNG if a file of its name could not hold it."""
-    target = folder / source.name
-    return target if holds(target, picture) else target.with_name(f"{target.name}.png")
+def _kind(value: object) -> str:
+    return f"an object of the type {type(value).__name__}"
 
 
-def _check_other(source: Path, target: Path) -> None:
-    if same_file(source, target):
-        raise HkdsrError(f"{target} is also the source: name another target")
-
-
-def _beside(source: Path, scale: int) -> Path:
-    """The target of a source for which none was named. PNG, as another JPEG would lose what was gained."""
-    source = Path(os.path.abspath(source))  # not resolve(): the result of a link belongs beside the link
-    target = source.with_name(f"{source.name if source.is_dir() else source.stem}_x{scale}")
-    target = target if source.is_dir() else target.with_name(f"{target.name}.png")
-    if target.exists():
-        raise HkdsrError(f"{target} exists: move it away, or name a target with --output")
-    return target
-
-
-def _tell_of_others(folder: Path, pictures: list[Path]) -> None:
-    others = sorted({path for path in folder.iterdir() if not path.name.startswith(".")} - set(pictures))
-    if others:
-        named = ", ".join(path.name for path in others[:NAMED])
-        more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
-        warnings.warn(f"left out, as no pictures of a known kind: {named}{more} in {folder}", stacklevel=4)
-
-
-def _upscale_picture(network: Network, picture: Picture, tile: int | Literal["auto"] | None, progress: bool) -> Picture:
-    if picture.grey:
-        grey = upscale(network, picture.colour[..., 0], tile, progress)
-        colour = np.broadcast_to(grey[..., None], (*grey.shape, 3))
-    else:
-        colour = upscale(network, picture.colour, tile, progress)
-    alpha = None if picture.alpha is None else imresize(picture.alpha, network.scale)
-    return replace(picture, colour=colour, alpha=alpha)
-
-
-def _check_tile(tile: int | Literal["auto"] | None) -> None:
+def check_tile(tile: TileSize) -> None:
+    """Raises HkdsrError for a tile that is too small."""
     if isinstance(tile, int) and tile < SMALLEST_TILE:
         raise HkdsrError(f"tile is {tile}: leave it out or set it to at least {SMALLEST_TILE} pixels")
 
 
-def _sides(image: np.ndarray, tile: int | Literal["auto"] | None, device: torch.device) -> Iterator[int]:
+def _sides(image: np.ndarray, tile: TileSize, device: torch.device) -> Iterator[int]:
     """The tile sizes to try, largest first."""
     whole = max(image.shape[:2])
     if tile is None:
@@ -181,7 +134,7 @@ def _sides(image: np.ndarray, tile: int | Literal["auto"] | None, device: torch.
 
 
 def _upscale_if_it_fits(network: Network, image: np.ndarray, side: int, progress: bool) -> np.ndarray | None:
-    """The upscaled picture, or None if memory ran out."""
+    """The upscaled image, or None if memory ran out."""
     try:
         tiles = list(_tiles(network, image, side))
         return _join(network, image, tqdm(tiles, unit="tile", disable=None if progress and len(tiles) > 1 else True))
@@ -200,10 +153,10 @@ def _tiles(network: Network, image: np.ndarray, side: int) -> Iterable[Tile]:
         return cover(size, side, 0, 1)
     needed = reach(network)
     if needed.sees_all:
-        warnings.warn(
-            f"{type(network).__name__} sees the whole picture at once, so tiles of {side} pixels differ slightly from "
-            "it: use larger ones, or none, to come closer",
-            stacklevel=5,
+        logger.warning(
+            "%s sees the whole image at once, so tiles of %d pixels differ slightly from it: use larger tiles, or none",
+            name_of(network),
+            side,
         )
     return cover(size, side, needed.pixels, network.pad_multiple)
 
@@ -211,22 +164,19 @@ def _tiles(network: Network, image: np.ndarray, side: int) -> Iterable[Tile]:
 @torch.inference_mode()
 def _join(network: Network, image: np.ndarray, tiles: Iterable[Tile]) -> np.ndarray:
     network.to(memory_format=torch.channels_last)  # on a CPU down to half the time for plain convolutions
-    scale, largest, weight = network.scale, np.iinfo(image.dtype).max, next(network.parameters())
+    scale, weight = network.scale, next(network.parameters())
+    rounded = np.issubdtype(image.dtype, np.integer)
+    largest = np.iinfo(image.dtype).max if rounded else 1
     joined = np.empty((scale * image.shape[0], scale * image.shape[1], *image.shape[2:]), image.dtype)
     for tile in tiles:
         pixels = torch.from_numpy(image[tile.seen].astype(np.float32) / largest)
         planes = pixels.expand(3, -1, -1) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
-        upscaled = network(planes[None].to(weight))[0][:, *tile.kept_of_seen(scale)].float().clamp(0, 1)
-        upscaled = upscaled.mean(0) if pixels.ndim == 2 else upscaled.permute(1, 2, 0)
-        joined[tile.kept_of_whole(scale)] = (largest * upscaled).round().cpu().numpy()
+        upscaled = network(planes[None].to(weight))[0][:, *tile.kept_of_seen(scale)]
+        require_image(upscaled, name_of(network))
+        upscaled = upscaled.float().clamp(0, 1)
+        upscaled = largest * (upscaled.mean(0) if pixels.ndim == 2 else upscaled.permute(1, 2, 0))
+        joined[tile.kept_of_whole(scale)] = (upscaled.round() if rounded else upscaled).cpu().numpy()
     return joined
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HkdsrError(f"the folder {folder} cannot be made ({error.strerror}): name another target") from error
 
 
 def _device(network: Network) -> torch.device:

@@ -64,7 +64,7 @@ class _GramDistance(torch.autograd.Function):
 
 
 def full_precision(like: Tensor) -> torch.autocast:
-    """A context without autocast: products of nearly equal pictures lose their difference in bf16."""
+    """A context without autocast: products of nearly equal images lose their difference in bf16."""
     return torch.autocast(like.device.type, enabled=False)
 
 

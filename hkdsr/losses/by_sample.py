@@ -1,6 +1,6 @@
 """A mean over the batch whose gradient is taken sample by sample, while each sample's intermediates are in the cache.
 
-A loss whose intermediates dwarf the picture (the gate of ACF has 32 maps per colour) is bound by memory when the whole
+A loss whose intermediates dwarf the image (the gate of ACF has 32 maps per colour) is bound by memory when the whole
 batch goes through it at once; one sample at a time it is faster on a CPU, and needs a fraction of the memory.
 """
 

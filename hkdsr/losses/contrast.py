@@ -1,4 +1,4 @@
-"""The contrastive loss of CSD and DCKD: nearness to one picture, relative to that to others."""
+"""The contrastive loss of CSD and DCKD: nearness to one image, relative to that to others."""
 
 from __future__ import annotations
 

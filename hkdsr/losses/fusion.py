@@ -1,7 +1,7 @@
 """ACF, the adaptive channel fusion loss of HKDSR: a small gate mixes ground truth and teacher into the target.
 
 Each gate ends in sigmoid, then softmax. It looks odd but keeps every weight of a pair inside
-[1 / (1 + e), e / (1 + e)]; with softmax alone the gate, trained to minimise the same loss, drifts to whichever picture
+[1 / (1 + e), e / (1 + e)]; with softmax alone the gate, trained to minimise the same loss, drifts to whichever image
 is nearer to the student.
 """
 
@@ -13,28 +13,28 @@ from typing import cast, get_args
 import torch
 from torch import Tensor, nn
 
-from hkdsr.choices import AcfBound, AcfGateTraining, AcfInputs, AcfPool, AcfSplit
 from hkdsr.errors import HkdsrError
 from hkdsr.losses.by_sample import mean_by_sample
 from hkdsr.losses.compiled import kernels
 from hkdsr.losses.gated_distance import gated_distance
+from hkdsr.settings.choices import AcfBound, AcfGateTraining, AcfInputs, AcfPool, AcfSplit
 
 COLOURS = 3
 
 
 class Gate(nn.Module):
-    """Weights of the pictures to be mixed; one gate serves one exit.
+    """Weights of the images to be mixed; one gate serves one exit.
 
     Args:
-        sources: how many pictures are mixed (2 or 3).
+        sources: how many images are mixed (2 or 3).
         hidden: width of the middle layer.
         split: ``per_channel`` one small network per colour; ``joint`` one over all colours.
-        pool: ``none`` a weight per pixel; ``global`` averages the input over the picture first; ``late`` averages
+        pool: ``none`` a weight per pixel; ``global`` averages the input over the image first; ``late`` averages
             between the layers, without the ReLU (the "directfuse" variant).
         bound: ``sigmoid`` before the softmax, or ``none``.
 
     The default (2, 32, per_channel, none, sigmoid) has 486 parameters; joint and pooled with 96 hidden has 866.
-    Source: HKDSR specification, sections 3.1 to 3.3.
+    Source: docs/method.md, "ACF: adaptive channel fusion".
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class Gate(nn.Module):
             layer for _ in range(copies) for layer in (nn.Conv2d(width, hidden, 1), nn.Conv2d(hidden, sources, 1))
         )
 
-    def forward(self, pictures: Sequence[Tensor]) -> Tensor:
-        """Pictures, each (B, 3, H, W) -> weights (sources, B, C, H, W) summing to one over sources.
+    def forward(self, images: Sequence[Tensor]) -> Tensor:
+        """Images, each (B, 3, H, W) -> weights (sources, B, C, H, W) summing to one over sources.
 
         C is 3 per channel and 1 jointly; H and W are 1 where the gate pools.
         """
-        batch, _, height, width = pictures[0].shape
+        batch, _, height, width = images[0].shape
         # (copies, inputs, B * H * W): matrix products here are far cheaper than 1x1 convolutions with 2 channels.
-        x = torch.stack(list(pictures), 1).permute(2, 1, 0, 3, 4)
+        x = torch.stack(list(images), 1).permute(2, 1, 0, 3, 4)
         if self.split == "joint":
             x = x.transpose(0, 1).flatten(0, 1).unsqueeze(0)
         x = x.flatten(3)
@@ -93,7 +93,7 @@ class Fusion(nn.Module):
         inputs: what is mixed: ground truth and teacher (the paper), student and teacher, all three, or the ground truth
             alone (plain L1, no gate).
         average_gt: use (F + G) / 2 as target (a variant of November 2022).
-        gate_training: ``joint`` trains the gate with the student; ``frozen`` mixes all pictures equally.
+        gate_training: ``joint`` trains the gate with the student; ``frozen`` mixes all images equally.
 
     Raises:
         HkdsrError: an unknown name, or ``hidden`` below 1.
@@ -129,13 +129,11 @@ class Fusion(nn.Module):
             self.gate = Gate(sources, hidden, split, pool, bound)
 
     def target(self, student: Tensor, teacher: Tensor, hr: Tensor) -> Tensor:
-        """The fused picture F (B, 3, H, W), in the pictures' own units."""
+        """The fused image F (B, 3, H, W), in the images' own units."""
         known = {"gt": hr, "s": student, "t": teacher}
-        pictures = [known[name] for name in self.inputs.split("_")]
-        if self.gate is None:
-            fused = torch.stack(pictures).mean(0)
-        else:
-            fused = (self.gate(pictures) * torch.stack(pictures)).sum(0)
+        images = [known[name] for name in self.inputs.split("_")]
+        stacked = torch.stack(images)
+        fused = stacked.mean(0) if self.gate is None else (self.gate(images) * stacked).sum(0)
         return (fused + hr) / 2 if self.average_gt else fused
 
     def forward(self, student: Tensor, teacher: Tensor, hr: Tensor) -> Tensor:

@@ -14,11 +14,11 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from hkdsr.choices import FsmDomain, FsmMode, FsmNorm
 from hkdsr.errors import HkdsrError
 from hkdsr.losses.affinity import full_precision, gram_distance
 from hkdsr.losses.signed_mean import signed_mean
 from hkdsr.losses.wavelet import haar
+from hkdsr.settings.choices import FsmDomain, FsmMode, FsmNorm
 
 COSINE_EPS = 1e-8
 
@@ -35,7 +35,7 @@ def fsm(
     low_weight: float = 0.0,
     samples: int | None = None,
 ) -> Tensor:
-    """Frequency similarity loss between a student's and a teacher's picture, seen through the ground truth.
+    """Frequency similarity loss between a student's and a teacher's image, seen through the ground truth.
 
     Args:
         student: S (B, 3, H, W), RGB in [0, 1]; the gradient flows into it alone.
@@ -56,7 +56,7 @@ def fsm(
     Raises:
         HkdsrError: shapes differ, an unknown mode, domain or norm, or ``levels`` or ``samples`` below 1.
 
-    Source: HKDSR, Neurocomputing 554 (2023) 126592; specification sections 2.1 to 2.4.
+    Source: HKDSR, Neurocomputing 554 (2023) 126592; docs/method.md, "FSM: frequency similarity".
     """
     return fsm_sum(
         [student],
@@ -158,9 +158,9 @@ def _positions(truth: Tensor, norm: FsmNorm, samples: int | None) -> Tensor:
     return g
 
 
-def _vectors(picture: Tensor, norm: FsmNorm) -> Tensor:
+def _vectors(image: Tensor, norm: FsmNorm) -> Tensor:
     """(B, 3, H, W) -> (B, 3, H * W), of length one if asked for."""
-    v = picture.flatten(2)
+    v = image.flatten(2)
     return v / (v.norm(dim=1, keepdim=True) + COSINE_EPS) if norm == "cosine" else v
 
 
@@ -176,7 +176,7 @@ def _check(
 ) -> None:
     if not student.shape == teacher.shape == hr.shape:
         shapes = ", ".join(str(tuple(v.shape)) for v in (student, teacher, hr))
-        raise HkdsrError(f"FSM needs student, teacher and HR pictures of one shape, got {shapes}: crop them alike")
+        raise HkdsrError(f"FSM needs student, teacher and HR images of one shape, got {shapes}: crop them alike")
     for name, value, kinds in (("mode", mode, FsmMode), ("domain", domain, FsmDomain), ("norm", norm, FsmNorm)):
         if value not in get_args(kinds):
             raise HkdsrError(f"FSM {name} is '{value}': choose one of {', '.join(get_args(kinds))}")

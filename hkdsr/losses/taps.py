@@ -82,17 +82,17 @@ class Laplace(nn.Module):
 
 @torch.no_grad()
 def feature_sizes(network: Network, depths: Sequence[float]) -> list[float]:
-    """Root mean square of a network's features at relative ``depths`` for one synthetic picture, the same every time.
+    """Root mean square of a network's features at relative ``depths`` for one synthetic image, the same every time.
 
     It is 1 where all features are zero. Raises HkdsrError for a network that cannot be tapped.
     """
     like = next(network.parameters())
     taps = [network.tap_index(depth) for depth in depths]
-    traced = network.trace(_synthetic_picture().to(like.device, like.dtype), taps)
+    traced = network.trace(_synthetic_image().to(like.device, like.dtype), taps)
     return [float(tap.double().square().mean().sqrt()) or 1.0 for tap in traced.taps]
 
 
-def _synthetic_picture() -> Tensor:
+def _synthetic_image() -> Tensor:
     """Random colours at every size of detail alike, as in photographs: (1, 3, 48, 48) in [0, 1]."""
     source = torch.Generator().manual_seed(0)
     sides = [PROBE_SIDE >> octave for octave in range(5)]

@@ -1,4 +1,4 @@
-"""VGG19's features of pictures, from a file with torchvision's ImageNet weights; nothing is ever fetched.
+"""VGG19's features of images, from a file with torchvision's ImageNet weights; nothing is ever fetched.
 
 K. Simonyan, A. Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR 2015. Layers are
 named as in torchvision, so that its files load.
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
-from hkdsr.nets.checkpoint import read_checkpoint
+from hkdsr.nets.files.state_dict import read_checkpoint
 
 POOL = 0
 PLAN = (64, 64, POOL, 128, 128, POOL, *[256] * 4, POOL, *[512] * 4, POOL, 512)
@@ -40,18 +40,18 @@ class VGG19(nn.Module):
                 width = channels
         self.features = nn.Sequential(*layers)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """RGB (B, 3, H, W) in [0, 1] -> five maps of 64, 128, 256, 512 and 512 channels, each half as high and wide.
 
-        Raises HkdsrError for pictures of less than 16 pixels a side.
+        Raises HkdsrError for images of less than 16 pixels a side.
         """
-        if min(pictures.shape[-2:]) < SMALLEST:
+        if min(images.shape[-2:]) < SMALLEST:
             raise HkdsrError(
-                f"VGG19 was given pictures of {pictures.shape[-2]}x{pictures.shape[-1]} pixels and needs {SMALLEST} a "
+                f"VGG19 was given images of {images.shape[-2]}x{images.shape[-1]} pixels and needs {SMALLEST} a "
                 "side: set data.patch higher"
             )
-        mean, deviation = (pictures.new_tensor(colour)[:, None, None] for colour in (MEAN, DEVIATION))
-        kept, features = [], (pictures - mean) / deviation
+        mean, deviation = (images.new_tensor(colour)[:, None, None] for colour in (MEAN, DEVIATION))
+        kept, features = [], (images - mean) / deviation
         for index, layer in enumerate(self.features):
             features = layer(features)
             if index in KEPT:

@@ -1,4 +1,4 @@
-"""The orthonormal two-dimensional Haar transform (HKDSR specification, section 2.1)."""
+"""The orthonormal two-dimensional Haar transform (docs/method.md)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hkdsr.errors import HkdsrError
 
 
 def haar(x: Tensor, levels: int) -> list[Tensor]:
-    """Decompose pictures into Haar sub-bands.
+    """Decompose images into Haar sub-bands.
 
     Args:
         x: (..., H, W), any floating dtype and range. A side that is odd at some level gets one row or column of zeros.
@@ -18,7 +18,7 @@ def haar(x: Tensor, levels: int) -> list[Tensor]:
     Returns:
         ``[LL_J, cH_1, cV_1, cD_1, ..., cH_J, cV_J, cD_J]``, finest level first after LL; level-l bands are
         (..., ceil(H / 2^l), ceil(W / 2^l)). cH is the vertical difference, cV the horizontal, cD the diagonal one.
-        The transform is linear, differentiable, and keeps the energy of even-sided pictures.
+        The transform is linear, differentiable, and keeps the energy of even-sided images.
 
     Raises:
         HkdsrError: ``levels`` is below 1.

@@ -4,7 +4,7 @@ S. Zagoruyko and N. Komodakis, "Paying more attention to attention", ICLR 2017, 
 
     L = mean |S - G| + weight * sum_l d(A(F_S,l), A(F_T,l)),   A(F) = Q / (||Q||_2 + 1e-6),  Q = sum_c F_c^2
 
-where ||.||_2 is over the positions of one picture.
+where ||.||_2 is over the positions of one image.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hkdsr.choices import AtNorm
 from hkdsr.methods.features import FeatureMethod, feature_pairs
+from hkdsr.settings.choices import AtNorm
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hkdsr.methods.lesson import Lesson
+    from hkdsr.methods.inputs import LossInputs
 
 EPS = 1e-6
 
@@ -31,14 +31,14 @@ class AttentionTransfer(FeatureMethod):
     """Chosen here, for ``squared`` and LR crops of 48 pixels: its gradient is then of the size of the pixels'. To the
     same end ``l2`` needs about 0.1 and ``l1`` about 5. For classification 1000 is usual."""
     norm: AtNorm = "squared"
-    """What d is: ``squared`` the mean over pictures and positions of squared differences (the authors' code); ``l2``
-    the mean over pictures of the norm of the difference (the paper); ``l1`` the mean of absolute ones (FAKD's code)."""
+    """What d is: ``squared`` the mean over images and positions of squared differences (the authors' code); ``l2``
+    the mean over images of the norm of the difference (the paper); ``l1`` the mean of absolute ones (FAKD's code)."""
 
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
         import torch
 
-        terms = [self._distance(attention(s) - attention(t)) for s, t in feature_pairs(lesson)]
-        return {"pixel": self.pixel(lesson), "attention": self.weight * torch.stack(terms).sum()}
+        terms = [self._distance(attention(s) - attention(t)) for s, t in feature_pairs(inputs)]
+        return {"pixel": self.pixel(inputs), "attention": self.weight * torch.stack(terms).sum()}
 
     def _distance(self, difference: Tensor) -> Tensor:
         if self.norm == "l2":
@@ -47,6 +47,6 @@ class AttentionTransfer(FeatureMethod):
 
 
 def attention(features: Tensor) -> Tensor:
-    """A of (B, C, h, w): (B, h*w), of Euclidean length 1 for each picture."""
+    """A of (B, C, h, w): (B, h*w), of Euclidean length 1 for each image."""
     activity = features.square().sum(1).flatten(1)
     return activity / (activity.norm(dim=1, keepdim=True) + EPS)

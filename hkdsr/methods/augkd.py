@@ -1,4 +1,4 @@
-"""AugKD: DUKD's ingredients as its authors published them later, on pictures alone.
+"""AugKD: DUKD's ingredients as its authors published them later, on images alone.
 
 Y. Zhang et al., "AugKD: ingenious augmentations empower knowledge distillation for image super-resolution", ICLR 2025.
 There is no public code, and the paper's full text was not at hand: this was put together from descriptions of it by
@@ -7,7 +7,7 @@ others and is not checked against its equations.
     L = mean |S(x) - y| + mean |S(x) - T(x)| + mean |C^-1(S(C(u))) - T(u)| + mean |D^-1(S(D(v))) - T(v)|
 
 with u, v and the changes C and D as in DUKD. It differs from DUKD in this: the teacher is the one label of both
-auxiliary pictures, so the reduction v is not compared with x; both are changed; all weights are 1.
+auxiliary images, so the reduction v is not compared with x; both are changed; all weights are 1.
 """
 
 from __future__ import annotations

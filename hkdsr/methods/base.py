@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hkdsr.methods.lesson import Lesson
+    from hkdsr.methods.inputs import LossInputs
     from hkdsr.nets.base import Network
 
 
@@ -27,11 +27,11 @@ class Method(ABC):
     uses_teacher: ClassVar[bool] = True
     """Whether the teacher's outputs are wanted at all."""
     uses_networks: ClassVar[bool] = False
-    """Whether ``losses`` runs student or teacher itself, on other pictures or block by block."""
+    """Whether ``losses`` runs student or teacher itself, on other images or block by block."""
 
     @property
     def uses_exits(self) -> bool:
-        """Whether student and teacher are to give intermediate pictures."""
+        """Whether student and teacher are to give intermediate images."""
         return False
 
     @property
@@ -74,14 +74,14 @@ class Method(ABC):
         return
 
     @abstractmethod
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
         """Named scalar terms, weights included, whose sum is minimised; each is logged under its name.
 
-        The L1 of the final picture to the ground truth is named ``pixel`` and that to the teacher's final picture
+        The L1 of the final image to the ground truth is named ``pixel`` and that to the teacher's final image
         ``logits``, so that methods can be composed without counting them twice.
         """
 
 
 def cumulative(weights: list[float]) -> list[float]:
-    """Weights of K outputs times K, K-1, ..., 1, which the released code gives them by mistake (specification, B2)."""
+    """Weights of K outputs times K, K-1, ..., 1, which the released code gives them by mistake (docs/method.md)."""
     return [weight * (len(weights) - index) for index, weight in enumerate(weights)]

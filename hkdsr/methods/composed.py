@@ -14,7 +14,7 @@ from hkdsr.methods.base import Method
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hkdsr.methods.lesson import Lesson
+    from hkdsr.methods.inputs import LossInputs
     from hkdsr.nets.base import Network
     from hkdsr.nets.exits import Outputs
 
@@ -71,28 +71,28 @@ class Composed(Method):
         for name, part in self.parts.items():
             part.before_step(_of(heads, name), student, step)
 
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = {}
         start = 0
         for name, part in self.parts.items():
             features = slice(start, start + len(part.feature_depths))
             start = features.stop
-            for term, value in part.losses(_of(heads, name), self._lesson(part, lesson, features)).items():
+            for term, value in part.losses(_of(heads, name), self._inputs(part, inputs, features)).items():
                 if term not in terms:
                     terms[term] = value
                 elif term not in COUNTED_ONCE:
                     terms[f"{name}_{term}"] = value
         return terms
 
-    def _lesson(self, part: Method, lesson: Lesson, features: slice) -> Lesson:
+    def _inputs(self, part: Method, inputs: LossInputs, features: slice) -> LossInputs:
         def seen(outputs: Outputs) -> Outputs:
             return replace(outputs, exits=outputs.exits if part.uses_exits else (), features=outputs.features[features])
 
         return replace(
-            lesson,
-            student=seen(lesson.student),
-            teacher=seen(lesson.teacher) if lesson.teacher is not None and part.uses_teacher else None,
-            teacher_networks=self._teachers(part, tuple(lesson.teacher_networks)),
+            inputs,
+            student=seen(inputs.student),
+            teacher=seen(inputs.teacher) if inputs.teacher is not None and part.uses_teacher else None,
+            teacher_networks=self._teachers(part, tuple(inputs.teacher_networks)),
         )
 
     def _teachers(self, part: Method, teachers: tuple[Network, ...]) -> tuple[Network, ...]:

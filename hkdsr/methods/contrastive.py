@@ -1,17 +1,18 @@
-"""What the contrastive methods have in common: the network whose features their pictures are compared by."""
+"""What the contrastive methods have in common: the network whose features their images are compared by."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from hkdsr.methods.features import FeatureMethod
+from hkdsr.settings.fields import CONTENT
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from hkdsr.methods.lesson import Lesson
+    from hkdsr.methods.inputs import LossInputs
     from hkdsr.nets.base import Network
 
 TEACHER = "teacher"
@@ -25,8 +26,8 @@ class ContrastiveMethod(FeatureMethod):
 
     depths: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0)
     """Where the teacher is tapped if its are the features; without effect on VGG19's."""
-    features: str = TEACHER
-    """What pictures are compared by. ``teacher``: its taps. Else the file with torchvision's ImageNet weights of
+    features: str = field(default=TEACHER, metadata=CONTENT)
+    """What images are compared by. ``teacher``: its taps. Else the file with torchvision's ImageNet weights of
     VGG19, whose five stages are looked at."""
     contrast_weight: float = 0.1
     """Weight of the contrast."""
@@ -35,17 +36,17 @@ class ContrastiveMethod(FeatureMethod):
 
     @property
     def feature_depths(self) -> tuple[float, ...]:
-        """None: it is pictures whose features are compared, not those of the networks that made them."""
+        """None: it is images whose features are compared, not those of the networks that made them."""
         return ()
 
     @property
     def more_files(self) -> tuple[str, ...]:
-        """That of VGG19, if pictures are compared by it."""
+        """That of VGG19, if images are compared by it."""
         return () if self.features == TEACHER else (self.features,)
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """The network that pictures are compared by."""
+        """The network that images are compared by."""
         return (f"features of {'the teacher' if self.features == TEACHER else 'VGG19'}",)
 
     def require_features(self, teacher: Network) -> None:
@@ -60,12 +61,12 @@ class ContrastiveMethod(FeatureMethod):
         else:
             vgg19(self.features, torch.device("cpu"), torch.float32)
 
-    def feature_maps(self, lesson: Lesson) -> FeatureMaps:
-        """A function from pictures (B, 3, scale*h, scale*w) to their maps, one for each layer.
+    def feature_maps(self, inputs: LossInputs) -> FeatureMaps:
+        """A function from images (B, 3, scale*h, scale*w) to their maps, one for each layer.
 
-        VGG19 sees pictures as they are. The teacher sees a random part of them as large as its LR input, the same part
-        of all pictures of a step: so that details stay and a picture costs no more than one pass of its trunk. Both run
-        in full precision, as the pictures to be told apart are nearly equal. Neither is part of any heads.
+        VGG19 sees images as they are. The teacher sees a random part of them as large as its LR input, the same part
+        of all images of a step: so that details stay and an image costs no more than one pass of its trunk. Both run
+        in full precision, as the images to be told apart are nearly equal. Neither is part of any heads.
         """
         import torch
 
@@ -73,12 +74,12 @@ class ContrastiveMethod(FeatureMethod):
         from hkdsr.nets.stages import tapped
 
         if self.features != TEACHER:
-            return vgg19(self.features, lesson.hr.device, lesson.hr.dtype)
-        teacher = lesson.teacher_networks[0]
+            return vgg19(self.features, inputs.hr.device, inputs.hr.dtype)
+        teacher = inputs.teacher_networks[0]
         taps = [teacher.tap_index(depth) for depth in self.depths]
-        (height, width), sides = lesson.lr.shape[-2:], lesson.hr.shape[-2:]
+        (height, width), sides = inputs.lr.shape[-2:], inputs.hr.shape[-2:]
         # Drawn on the CPU, so that a run sees the same on every device.
         top, left = (
             int(torch.randint(whole - part + 1, ())) for whole, part in zip(sides, (height, width), strict=True)
         )
-        return lambda pictures: tapped(teacher, pictures[..., top : top + height, left : left + width], taps)
+        return lambda images: tapped(teacher, images[..., top : top + height, left : left + width], taps)

@@ -1,11 +1,11 @@
-"""CSD: the student's picture near the teacher's, and far from bicubic enlargements of other pictures.
+"""CSD: the student's image near the teacher's, and far from bicubic enlargements of other images.
 
 Y. Wang et al., "Towards compact single image super-resolution via contrastive self-distillation", IJCAI 2021:
 
     L = mean |S - G| + contrast_weight * sum_i w_i d(f_i(T), f_i(S)) / (sum_k d(f_i(O_k), f_i(S)) + 1e-7)
 
 with f_i the i-th layer of a feature network, d the mean absolute difference, w_i = 1/32, 1/16, 1/8, 1/4, 1, and O_k up
-to ten bicubically enlarged other pictures of the batch.
+to ten bicubically enlarged other images of the batch.
 
 There, the student is the leading channels of the teacher itself: both share weights and are trained together, with a
 further term mean |T - G|. Here teachers are frozen. That term is gone, and with it the shared weights: the student is a
@@ -14,7 +14,7 @@ VGG19's there, and the teacher's own taps here unless a file of VGG19 is given, 
 ImageNet, as it was not there.
 
 Beside plain training a step costs three passes of the feature network, one of them with its gradient. Where a batch is
-trained in parts (``training.accumulate``) or shared between processes, the other pictures are those of the part, and
+trained in parts (``training.accumulate``) or shared between processes, the other images are those of the part, and
 the contrast grows as they become fewer.
 """
 
@@ -30,20 +30,20 @@ from hkdsr.methods.features import require_batch
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hkdsr.methods.lesson import Lesson
+    from hkdsr.methods.inputs import LossInputs
     from hkdsr.nets.base import Network
 
 
 @dataclass(frozen=True)
 class CSD(ContrastiveMethod):
-    """Settings of CSD; its losses raise HkdsrError for a batch of one picture, which has no others."""
+    """Settings of CSD; its losses raise HkdsrError for a batch of one image, which has no others."""
 
     contrast_weight: float = 0.03
     """Chosen here, for the teacher's taps: the gradient of a student that is near its teacher is then of the size of
-    the pixels'. With VGG19 set 200/255, the authors' weight: theirs belongs to pictures in 0..255, and the contrast
+    the pixels'. With VGG19 set 200/255, the authors' weight: theirs belongs to images in 0..255, and the contrast
     has no units."""
     negatives: int = 10
-    """How many other pictures of the batch there are to differ from; fewer where it has no more."""
+    """How many other images of the batch there are to differ from; fewer where it has no more."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,24 +55,24 @@ class CSD(ContrastiveMethod):
         require_slice(student, teachers[0])
         self.require_features(teachers[0])
 
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
         import torch
 
         from hkdsr.losses.contrast import contrast
         from hkdsr.nets.exits import enlarge
 
-        assert lesson.teacher is not None
-        require_batch("csd", lesson, 2)
-        maps = self.feature_maps(lesson)
-        anchor = maps(lesson.student.final)
+        assert inputs.teacher is not None
+        require_batch("csd", inputs, 2)
+        maps = self.feature_maps(inputs)
+        anchor = maps(inputs.student.final)
         with torch.no_grad():
-            positive = maps(lesson.teacher.final)
-            others = maps(enlarge(lesson.lr, lesson.hr.shape[-1] // lesson.lr.shape[-1]).clamp(0, 1))
-        count = min(self.negatives, len(lesson.lr) - 1)
-        # Rolled by less than the batch's size, no picture meets itself.
+            positive = maps(inputs.teacher.final)
+            others = maps(enlarge(inputs.lr, inputs.hr.shape[-1] // inputs.lr.shape[-1]).clamp(0, 1))
+        count = min(self.negatives, len(inputs.lr) - 1)
+        # Rolled by less than the batch's size, no image meets itself.
         negatives = ([m.roll(shift, 0) for m in others] for shift in range(1, count + 1))
         return {
-            "pixel": self.pixel(lesson),
+            "pixel": self.pixel(inputs),
             "contrast": self.contrast_weight * contrast(anchor, positive, negatives),
         }
 
@@ -81,7 +81,7 @@ def require_slice(student: Network, teacher: Network) -> None:
     """Raise HkdsrError unless ``student`` is ``teacher`` with its leading channels only, or all of them."""
     import copy
 
-    from hkdsr.nets.initialise import initialise
+    from hkdsr.nets.start.initialise import initialise
 
     def wrong(what: str) -> HkdsrError:
         return HkdsrError(

@@ -1,4 +1,4 @@
-"""DCKD: the student's picture far from those that its former self makes of noisy input, and near the teacher's.
+"""DCKD: the student's image far from those that its former self makes of noisy input, and near the teacher's.
 
 Y. Zhou et al., "Dynamic contrastive knowledge distillation for efficient image restoration", AAAI 2025:
 
@@ -30,7 +30,7 @@ from hkdsr.methods.contrastive import ContrastiveMethod
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hkdsr.methods.lesson import Lesson
+    from hkdsr.methods.inputs import LossInputs
     from hkdsr.nets.base import Network
 
 WEAKEST, STRONGEST = 1 / 255, 30 / 255
@@ -46,13 +46,13 @@ class DCKD(ContrastiveMethod):
     """The authors', for a VQGAN's features. With the teacher's taps its gradient is several times that of the pixels;
     0.02 makes them alike."""
     teacher_weight: float = 1.0
-    """Weight of the L1 to the teacher's picture."""
+    """Weight of the L1 to the teacher's image."""
     consistency_weight: float = 1.0
     """Weight of the L1 to what the teacher makes of changed input, the change undone; 0: not computed."""
     probability: float = 0.5
-    """That of each change for each picture: inverted colours, either flip, transposition."""
+    """That of each change for each image: inverted colours, either flip, transposition."""
     negatives: int = 5
-    """Pictures of the history: one of the input as it is, the others of noisy input."""
+    """Images of the history: one of the input as it is, the others of noisy input."""
     history_every: int = 1000
     """Steps between two updates of the history."""
     history_kept: float = 0.1
@@ -86,53 +86,53 @@ class DCKD(ContrastiveMethod):
             for own, new in zip(_history(heads).parameters(), student.parameters(), strict=True):
                 own.lerp_(new, 1 - self.history_kept)
 
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
         import torch
 
         from hkdsr.losses.contrast import contrast
         from hkdsr.methods.zoom import changed, drawn_changes, restored
 
-        assert lesson.teacher is not None
-        student, teacher = lesson.student.final, lesson.teacher.final
+        assert inputs.teacher is not None
+        student, teacher = inputs.student.final, inputs.teacher.final
         terms = {
-            "pixel": self.pixel(lesson),
+            "pixel": self.pixel(inputs),
             "logits": self.teacher_weight * (student - teacher).abs().mean(),
         }
         if self.consistency_weight:
-            drawn = drawn_changes(len(lesson.lr), self.probability)
-            target = restored(lesson.teacher_on(changed(lesson.lr, drawn)), drawn)
+            drawn = drawn_changes(len(inputs.lr), self.probability)
+            target = restored(inputs.teacher_on(changed(inputs.lr, drawn)), drawn)
             terms["consistency"] = self.consistency_weight * (student - target).abs().mean()
-        maps = self.feature_maps(lesson)
+        maps = self.feature_maps(inputs)
         anchor = maps(student)
         with torch.no_grad():
             positive = maps(teacher)
-            negatives = [maps(picture) for picture in self._former(_history(heads), lesson)]
+            negatives = [maps(image) for image in self._former(_history(heads), inputs)]
         terms["contrast"] = self.contrast_weight * contrast(anchor, positive, negatives)
         return terms
 
-    def _former(self, history: nn.Module, lesson: Lesson) -> Iterator[Tensor]:
-        """The history's pictures, one after the other, in [0, 1]."""
+    def _former(self, history: nn.Module, inputs: LossInputs) -> Iterator[Tensor]:
+        """The history's images, one after the other, in [0, 1]."""
         for index in range(self.negatives):
-            lr = noisy(lesson.lr) if index else lesson.lr
-            with lesson.autocast or nullcontext():
-                picture = history(lr).to(lr.dtype)
-            yield picture.clamp(0, 1)
+            lr = noisy(inputs.lr) if index else inputs.lr
+            with inputs.autocast or nullcontext():
+                image = history(lr).to(lr.dtype)
+            yield image.clamp(0, 1)
 
 
-def noisy(pictures: Tensor) -> Tensor:
-    """Pictures (B, 3, h, w) in [0, 1] with Gaussian noise, clamped.
+def noisy(images: Tensor) -> Tensor:
+    """Images (B, 3, h, w) in [0, 1] with Gaussian noise, clamped.
 
     Each has its own standard deviation, from 1 to 30 of 255; half of them, at random, have noise without colour.
     """
     import torch
 
     # Drawn on the CPU, so that a run sees the same on every device.
-    shape = (len(pictures), 1, 1, 1)
-    deviation = WEAKEST + (STRONGEST - WEAKEST) * torch.rand(shape, dtype=pictures.dtype)
+    shape = (len(images), 1, 1, 1)
+    deviation = WEAKEST + (STRONGEST - WEAKEST) * torch.rand(shape, dtype=images.dtype)
     grey = torch.rand(shape) < GREY
-    noise = torch.randn(pictures.shape, dtype=pictures.dtype)
+    noise = torch.randn(images.shape, dtype=images.dtype)
     noise = deviation * torch.where(grey, noise[:, :1], noise)
-    return (pictures + noise.to(pictures.device)).clamp(0, 1)
+    return (images + noise.to(images.device)).clamp(0, 1)
 
 
 def _history(heads: nn.Module | None) -> nn.Module:

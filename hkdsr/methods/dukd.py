@@ -1,4 +1,4 @@
-"""DUKD: the teacher is asked about more pictures than the batch has, and about changed ones.
+"""DUKD: the teacher is asked about more images than the batch has, and about changed ones.
 
 Y. Zhang et al., "Data upcycling knowledge distillation for image super-resolution", arXiv 2309.14162:
 
@@ -11,9 +11,9 @@ x ("zoom-out": x is its ground truth), and C random changes that can be undone (
 those of the authors' EDSR; their RCAN has zoom-in alone, unchanged, and all weights 1. Their code undoes a
 transposition and a flip in the wrong order; here C^-1 is the inverse of C. Their start from an x2 student is
 ``init = "student"``. Their code steps once for the batch and once more for the zooms, whose tiles lie at the same place
-in every picture of a batch; here it is one step, and a place for each picture.
+in every image of a batch; here it is one step, and a place for each image.
 
-Beside output distillation, a step costs one pass of each network on tiles as large as x, and one on pictures 1/scale
+Beside output distillation, a step costs one pass of each network on tiles as large as x, and one on images 1/scale
 as wide and high.
 """
 
@@ -29,7 +29,7 @@ from hkdsr.methods.checks import require_weights
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hkdsr.methods.lesson import Lesson
+    from hkdsr.methods.inputs import LossInputs
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class DUKD(Method):
 
     pixel_weight: float = 5.0
     teacher_weight: float = 1.0
-    """Weight of the L1 to the teacher's picture of the batch."""
+    """Weight of the L1 to the teacher's image of the batch."""
     zoom_in_weight: float = 1.0
     zoom_out_pixel_weight: float = 5.0
-    """Weight of the L1 to the LR picture, which is the ground truth of its own reduction."""
+    """Weight of the L1 to the LR image, which is the ground truth of its own reduction."""
     zoom_out_weight: float = 1.0
-    """Weight of the L1 to the teacher's picture of the reduction."""
+    """Weight of the L1 to the teacher's image of the reduction."""
     probability: float = 0.3
-    """That of each change for each picture: inverted colours, either flip, transposition. 0: no label consistency."""
+    """That of each change for each image: inverted colours, either flip, transposition. 0: no label consistency."""
     change_zoom_out: bool = False
     """Let the reduction that the student sees be changed as well."""
 
@@ -59,42 +59,42 @@ class DUKD(Method):
         if not 0 <= self.probability <= 1:
             raise HkdsrError(f"method.probability is {self.probability}: set it to a value from 0 to 1")
 
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
-        assert lesson.teacher is not None
-        final = lesson.student.final
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
+        assert inputs.teacher is not None
+        final = inputs.student.final
         terms = {
-            "pixel": self.pixel_weight * (final - lesson.hr).abs().mean(),
-            "logits": self.teacher_weight * (final - lesson.teacher.final).abs().mean(),
+            "pixel": self.pixel_weight * (final - inputs.hr).abs().mean(),
+            "logits": self.teacher_weight * (final - inputs.teacher.final).abs().mean(),
         }
         if self.zoom_in_weight:
-            terms["zoom_in"] = self.zoom_in_weight * zoom_in(lesson, self.probability)
+            terms["zoom_in"] = self.zoom_in_weight * zoom_in(inputs, self.probability)
         if self.zoom_out_pixel_weight or self.zoom_out_weight:
-            terms |= self._zoom_out(lesson)
+            terms |= self._zoom_out(inputs)
         return terms
 
-    def _zoom_out(self, lesson: Lesson) -> dict[str, Tensor]:
+    def _zoom_out(self, inputs: LossInputs) -> dict[str, Tensor]:
         from hkdsr.methods.zoom import consistent, reduced
 
-        small, whole = reduced(lesson.lr, _scale(lesson))
-        student = consistent(lesson.student_on, small, self.probability if self.change_zoom_out else 0.0)
+        small, whole = reduced(inputs.lr, _scale(inputs))
+        student = consistent(inputs.student_on, small, self.probability if self.change_zoom_out else 0.0)
         terms = {}
         if self.zoom_out_pixel_weight:
             terms["zoom_out_pixel"] = self.zoom_out_pixel_weight * (student - whole).abs().mean()
         if self.zoom_out_weight:
-            terms["zoom_out"] = self.zoom_out_weight * (student - lesson.teacher_on(small)).abs().mean()
+            terms["zoom_out"] = self.zoom_out_weight * (student - inputs.teacher_on(small)).abs().mean()
         return terms
 
 
-def zoom_in(lesson: Lesson, probability: float) -> Tensor:
+def zoom_in(inputs: LossInputs, probability: float) -> Tensor:
     """mean |C^-1(S(C(u))) - T(u)|, a scalar: u a random tile of each ground truth, C changes of this probability.
 
     For methods with ``uses_networks``; it costs a pass of the student and one of the teacher.
     """
     from hkdsr.methods.zoom import consistent, random_tiles
 
-    tiles = random_tiles(lesson.hr, _scale(lesson))
-    return (consistent(lesson.student_on, tiles, probability) - lesson.teacher_on(tiles)).abs().mean()
+    tiles = random_tiles(inputs.hr, _scale(inputs))
+    return (consistent(inputs.student_on, tiles, probability) - inputs.teacher_on(tiles)).abs().mean()
 
 
-def _scale(lesson: Lesson) -> int:
-    return lesson.hr.shape[-1] // lesson.lr.shape[-1]
+def _scale(inputs: LossInputs) -> int:
+    return inputs.hr.shape[-1] // inputs.lr.shape[-1]

@@ -5,7 +5,7 @@ Z. He et al., "FAKD: feature-affinity based knowledge distillation for efficient
     L = 0.5 mean |S - G| + 0.5 mean |S - T| + spatial_weight * sum_l mean |A(F_S,l) - A(F_T,l)|
 
 with A the cosines between the features of all pairs of positions, or (channel affinity) between all pairs of channels.
-A is never held whole: memory is linear in the number of pixels. The authors' weight of 10 belongs to pictures in
+A is never held whole: memory is linear in the number of pixels. The authors' weight of 10 belongs to images in
 0..255; ours are in [0, 1], hence 10/255.
 """
 
@@ -19,7 +19,7 @@ from hkdsr.methods.features import FeatureMethod, feature_pairs, projectors
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hkdsr.methods.lesson import Lesson
+    from hkdsr.methods.inputs import LossInputs
     from hkdsr.nets.base import Network
 
 
@@ -32,7 +32,7 @@ class FAKD(FeatureMethod):
     trunk with the skip around it, the last block."""
     pixel_weight: float = 0.5
     teacher_weight: float = 0.5
-    """Weight of the L1 to the teacher's picture."""
+    """Weight of the L1 to the teacher's image."""
     spatial_weight: float = 10 / 255
     channel_weight: float = 0.0
     """Above 0, channels are compared too: by a 1x1 convolution to the teacher's width where the widths differ."""
@@ -41,16 +41,16 @@ class FAKD(FeatureMethod):
         """Projectors for the channel affinity, which needs equal widths; None without it."""
         return projectors(student, teachers[0], len(self.depths)) if self.channel_weight else None
 
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
         import torch
 
         from hkdsr.losses import channel_affinity_distance, spatial_affinity_distance
 
-        assert lesson.teacher is not None
-        pairs = feature_pairs(lesson)
+        assert inputs.teacher is not None
+        pairs = feature_pairs(inputs)
         terms = {
-            "pixel": self.pixel(lesson),
-            "logits": self.teacher_weight * (lesson.student.final - lesson.teacher.final).abs().mean(),
+            "pixel": self.pixel(inputs),
+            "logits": self.teacher_weight * (inputs.student.final - inputs.teacher.final).abs().mean(),
         }
         if self.spatial_weight:
             spatial = [spatial_affinity_distance(s, t) for s, t in pairs]

@@ -12,7 +12,7 @@ from hkdsr.methods.checks import require_weights
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hkdsr.methods.lesson import Lesson
+    from hkdsr.methods.inputs import LossInputs
     from hkdsr.nets.base import Network
 
 
@@ -36,9 +36,9 @@ class FeatureMethod(Method):
     def feature_depths(self) -> tuple[float, ...]:
         return self.depths
 
-    def pixel(self, lesson: Lesson) -> Tensor:
+    def pixel(self, inputs: LossInputs) -> Tensor:
         """The term named ``pixel``."""
-        return self.pixel_weight * (lesson.student.final - lesson.hr).abs().mean()
+        return self.pixel_weight * (inputs.student.final - inputs.hr).abs().mean()
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class MeasuredFeatureMethod(FeatureMethod):
 
     relative: bool = True
     """Compare in units of the size of the teacher's features at that tap: their root mean square, measured once on a
-    fixed synthetic picture. Without it features are compared as they are, as in the papers."""
+    fixed synthetic image. Without it features are compared as they are, as in the papers."""
 
     def sizes(self, student: Network, teacher: Network) -> list[tuple[float, float]]:
         """The sizes of the student's and the teacher's features at each tap: 1 for all unless ``relative``."""
@@ -68,10 +68,10 @@ def require_depths(depths: tuple[float, ...]) -> None:
         raise HkdsrError(f"method.depths is {depths}: set one or more, each above 0 and at most 1")
 
 
-def feature_pairs(lesson: Lesson) -> list[tuple[Tensor, Tensor]]:
+def feature_pairs(inputs: LossInputs) -> list[tuple[Tensor, Tensor]]:
     """Student's and teacher's features (B, C, h, w) at each tap; the teacher's are constants."""
-    assert lesson.teacher is not None
-    return [(s, t.detach()) for s, t in zip(lesson.student.features, lesson.teacher.features, strict=True)]
+    assert inputs.teacher is not None
+    return [(s, t.detach()) for s, t in zip(inputs.student.features, inputs.teacher.features, strict=True)]
 
 
 def projectors(student: Network, teacher: Network, taps: int) -> nn.ModuleList:
@@ -82,10 +82,10 @@ def projectors(student: Network, teacher: Network, taps: int) -> nn.ModuleList:
     return nn.ModuleList(nn.Identity() if narrow == wide else nn.Conv2d(narrow, wide, 1) for _ in range(taps))
 
 
-def require_batch(method: str, lesson: Lesson, least: int) -> None:
-    """Raise HkdsrError for a batch in which there are fewer pictures than the method needs to compare them."""
-    if len(lesson.hr) < least:
+def require_batch(method: str, inputs: LossInputs, least: int) -> None:
+    """Raise HkdsrError for a batch in which there are fewer images than the method needs to compare them."""
+    if len(inputs.hr) < least:
         raise HkdsrError(
-            f"{method} compares the pictures of a batch and was given {len(lesson.hr)}: set training.batch so that "
+            f"{method} compares the images of a batch and was given {len(inputs.hr)}: set training.batch so that "
             f"each process's share, and each of its training.accumulate parts, has {least} or more"
         )

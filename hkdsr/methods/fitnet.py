@@ -13,13 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hkdsr.choices import FitnetForm
 from hkdsr.methods.features import MeasuredFeatureMethod, feature_pairs, projectors
+from hkdsr.settings.choices import FitnetForm
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hkdsr.methods.lesson import Lesson
+    from hkdsr.methods.inputs import LossInputs
     from hkdsr.nets.base import Network
 
 
@@ -45,12 +45,12 @@ class FitNet(MeasuredFeatureMethod):
         bodies = projectors(student, teachers[0], len(sizes)) if regress else [nn.Identity() for _ in sizes]
         return nn.ModuleList(Comparable(*both) for both in zip(bodies, sizes, strict=True))
 
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
         import torch
 
         assert heads is not None
-        terms = [self._hint(*head(s, t)) for head, (s, t) in zip(heads.children(), feature_pairs(lesson), strict=True)]
-        return {"pixel": self.pixel(lesson), "hint": self.weight * torch.stack(terms).sum()}
+        terms = [self._hint(*head(s, t)) for head, (s, t) in zip(heads.children(), feature_pairs(inputs), strict=True)]
+        return {"pixel": self.pixel(inputs), "hint": self.weight * torch.stack(terms).sum()}
 
     def _hint(self, student: Tensor, teacher: Tensor) -> Tensor:
         if self.form == "channel_mean":

@@ -1,7 +1,7 @@
 """HKDSR: hybrid knowledge distillation from intermediate layers.
 
 J. Xie, L. Gong, S. Shao, S. Lin, L. Luo, Neurocomputing 554 (2023) 126592. The paper's text is not public; this
-follows the clean-room specification read off the authors' released code:
+follows docs/method.md, which was read off the authors' released code and has test vectors:
 
     L = mean |S_K - G| + sum_{k<K} [sim_w FSM(S_k, T_k, G) + ada_w ACF_k(S_k, T_k, G)]
         + sim_wt FSM(S_K, T_K, G) + ada_wt ACF_K(S_K, T_K, G)
@@ -16,14 +16,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from hkdsr.choices import AcfBound, AcfGateTraining, AcfInputs, AcfPool, AcfSplit, FsmDomain, FsmMode, FsmNorm
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method, cumulative
+from hkdsr.settings.choices import AcfBound, AcfGateTraining, AcfInputs, AcfPool, AcfSplit, FsmDomain, FsmMode, FsmNorm
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hkdsr.methods.lesson import Lesson
+    from hkdsr.methods.inputs import LossInputs
     from hkdsr.nets.base import Network
 
 ACF_WEIGHTS = {2: (1 / 6, 1 / 3), 3: (0.5, 1.0), 4: (0.5, 1.0)}
@@ -31,10 +31,10 @@ ACF_WEIGHTS = {2: (1 / 6, 1 / 3), 3: (0.5, 1.0), 4: (0.5, 1.0)}
 
 @dataclass(frozen=True)
 class HKDSR(Method):
-    """Settings of HKDSR; the defaults are those of the specification, section 0."""
+    """Settings of HKDSR; the defaults are those of docs/method.md."""
 
     sim_w: float = 0.2
-    """Weight of FSM on each intermediate exit, for pictures in [0, 1]."""
+    """Weight of FSM on each intermediate exit, for images in [0, 1]."""
     sim_wt: float = 0.8
     """Weight of FSM on the final output."""
     ada_w: float | None = None
@@ -42,7 +42,7 @@ class HKDSR(Method):
     ada_wt: float | None = None
     """Weight of ACF on the final output; by default 1/3 at x2 and 1 at x3 and x4."""
     teacher_blend: float = 0.4
-    """Share of the teacher's final picture mixed into each of its exits (released code: 0.4; 0 for none)."""
+    """Share of the teacher's final image mixed into each of its exits (released code: 0.4; 0 for none)."""
     kd_on_intermediate: bool = True
     kd_on_final: bool = True
     legacy_cumulative: bool = False
@@ -106,14 +106,14 @@ class HKDSR(Method):
             for used in self._fused(exits + 1)
         )
 
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
         import torch
 
-        student, teacher, hr = lesson.student, lesson.teacher, lesson.hr
+        student, teacher, hr = inputs.student, inputs.teacher, inputs.hr
         assert heads is not None
         assert teacher is not None
         s = [*student.exits, student.final]
-        t = [self._softened(picture, teacher.final) for picture in teacher.exits] + [teacher.final]
+        t = [self._softened(image, teacher.final) for image in teacher.exits] + [teacher.final]
         sim, ada = self._per_output(len(s), self.sim_w, self.sim_wt), self._per_output(len(s), self.ada_w, self.ada_wt)
         terms = {"pixel": (student.final - hr).abs().mean()}
         if any(sim):
@@ -135,8 +135,8 @@ class HKDSR(Method):
         """Which of the outputs have an ACF term; a weight that is not resolved yet counts as one."""
         return [self.ada_w != 0 and self.kd_on_intermediate] * (count - 1) + [self.ada_wt != 0 and self.kd_on_final]
 
-    def _softened(self, picture: Tensor, final: Tensor) -> Tensor:
-        return picture if not self.teacher_blend else picture.lerp(final, self.teacher_blend)
+    def _softened(self, image: Tensor, final: Tensor) -> Tensor:
+        return image if not self.teacher_blend else image.lerp(final, self.teacher_blend)
 
     def _per_output(self, count: int, intermediate: float | None, final: float | None) -> list[float]:
         if intermediate is None or final is None:
@@ -170,14 +170,14 @@ class HKDSR(Method):
         return total
 
 
-def _same_window(side: int, *pictures: Tensor) -> tuple[Tensor, ...]:
-    """One random window of at most ``side`` pixels, uniform over all places, cut from every picture alike."""
+def _same_window(side: int, *images: Tensor) -> tuple[Tensor, ...]:
+    """One random window of at most ``side`` pixels, uniform over all places, cut from every image alike."""
     import torch
 
-    height, width = pictures[0].shape[-2:]
+    height, width = images[0].shape[-2:]
     top = int(torch.randint(max(height - side, 0) + 1, ()))
     left = int(torch.randint(max(width - side, 0) + 1, ()))
-    return tuple(picture[..., top : top + side, left : left + side] for picture in pictures)
+    return tuple(image[..., top : top + side, left : left + side] for image in images)
 
 
 def _require(name: str, value: float | None, least: int) -> None:

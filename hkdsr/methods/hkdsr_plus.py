@@ -16,7 +16,7 @@ with running means, constants for the gradient (``hkdsr.losses.balance``), over 
 
 A term with share 0 is not computed. ``affinity`` costs one live pass of the teacher a step, which must be of a family
 here, ``zoom_in`` one and one of the student: the dearest, and without effect where it was measured, hence 0 by default.
-The shares were chosen on validation pictures, for one pair of networks (``docs/results.md``).
+The shares were chosen on validation images, for one pair of networks (``docs/results.md``).
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from hkdsr.choices import FsmNorm
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
 from hkdsr.methods.dukd import zoom_in
 from hkdsr.methods.features import feature_pairs, require_depths
 from hkdsr.methods.hkdsr import HKDSR
+from hkdsr.settings.choices import FsmNorm
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hkdsr.methods.lesson import Lesson
+    from hkdsr.methods.inputs import LossInputs
     from hkdsr.nets.base import Network
 
 
@@ -50,11 +50,11 @@ class HKDSRPlus(Method):
     depths: tuple[float, ...] = (0.3, 0.7, 1.0)
     """Where both networks are tapped for the affinity: after these shares of their blocks."""
     probability: float = 0.3
-    """That of each change of a zoomed-in picture: inverted colours, either flip, transposition."""
+    """That of each change of a zoomed-in image: inverted colours, either flip, transposition."""
     teacher_blend: float = 0.4
-    """Share of the teacher's final picture mixed into each of its exits."""
+    """Share of the teacher's final image mixed into each of its exits."""
     exits: bool = True
-    """Teach intermediate outputs as well; without it FSM and ACF compare the final pictures alone."""
+    """Teach intermediate outputs as well; without it FSM and ACF compare the final images alone."""
     fsm_norm: FsmNorm = "none"
     balance: bool = True
     """Without it shares are plain factors of the terms with HKDSR's own weights."""
@@ -82,26 +82,26 @@ class HKDSRPlus(Method):
         """The gates of ACF, and the running means."""
         from torch import nn
 
-        from hkdsr.losses.balance import Balance
+        from hkdsr.methods.balance import Balance
 
         heads: dict[str, nn.Module] = {"gates": self._hkdsr(student.scale).heads(student, teachers, exits)}
         if self.balance:
             heads["balance"] = Balance(list(self._shares()))
         return nn.ModuleDict(heads)
 
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
         import torch
 
         from hkdsr.losses import spatial_affinity_distance
 
         assert heads is not None
         parts = dict(heads.named_children())
-        scale = lesson.hr.shape[-1] // lesson.lr.shape[-1]
-        terms = self._hkdsr(scale).losses(parts["gates"], lesson)
+        scale = inputs.hr.shape[-1] // inputs.lr.shape[-1]
+        terms = self._hkdsr(scale).losses(parts["gates"], inputs)
         if self.zoom_in_share:
-            terms["zoom_in"] = zoom_in(lesson, self.probability)
+            terms["zoom_in"] = zoom_in(inputs, self.probability)
         if self.affinity_share:
-            distances = [spatial_affinity_distance(s, t) for s, t in feature_pairs(lesson)]
+            distances = [spatial_affinity_distance(s, t) for s, t in feature_pairs(inputs)]
             terms["affinity"] = torch.stack(distances).mean()
         pixel = terms.pop("pixel")
         if "balance" in parts:

@@ -7,9 +7,9 @@ S. Li et al., "Knowledge distillation with multi-granularity mixture of priors f
         + block_weight * mean |H - G|
     M_k = D_k(I_k * E_S,k(F_S,k) + (1 - I_k) * E_T,k(F_T,k)),  I_k random and binary over channels and positions
 
-H is the picture of a network that begins as the student; behind each tap its features are mixed as above, in F_S,k's
+H is the image of a network that begins as the student; behind each tap its features are mixed as above, in F_S,k's
 place, and go on through the teacher's next stage or the student's, as a coin falls. The last stage ends with the
-picture. The teacher's stages are frozen, but gradients pass through them to the student's.
+image. The teacher's stages are frozen, but gradients pass through them to the student's.
 
 No public code was found, and the paper's full text was not at hand: the terms are those that descriptions of it name.
 Not checked, and chosen here, are what H is compared with, L1 everywhere, the weights, the form of encoders and decoder,
@@ -26,15 +26,15 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from hkdsr.choices import MipkdTarget
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.features import MeasuredFeatureMethod, feature_pairs
+from hkdsr.settings.choices import MipkdTarget
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hkdsr.losses.mixer import Mixer
-    from hkdsr.methods.lesson import Lesson
+    from hkdsr.methods.inputs import LossInputs
+    from hkdsr.methods.mixer import Mixer
     from hkdsr.nets.base import Network
 
 
@@ -46,12 +46,12 @@ class MiPKD(MeasuredFeatureMethod):
     """
 
     teacher_weight: float = 1.0
-    """Weight of the L1 to the teacher's picture."""
+    """Weight of the L1 to the teacher's image."""
     feature_weight: float = 0.1
     autoencoder_weight: float = 0.1
     block_weight: float = 1.0
     target: MipkdTarget = "truth"
-    """What the picture of the mixed network is compared with: the ground truth or the teacher's picture."""
+    """What the image of the mixed network is compared with: the ground truth or the teacher's image."""
     student_entries: float = 0.5
     """Share of a code's entries that are the student's."""
     student_stages: float = 0.5
@@ -71,57 +71,57 @@ class MiPKD(MeasuredFeatureMethod):
         """A mixer for each tap. Raises HkdsrError for a teacher that runs only as a whole."""
         from torch import nn
 
-        from hkdsr.losses.mixer import Mixer
+        from hkdsr.methods.mixer import Mixer
 
         (teacher, *_) = teachers
-        if teacher.family == "foreign":
+        if not teacher.runs_in_parts:
             raise HkdsrError(
-                "mipkd runs the teacher block by block, but a foreign network runs only as a whole: choose another "
-                "method, or a teacher of a family here"
+                f"mipkd runs the teacher block by block, but {teacher.family} networks run only as a whole: choose "
+                "another method, or a teacher of a family of this package"
             )
         widths = (student.channels, teacher.channels)
         return nn.ModuleList(Mixer(widths, sizes) for sizes in self.sizes(student, teacher))
 
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
         import torch
 
         assert heads is not None
-        assert lesson.teacher is not None
+        assert inputs.teacher is not None
         mixers: list[Mixer] = list(heads.children())  # pyright: ignore[reportAssignmentType]
-        pairs = feature_pairs(lesson)
+        pairs = feature_pairs(inputs)
         masks = [drawn_mask(t, self.student_entries) for _, t in pairs]
         mixed = [m(m.code(s, True), t, mask) for m, (s, t), mask in zip(mixers, pairs, masks, strict=True)]
         away = [mixer.away(own, t) for mixer, own, (_, t) in zip(mixers, mixed, pairs, strict=True)]
         rebuilt = [mixer.rebuilding_error(t) for mixer, (_, t) in zip(mixers, pairs, strict=True)]
         terms = {
-            "pixel": self.pixel(lesson),
-            "logits": self.teacher_weight * (lesson.student.final - lesson.teacher.final).abs().mean(),
+            "pixel": self.pixel(inputs),
+            "logits": self.teacher_weight * (inputs.student.final - inputs.teacher.final).abs().mean(),
             "feature": self.feature_weight * torch.stack(away).sum(),
             "autoencoder": self.autoencoder_weight * torch.stack(rebuilt).sum(),
         }
         if self.block_weight:
-            target = lesson.hr if self.target == "truth" else lesson.teacher.final
-            hybrid = self._hybrid(mixers, mixed[0], [t for _, t in pairs], masks, lesson)
+            target = inputs.hr if self.target == "truth" else inputs.teacher.final
+            hybrid = self._hybrid(mixers, mixed[0], [t for _, t in pairs], masks, inputs)
             terms["block"] = self.block_weight * (hybrid - target).abs().mean()
         return terms
 
     def _hybrid(
-        self, mixers: list[Mixer], mixed: Tensor, teachers: list[Tensor], masks: list[Tensor], lesson: Lesson
+        self, mixers: list[Mixer], mixed: Tensor, teachers: list[Tensor], masks: list[Tensor], inputs: LossInputs
     ) -> Tensor:
-        """The picture of the mixed network, from the mixed features of its first tap on."""
+        """The image of the mixed network, from the mixed features of its first tap on."""
         from hkdsr.nets.stages import finish, run_blocks
 
-        assert lesson.student_network is not None
-        networks = {True: lesson.student_network, False: lesson.teacher_networks[0]}
+        assert inputs.student_network is not None
+        networks = {True: inputs.student_network, False: inputs.teacher_networks[0]}
         stages = {own: [network.tap_index(d) + 1 for d in self.depths] for own, network in networks.items()}
         for index, following in enumerate(mixers[1:], 1):
             own, given = self._sent(mixers[index - 1], mixed)
-            with lesson.autocast or nullcontext():
+            with inputs.autocast or nullcontext():
                 features = run_blocks(networks[own], given, *stages[own][index - 1 : index + 1]).to(given.dtype)
             mixed = following(following.code(features, own), teachers[index], masks[index])
         own, given = self._sent(mixers[-1], mixed)
-        with lesson.autocast or nullcontext():
-            return finish(networks[own], given, stages[own][-1], lesson.lr).to(given.dtype)
+        with inputs.autocast or nullcontext():
+            return finish(networks[own], given, stages[own][-1], inputs.lr).to(given.dtype)
 
     def _sent(self, mixer: Mixer, mixed: Tensor) -> tuple[bool, Tensor]:
         """Whether the student's stage is next, and what it or the teacher's takes."""

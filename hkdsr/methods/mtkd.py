@@ -4,37 +4,38 @@ Y. Jiang et al., "MTKD: multi-teacher knowledge distillation for image super-res
 
     L = wavelet_weight * sum_b mean |W_b(S) - W_b(M)| + 0.1 mean |S - G|
 
-with W_b the four bands, the low one too, of a one-level Haar transform, and M one picture made of all teachers'. In the
+with W_b the four bands, the low one too, of a one-level Haar transform, and M one image made of all teachers'. In the
 paper M comes from a network (DCTSwin) trained for that in a stage of its own. This is not here: M is a plain average of
-the teachers' pictures, or at every pixel the picture of the teacher that is nearest to the ground truth. Results here
+the teachers' images, or at every pixel the image of the teacher that is nearest to the ground truth. Results here
 say nothing of the paper's aggregation. The paper's code trains with plain L1 in place of the bands; this follows the
 paper.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from hkdsr.choices import MtkdAggregate
 from hkdsr.methods.base import Method
 from hkdsr.methods.checks import require_weights
+from hkdsr.settings.choices import MtkdAggregate
+from hkdsr.settings.fields import CONTENT
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hkdsr.methods.lesson import Lesson
+    from hkdsr.methods.inputs import LossInputs
 
 
 @dataclass(frozen=True)
 class MTKD(Method):
     """Settings of MTKD; HkdsrError for a negative weight."""
 
-    teachers: tuple[str, ...] = ()
+    teachers: tuple[str, ...] = field(default=(), metadata=CONTENT)
     """Checkpoints of further teachers of the same scale; the recipe's own is always one. They run at every step, and
-    on the crop alone, where the recipe's own is taken from cached whole pictures."""
+    on the crop alone, where the recipe's own is taken from cached whole images."""
     aggregate: MtkdAggregate = "mean"
-    """``mean``: of all teachers' pictures. ``nearest``: at every pixel that of the teacher whose colour is nearest to
+    """``mean``: of all teachers' images. ``nearest``: at every pixel that of the teacher whose colour is nearest to
     the ground truth, a choice that only training can make."""
     wavelet_weight: float = 1.0
     pixel_weight: float = 0.1
@@ -48,27 +49,27 @@ class MTKD(Method):
     def more_teachers(self) -> tuple[str, ...]:
         return self.teachers
 
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
         import torch
 
         from hkdsr.losses import haar
 
-        student = lesson.student.final
+        student = inputs.student.final
         # The transform is linear: the bands of the difference are the differences of the bands.
-        bands = haar(student - self._aggregate(lesson), 1)
+        bands = haar(student - self._aggregate(inputs), 1)
         return {
-            "pixel": self.pixel_weight * (student - lesson.hr).abs().mean(),
+            "pixel": self.pixel_weight * (student - inputs.hr).abs().mean(),
             "wavelet": self.wavelet_weight * torch.stack([band.abs().mean() for band in bands]).sum(),
         }
 
-    def _aggregate(self, lesson: Lesson) -> Tensor:
+    def _aggregate(self, inputs: LossInputs) -> Tensor:
         import torch
 
-        assert lesson.teacher is not None
-        others = [lesson.teacher_on(lesson.lr, 1 + index) for index in range(len(self.teachers))]
-        pictures = torch.stack([lesson.teacher.final, *others])
+        assert inputs.teacher is not None
+        others = [inputs.teacher_on(inputs.lr, 1 + index) for index in range(len(self.teachers))]
+        images = torch.stack([inputs.teacher.final, *others])
         if self.aggregate == "mean":
-            return pictures.mean(0)
-        errors = (pictures - lesson.hr).abs().sum(2, keepdim=True)
-        nearest = errors.argmin(0, keepdim=True).expand_as(pictures[:1])
-        return pictures.gather(0, nearest)[0]
+            return images.mean(0)
+        errors = (images - inputs.hr).abs().sum(2, keepdim=True)
+        nearest = errors.argmin(0, keepdim=True).expand_as(images[:1])
+        return images.gather(0, nearest)[0]

@@ -11,7 +11,7 @@ from hkdsr.methods.checks import require_weights
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hkdsr.methods.lesson import Lesson
+    from hkdsr.methods.inputs import LossInputs
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Plain(Method):
     def uses_exits(self) -> bool:
         return self.exit_weight > 0
 
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
-        terms = {"pixel": (lesson.student.final - lesson.hr).abs().mean()}
-        for index, picture in enumerate(lesson.student.exits):
-            terms[f"exit{index + 1}"] = self.exit_weight * (picture - lesson.hr).abs().mean()
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
+        terms = {"pixel": (inputs.student.final - inputs.hr).abs().mean()}
+        for index, image in enumerate(inputs.student.exits):
+            terms[f"exit{index + 1}"] = self.exit_weight * (image - inputs.hr).abs().mean()
         return terms
 
 
@@ -53,10 +53,10 @@ class Logits(Method):
     def __post_init__(self) -> None:
         require_weights(self)
 
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
-        assert lesson.teacher is not None
-        student = lesson.student.final
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
+        assert inputs.teacher is not None
+        student = inputs.student.final
         return {
-            "pixel": self.pixel_weight * (student - lesson.hr).abs().mean(),
-            "logits": self.teacher_weight * (student - lesson.teacher.final).abs().mean(),
+            "pixel": self.pixel_weight * (student - inputs.hr).abs().mean(),
+            "logits": self.teacher_weight * (student - inputs.teacher.final).abs().mean(),
         }

@@ -13,14 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hkdsr.choices import SrkdStatistic
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.features import MeasuredFeatureMethod, feature_pairs
+from hkdsr.settings.choices import SrkdStatistic
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hkdsr.methods.lesson import Lesson
+    from hkdsr.methods.inputs import LossInputs
     from hkdsr.nets.base import Network
 
 
@@ -47,13 +47,13 @@ class SRKD(MeasuredFeatureMethod):
 
         return nn.ModuleList(Comparable(nn.Identity(), sizes) for sizes in self.sizes(student, teachers[0]))
 
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
         import torch
 
         assert heads is not None
-        scaled = [head(s, t) for head, (s, t) in zip(heads.children(), feature_pairs(lesson), strict=True)]
+        scaled = [head(s, t) for head, (s, t) in zip(heads.children(), feature_pairs(inputs), strict=True)]
         terms = [(self._map(s) - self._map(t)).square().mean() for s, t in scaled]
-        return {"pixel": self.pixel(lesson), "statistic": self.weight * torch.stack(terms).sum()}
+        return {"pixel": self.pixel(inputs), "statistic": self.weight * torch.stack(terms).sum()}
 
     def _map(self, features: Tensor) -> Tensor:
         match self.statistic:

@@ -14,13 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hkdsr.choices import VidPdf
 from hkdsr.methods.features import MeasuredFeatureMethod, feature_pairs
+from hkdsr.settings.choices import VidPdf
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from hkdsr.methods.lesson import Lesson
+    from hkdsr.methods.inputs import LossInputs
     from hkdsr.nets.base import Network
 
 
@@ -41,9 +41,9 @@ class VID(MeasuredFeatureMethod):
         widths = (student.channels, teachers[0].channels)
         return nn.ModuleList(kind(widths, sizes) for sizes in self.sizes(student, teachers[0]))
 
-    def losses(self, heads: nn.Module | None, lesson: Lesson) -> dict[str, Tensor]:
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
         import torch
 
         assert heads is not None
-        terms = [head(s, t) for head, (s, t) in zip(heads.children(), feature_pairs(lesson), strict=True)]
-        return {"pixel": self.pixel(lesson), "likelihood": self.weight * torch.stack(terms).sum()}
+        terms = [head(s, t) for head, (s, t) in zip(heads.children(), feature_pairs(inputs), strict=True)]
+        return {"pixel": self.pixel(inputs), "likelihood": self.weight * torch.stack(terms).sum()}

@@ -1,7 +1,7 @@
-"""What every super-resolution network here offers: its scale, a trunk that can be tapped, and a picture in [0, 1].
+"""What every super-resolution network here offers: its scale, a trunk that can be tapped, and an image in [0, 1].
 
-A network is three steps: ``shallow`` lifts the picture to features, the trunk's blocks refine them one after the other,
-``reconstruct`` turns the deep features into the picture. Distillation needs nothing else: taps are block outputs,
+A network is three steps: ``shallow`` lifts the image to features, the trunk's blocks refine them one after the other,
+``reconstruct`` turns the deep features into the image. Distillation needs nothing else: taps are block outputs,
 addressed by relative depth so that a teacher of 20 blocks lines up with a student of 6.
 """
 
@@ -23,7 +23,7 @@ from hkdsr.errors import HkdsrError
 class Traced:
     """A forward pass with its taps.
 
-    ``sr`` is the picture (B, 3, scale*h, scale*w); ``shallow`` the shallow features and ``taps`` the asked-for block
+    ``sr`` is the image (B, 3, scale*h, scale*w); ``shallow`` the shallow features and ``taps`` the asked-for block
     outputs, each (B, C, h', w') where h', w' is the LR size after padding to ``pad_multiple``.
     """
 
@@ -43,6 +43,16 @@ class Network(nn.Module, ABC):
     family: ClassVar[str]
     colour_range: ClassVar[float] = 1.0
     pad_multiple: ClassVar[int] = 1
+    trainable: ClassVar[bool] = True
+    """Whether it can be trained and saved, which takes a family of this package."""
+    runs_in_parts: ClassVar[bool] = True
+    """Whether ``shallow``, ``blocks`` and ``reconstruct`` can be called one by one."""
+    runs_in_pytorch: ClassVar[bool] = True
+    """Whether its layers are modules, which can be counted, copied and exported."""
+    joins_blocks: ClassVar[bool] = False
+    """Whether the image is made from the outputs of all blocks instead of the last one's alone."""
+    has_upsampler: ClassVar[bool] = False
+    """Whether features are enlarged by convolutions before the image is made, which its exits then do too."""
 
     def __init__(self, scale: int) -> None:
         super().__init__()
@@ -61,6 +71,14 @@ class Network(nn.Module, ABC):
         """The trunk: each block maps features (B, channels, h, w) to the same shape."""
 
     @property
+    def counted(self) -> Sequence[nn.Module]:
+        """Modules of equal cost that together are nearly all of the network; each takes features or images first.
+
+        Whoever counts passes through a network counts the calls of these.
+        """
+        return self.blocks
+
+    @property
     @abstractmethod
     def settings(self) -> dict[str, int | float | str]:
         """The constructor's arguments, so that a checkpoint can rebuild the network."""
@@ -72,11 +90,11 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def shallow(self, x: Tensor) -> Tensor:
-        """Picture (B, 3, h, w) in [0, 1], already padded -> shallow features (B, channels, h, w)."""
+        """ImageData (B, 3, h, w) in [0, 1], already padded -> shallow features (B, channels, h, w)."""
 
     @abstractmethod
     def reconstruct(self, deep: Tensor, shallow: Tensor, x: Tensor) -> Tensor:
-        """Deep and shallow features and the padded picture -> picture (B, 3, scale*h, scale*w) in [0, 1] units."""
+        """Deep and shallow features and the padded image -> image (B, 3, scale*h, scale*w) in [0, 1] units."""
 
     def run_trunk(self, shallow: Tensor, keep: Collection[int]) -> tuple[Tensor, dict[int, Tensor]]:
         """Run every block; return what ``reconstruct`` takes and the outputs of the blocks in ``keep``."""
@@ -111,7 +129,7 @@ class Network(nn.Module, ABC):
 
 
 def in_full_precision(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """``function`` of the tensors without autocast, for what ends in a picture: bf16 rounds one to 1/256 of its value.
+    """``function`` of the tensors without autocast, for what ends in an image: bf16 rounds one to 1/256 of its value.
 
     Without autocast it is called as it is, so that float64 and half-precision networks stay what they are.
     """

@@ -1,4 +1,4 @@
-"""Intermediate super-resolution outputs ("exits"): heads that turn the features of early blocks into pictures.
+"""Intermediate super-resolution outputs ("exits"): heads that turn the features of early blocks into images.
 
 Stage 1 of HKDSR gives them to the teacher, stage 2 trains the student with its own; they are dropped for deployment.
 """
@@ -12,19 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hkdsr.choices import HeadKind, HeadStart, HeadTail
 from hkdsr.data import imresize
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network, Traced, in_full_precision, pad_to_multiple
-
-UPSAMPLER_FAMILIES = ("edsr", "rcan", "swinir")
+from hkdsr.settings.choices import HeadKind, HeadStart, HeadTail
 
 
 @dataclass(frozen=True)
 class Outputs:
     """What a network gives for a batch (B, 3, h, w).
 
-    ``final`` and ``exits``: pictures, each (B, 3, scale*h, scale*w) in [0, 1]. ``features``: block outputs at the
+    ``final`` and ``exits``: images, each (B, 3, scale*h, scale*w) in [0, 1]. ``features``: block outputs at the
     depths a method asked for, each (B, C, h, w); widths differ between networks, h and w do not.
     """
 
@@ -65,9 +63,9 @@ class ExitHead(nn.Module):
             nn.init.zeros_(last.bias)
 
     def forward(self, features: Tensor, shallow: Tensor, base: Tensor) -> Tensor:
-        """Features and shallow features (B, C, h, w), bicubic picture (B, 3, scale*h, scale*w) -> picture."""
-        picture = self.tail(self.body(features) + shallow)
-        return picture + base if self.start == "bicubic" else picture
+        """Features and shallow features (B, C, h, w), bicubic image (B, 3, scale*h, scale*w) -> image."""
+        image = self.tail(self.body(features) + shallow)
+        return image + base if self.start == "bicubic" else image
 
 
 class Exits(nn.Module):
@@ -79,7 +77,7 @@ class Exits(nn.Module):
 
     Raises:
         HkdsrError: a depth lies on the last block, whose exit would be the final output counted twice; depths fall on
-            the same block; the kind does not suit the networks, of which foreign ones cannot lend their tail.
+            the same block; the kind does not suit the networks, of which opaque ones cannot lend their tail.
     """
 
     def __init__(
@@ -100,16 +98,16 @@ class Exits(nn.Module):
         self._tail_of = (_tail_owner(network, kind, tail_of),)
         if kind == "separate":
             if tail == "auto":
-                tail = "upsampler" if network.family in UPSAMPLER_FAMILIES else "shuffle"
+                tail = "upsampler" if network.has_upsampler else "shuffle"
             begin: HeadStart = "bicubic" if start == "auto" else start
             self.heads.extend(ExitHead(network.channels, network.scale, tail, begin) for _ in self.taps)
 
     def forward(self, x: Tensor, traced: Traced, scale: int) -> tuple[Tensor, ...]:
-        """The exits' pictures for input (B, 3, h, w), from a trace that kept ``self.taps``."""
+        """The exits' images for input (B, 3, h, w), from a trace that kept ``self.taps``."""
         if self.kind == "separate":
             base = enlarge(x, scale)
             padded = _pad_like(base, traced.shallow, scale)
-            pictures = [
+            images = [
                 in_full_precision(head, features, traced.shallow, padded)
                 for head, features in zip(self.heads, traced.taps, strict=True)
             ]
@@ -119,8 +117,8 @@ class Exits(nn.Module):
             if self.kind == "teacher_tail":
                 owner.to(x.device)  # borrowed, so it does not move with this module
             padded = pad_to_multiple(x, self.pad_multiple)
-            pictures = [in_full_precision(owner.reconstruct, f, traced.shallow, padded) for f in traced.taps]
-        return tuple(p[..., : scale * x.shape[-2], : scale * x.shape[-1]] for p in pictures)
+            images = [in_full_precision(owner.reconstruct, f, traced.shallow, padded) for f in traced.taps]
+        return tuple(p[..., : scale * x.shape[-2], : scale * x.shape[-1]] for p in images)
 
 
 class NetworkWithExits(nn.Module):
@@ -131,7 +129,7 @@ class NetworkWithExits(nn.Module):
         self.network, self.exits = network, exits
 
     def forward(self, x: Tensor) -> Outputs:
-        """LR (B, 3, h, w) in [0, 1] -> final picture and exits, unclamped."""
+        """LR (B, 3, h, w) in [0, 1] -> final image and exits, unclamped."""
         traced = self.network.trace(x, self.exits.taps)
         return Outputs(traced.sr, self.exits(x, traced, self.network.scale))
 
@@ -170,8 +168,10 @@ def _tail_owner(network: Network, kind: HeadKind, tail_of: Network | None) -> Ne
     owner = network if kind == "shared" else tail_of
     if owner is None:
         raise HkdsrError("exits.kind is 'teacher_tail' but there is no teacher: set exits.kind to 'separate'")
-    if owner.family == "foreign":
-        raise HkdsrError(f"exits.kind is '{kind}' but a foreign network runs only as a whole: set it to 'separate'")
+    if not owner.runs_in_parts:
+        raise HkdsrError(
+            f"exits.kind is '{kind}' but {owner.family} networks run only as a whole: set it to 'separate'"
+        )
     if owner.channels != network.channels:
         raise HkdsrError(
             f"exits.kind is 'teacher_tail' but the teacher has {owner.channels} channels and the student "

@@ -7,17 +7,12 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from hkdsr.nets.base import Network, in_full_precision, pad_to_multiple
-from hkdsr.nets.bsrn import BSRN
-from hkdsr.nets.imdn import IMDN
-
-JOINING = (IMDN, BSRN)
-"""Networks that make the picture from the outputs of all their blocks, not from the last one's alone."""
 
 
 def run_blocks(network: Network, features: Tensor, start: int, stop: int) -> Tensor:
     """Blocks ``start`` to ``stop`` - 1 of ``network`` on features (B, C, h, w) of any size, which stay that size.
 
-    Where a size is no multiple of ``pad_multiple``, the features themselves are continued, not the picture.
+    Where a size is no multiple of ``pad_multiple``, the features themselves are continued, not the image.
     """
     height, width = features.shape[-2:]
     features = pad_to_multiple(features, network.pad_multiple)
@@ -27,7 +22,7 @@ def run_blocks(network: Network, features: Tensor, start: int, stop: int) -> Ten
 
 
 def finish(network: Network, features: Tensor, start: int, lr: Tensor) -> Tensor:
-    """The picture (B, 3, scale*h, scale*w) of ``lr`` (B, 3, h, w), its features before block ``start`` being given.
+    """The image (B, 3, scale*h, scale*w) of ``lr`` (B, 3, h, w), its features before block ``start`` being given.
 
     A network that joins all blocks' outputs gives those before ``start`` from its own pass over ``lr``.
     """
@@ -35,7 +30,7 @@ def finish(network: Network, features: Tensor, start: int, lr: Tensor) -> Tensor
     features, lr = (pad_to_multiple(x, network.pad_multiple) for x in (features, lr))
     blocks = network.blocks
     shallow = network.shallow(lr)
-    if isinstance(network, JOINING):
+    if network.joins_blocks:
         deep = _joined(network, features, start, shallow)
     else:
         deep = run_blocks(network, features, start, len(blocks))
@@ -59,8 +54,8 @@ def _joined(network: Network, features: Tensor, start: int, shallow: Tensor) -> 
 
 
 def tapped(network: Network, lr: Tensor, taps: Sequence[int]) -> list[Tensor]:
-    """The outputs of the blocks ``taps`` for (B, 3, h, w), padded as in ``trace``; no picture is made on the way."""
-    if network.family == "foreign":
+    """The outputs of the blocks ``taps`` for (B, 3, h, w), padded as in ``trace``; no image is made on the way."""
+    if not network.runs_in_parts:
         return list(network.trace(lr, taps).taps)
     _, kept = network.run_trunk(network.shallow(pad_to_multiple(lr, network.pad_multiple)), taps)
     return [kept[index] for index in taps]

@@ -1,4 +1,4 @@
-"""The page that shows a distillation run: numbers, pictures to compare, curves and the recipe, in one file."""
+"""The page that shows a distillation run: numbers, images to compare, curves and the recipe, in one file."""
 
 from hkdsr.report.content import Comparison, Curve, Report, Row
 from hkdsr.report.page import write_report

@@ -12,7 +12,7 @@ import numpy as np
 class Row:
     """A network's numbers; None where there is none.
 
-    ``params`` and ``macs`` (multiply-adds for a 1280x720 output) are counts, ``milliseconds`` the time per picture,
+    ``params`` and ``macs`` (multiply-adds for a 1280x720 output) are counts, ``milliseconds`` the time per image,
     ``psnr`` (dB) and ``ssim`` those on Y, ``steps`` and ``seconds`` those of its training.
     """
 
@@ -38,10 +38,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Pictures of one scene by label, each uint8 RGB (H, W, 3) of the size of ``hr``, which is shown as "HR"."""
+    """Images of one scene by label, each uint8 RGB (H, W, 3) of the size of ``hr``, which is shown as "HR"."""
 
     name: str
-    pictures: Mapping[str, np.ndarray]
+    images: Mapping[str, np.ndarray]
     hr: np.ndarray
 
 
@@ -49,7 +49,7 @@ class Comparison:
 class Report:
     """All that the page shows; what is empty is left out.
 
-    ``protocol`` says how the scores were taken. ``compared`` are the labels of the two pictures that every slider
+    ``protocol`` says how the scores were taken. ``compared`` are the labels of the two images that every slider
     starts with and whose difference chooses the crops.
     """
 

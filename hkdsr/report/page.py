@@ -14,25 +14,25 @@ from string import Template
 from hkdsr.files import write_atomically
 from hkdsr.report.content import Report
 from hkdsr.report.curves import training
-from hkdsr.report.slider import pictures
+from hkdsr.report.slider import images
 from hkdsr.report.table import results
 
 
 def write_report(report: Report, path: str | Path) -> None:
     """Write the page, in a new folder if need be; it appears whole or not at all.
 
-    Raises HkdsrError if a comparison's pictures are not uint8 RGB of one size or lack one of ``compared``, and if the
+    Raises HkdsrError if a comparison's images are not uint8 RGB of one size or lack one of ``compared``, and if the
     file cannot be written.
     """
     write_atomically(Path(path), render(report).encode())
 
 
 def render(report: Report) -> str:
-    """The page as HTML. Raises HkdsrError for pictures as ``write_report`` does."""
+    """The page as HTML. Raises HkdsrError for images as ``write_report`` does."""
     recipe = f"<details><summary>Show the recipe</summary><pre>{escape(report.recipe_text)}</pre></details>"
     sections = {
         "Results": results(report.rows, report.protocol),
-        "Pictures": pictures(report.comparisons, report.compared),
+        "Images": images(report.comparisons, report.compared),
         "Training": training(report.curves),
         "Recipe": recipe if report.recipe_text else "",
     }

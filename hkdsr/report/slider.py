@@ -1,4 +1,4 @@
-"""Pictures to compare: a divided picture whose halves the reader chooses, and enlarged crops of all."""
+"""Images to compare: a divided image whose halves the reader chooses, and enlarged crops of all."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from hkdsr.report.content import Comparison
 from hkdsr.report.pixels import pack, png_uri, telling_crops
 
 CROPS, CROP_SIDE = 3, 64
-# Characters of all slider pictures together: larger pages open slowly, and mail refuses them.
+# Characters of all slider images together: larger pages open slowly, and mail refuses them.
 BUDGET = 5_000_000
 HR = "HR"
 SIDES = ("left", "right")
 
 
-def pictures(comparisons: Sequence[Comparison], compared: tuple[str, str]) -> str:
-    """HTML of all comparisons. Raises HkdsrError for pictures that do not fit their HR or lack one of ``compared``."""
+def images(comparisons: Sequence[Comparison], compared: tuple[str, str]) -> str:
+    """HTML of all comparisons. Raises HkdsrError for images that do not fit their HR or lack one of ``compared``."""
     budget = BUDGET // max(len(comparisons), 1)
     return "".join(_comparison(item, compared, budget) for item in comparisons)
 
 
 def _comparison(item: Comparison, compared: tuple[str, str], budget: int) -> str:
-    shown = {**item.pictures, HR: item.hr}
+    shown = {**item.images, HR: item.hr}
     _check(item.name, shown, compared)
     height, width = item.hr.shape[:2]
     side = min(CROP_SIDE, height, width)
@@ -43,26 +43,26 @@ def _comparison(item: Comparison, compared: tuple[str, str], budget: int) -> str
 <div class="stage">
 {"".join(_layer(item.name, label, uri, compared) for label, uri in packed.uris.items())}
 {"".join(_frame(number, place, side, (height, width)) for number, place in enumerate(crops, start=1))}
-<input type="range" min="0" max="100" step="0.5" value="50" aria-label="Where the left picture ends">
+<input type="range" min="0" max="100" step="0.5" value="50" aria-label="Where the left image ends">
 <span class="handle"></span>
 <span class="tag left">{escape(left)}</span><span class="tag right">{escape(right)}</span>
 </div>
 <ol class="crops">
 {"".join(_crop_row(number, place, side, shown) for number, place in enumerate(crops, start=1))}
 </ol>
-<p class="fine">Pictures above are {kind}; crops are exact pixels, enlarged without smoothing.</p>
+<p class="fine">Images above are {kind}; crops are exact pixels, enlarged without smoothing.</p>
 </article>"""
 
 
 def _check(name: str, shown: Mapping[str, np.ndarray], compared: tuple[str, str]) -> None:
     for label in compared:
         if label not in shown:
-            raise HkdsrError(f"comparison {name} has no picture {label!r}: add it or compare two of {', '.join(shown)}")
-    for label, picture in shown.items():
-        if picture.dtype != np.uint8 or picture.shape != (*shown[HR].shape[:2], 3):
+            raise HkdsrError(f"comparison {name} has no image {label!r}: add it or compare two of {', '.join(shown)}")
+    for label, image in shown.items():
+        if image.dtype != np.uint8 or image.shape != (*shown[HR].shape[:2], 3):
             raise HkdsrError(
-                f"picture {label!r} of comparison {name} is {picture.dtype} of shape {picture.shape}: "
-                f"give uint8 RGB of the HR picture's size {shown[HR].shape[:2]}"
+                f"image {label!r} of comparison {name} is {image.dtype} of shape {image.shape}: "
+                f"give uint8 RGB of the HR image's size {shown[HR].shape[:2]}"
             )
 
 
@@ -88,8 +88,8 @@ def _frame(number: int, place: tuple[int, int], side: int, size: tuple[int, int]
 def _crop_row(number: int, place: tuple[int, int], side: int, shown: Mapping[str, np.ndarray]) -> str:
     top, left = place
     figures = "".join(
-        f'<figure><img src="{png_uri(picture[top : top + side, left : left + side])}" width="{side}" height="{side}" '
+        f'<figure><img src="{png_uri(image[top : top + side, left : left + side])}" width="{side}" height="{side}" '
         f'alt="{escape(f"Crop {number}: {label}")}"><figcaption>{escape(label)}</figcaption></figure>'
-        for label, picture in shown.items()
+        for label, image in shown.items()
     )
     return f"<li>{figures}</li>"

@@ -12,7 +12,7 @@ import torch
 
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
-from hkdsr.nets.checkpoint import TORN
+from hkdsr.nets.files.state_dict import TORN
 
 FILE = "last.pt"
 FORMAT = 2
@@ -23,7 +23,7 @@ class Checkpoint:
     """Everything a run needs to go on as if never interrupted.
 
     ``seconds`` of training so far; ``fingerprint`` names the settings that must not change; ``best`` is the best
-    validation score so far and ``validated_on`` names the pictures that it was reached on. The data order needs no
+    validation score so far and ``validated_on`` names the images that it was reached on. The data order needs no
     state: crops depend on seed and step alone.
     """
 

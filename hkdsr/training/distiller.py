@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
-from hkdsr.methods.lesson import Lesson
+from hkdsr.methods.inputs import LossInputs
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, Outputs
 
@@ -27,7 +26,7 @@ class Distiller(nn.Module):
     """Student, exits and method heads as one module, so that devices, averaging and checkpoints treat them alike.
 
     Frozen ``teachers`` stay outside: their outputs come in as constants, and a method that runs them finds them in its
-    lesson, but they are neither moved, trained nor saved with this module.
+    inputs, but they are neither moved, trained nor saved with this module.
 
     Raises HkdsrError if the method is not defined for these networks.
     """
@@ -48,10 +47,10 @@ class Distiller(nn.Module):
         autocast = None
         if torch.is_autocast_enabled(kind):
             autocast = torch.autocast(kind, torch.get_autocast_dtype(kind))
-        lesson = Lesson(lr, hr, in_full(outputs), teacher, self.student, self._teachers, autocast)
-        # Networks may run in bf16, but losses of nearly equal pictures would lose their digits in it.
+        inputs = LossInputs(lr, hr, in_full(outputs), teacher, self.student, self._teachers, autocast)
+        # Networks may run in bf16, but losses of nearly equal images would lose their digits in it.
         with torch.autocast(kind, enabled=False):
-            return self.method.losses(self.heads, lesson)
+            return self.method.losses(self.heads, inputs)
 
     @property
     def teachers(self) -> Sequence[Network]:
@@ -63,7 +62,7 @@ class Distiller(nn.Module):
         self.method.before_step(self.heads, self.student, step)
 
     def outputs(self, lr: Tensor) -> Outputs:
-        """The student's final picture, exits and features."""
+        """The student's final image, exits and features."""
         if self.exits is None and not self.feature_taps:
             return Outputs(self.student(lr))
         return traced_outputs(self.student, lr, self.exits, self.feature_taps)
@@ -72,25 +71,20 @@ class Distiller(nn.Module):
 def feature_taps(network: Network, depths: Sequence[float]) -> tuple[int, ...]:
     """Block indices of relative ``depths``, which may coincide in a shallow network.
 
-    Raises HkdsrError for a network that runs only as a whole.
+    Raises HkdsrError for a network that cannot be tapped.
     """
-    if depths and network.family == "foreign":
-        raise HkdsrError(
-            "this method compares features, but a foreign network runs only as a whole: choose a method that needs "
-            "pictures alone (logits, dukd, hkdsr with kd_on_intermediate = false), or a teacher of a family here"
-        )
     return tuple(network.tap_index(depth) for depth in depths)
 
 
 def traced_outputs(network: Network, lr: Tensor, exits: Exits | None, features: Sequence[int]) -> Outputs:
-    """Final picture, exits and the outputs of blocks ``features`` of one forward pass on (B, 3, h, w)."""
+    """Final image, exits and the outputs of blocks ``features`` of one forward pass on (B, 3, h, w)."""
     taps = exits.taps if exits else ()
     traced = network.trace(lr, (*taps, *features))
     height, width = lr.shape[-2:]
     kept = tuple(tap[..., :height, :width] for tap in traced.taps[len(taps) :])
     traced = dataclasses.replace(traced, taps=traced.taps[: len(taps)])
-    pictures = exits(lr, traced, network.scale) if exits else ()
-    return Outputs(traced.sr, pictures, kept)
+    images = exits(lr, traced, network.scale) if exits else ()
+    return Outputs(traced.sr, images, kept)
 
 
 def in_full(outputs: Outputs) -> Outputs:

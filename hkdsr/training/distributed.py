@@ -1,6 +1,6 @@
 """Training by several processes, one for each GPU or share of the CPU, as torchrun starts them.
 
-Every process draws the same batch and takes its own equal share of it. Losses are means over pictures, so the mean of
+Every process draws the same batch and takes its own equal share of it. Losses are means over images, so the mean of
 the processes' gradients is that of the whole batch: a recipe gives the same training, up to rounding, whatever the
 number of processes. The first one alone trains exits, fills the cache, validates and writes. All need to see the
 folders ``out`` and ``data.cache``.
@@ -9,10 +9,10 @@ Gradients are averaged here in one collective and not by ``DistributedDataParall
 parameter without gradient (a head whose weight is 0), or, told to look for such, warns in every run that has none. What
 it brings, communication during the backward pass, is worth little for students of a few megabytes.
 
-Exceptions to "the same training": methods that compare the pictures of a batch with one another see only those of their
+Exceptions to "the same training": methods that compare the images of a batch with one another see only those of their
 share; state that a method keeps in buffers is the first process's, unless the method averages it; random draws repeat
 in every process. The last makes draws for the batch as a whole (the windows and positions of FSM) the same as in one
-process; draws for single pictures repeat every share of the batch, which is as unbiased, if less varied.
+process; draws for single images repeat every share of the batch, which is as unbiased, if less varied.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ ENDED, LEFT = "hkdsr/ended", "hkdsr/left"
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """The processes that train together: ``size`` of them, this one being number ``rank`` (from 0).
 
     All of them must call the same functions in the same order; alone, they do nothing.
@@ -64,7 +64,7 @@ class Team:
         if self.size > 1:
             dist.all_reduce(torch.zeros(1))
 
-    def told(self, value: Made) -> Made:
+    def agreed(self, value: Made) -> Made:
         """The first process's ``value``, which must be picklable."""
         box = [value]
         if self.size > 1:
@@ -122,23 +122,23 @@ class Team:
         return dict(zip(terms, values / self.size, strict=True))
 
 
-ALONE = Team()
-_team = ALONE
+ALONE = ProcessGroup()
+_group = ALONE
 
 
-def team() -> Team:
+def process_group() -> ProcessGroup:
     """The processes joined by ``joined``; outside of it, this one alone."""
-    return _team
+    return _group
 
 
 @contextmanager
-def joined() -> Iterator[Team]:
+def joined() -> Iterator[ProcessGroup]:
     """Train together with the processes that torchrun started beside this one; without torchrun, alone.
 
     An exception in one process ends them all: it goes on in the first that raises, and the others end silently with
     the exit code of the command line (2 for an ``HkdsrError``).
     """
-    global _team
+    global _group
     if not set(ENVIRONMENT) <= os.environ.keys() or os.environ["WORLD_SIZE"] == "1":
         yield ALONE
         return
@@ -156,17 +156,17 @@ def joined() -> Iterator[Team]:
     group = PrefixStore("group", store)
     dist.init_process_group(backend, store=group, rank=rank, world_size=size, timeout=PATIENCE)
     watch = _Watch(store, rank, size)
-    _team = Team(rank, size)
+    _group = ProcessGroup(rank, size)
     try:
-        yield _team
-        _team.wait()
+        yield _group
+        _group.wait()
     except BaseException as error:
         # The group is left as it is: to dissolve it would wait for processes that are gone.
         if watch.tell(_exit_code(error)):
             raise
         raise SystemExit(_exit_code(error)) from None
     finally:
-        _team = ALONE
+        _group = ALONE
     watch.stop()
     dist.destroy_process_group()
 
@@ -178,7 +178,7 @@ def local_rank() -> int:
 
 def check_device(setting: str, device: torch.device) -> None:
     """Raises HkdsrError if several processes cannot train on ``device`` together, or not each on a GPU of its own."""
-    if _team.size == 1 or device.type == "cpu":
+    if _group.size == 1 or device.type == "cpu":
         return
     if device.type != "cuda":
         raise HkdsrError(f"training.device is '{setting}', on which one process trains alone: set it to cuda or cpu")

@@ -34,7 +34,7 @@ class TrainingLog:
                 self._board.add_scalar(f"loss/{name}", value, step)
 
     def validation(self, step: int, seconds: float, psnr_y: float) -> None:
-        """PSNR-Y on the validation pictures."""
+        """PSNR-Y on the validation images."""
         self._write({"step": step, "seconds": seconds, "val_psnr_y": psnr_y})
         if self._board:
             self._board.add_scalar("val/psnr_y", psnr_y, step)

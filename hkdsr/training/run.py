@@ -1,116 +1,99 @@
-"""The verbs ``train`` and ``distill``: from a recipe to a folder with weights, log and checkpoints."""
+"""The commands ``train`` and ``distill``: from a recipe to a folder with weights, log and checkpoints."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 import torch
 
-from hkdsr.choices import TeacherPictures
-from hkdsr.data.sources import find_pairs, spread
-from hkdsr.data.store import DerivedStore, PictureStore, build_store, default_cache
+from hkdsr.data.sources import described, find_pairs, spread
+from hkdsr.data.store import ImageStore, build_store, default_cache
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
 from hkdsr.methods.plain import Plain
 from hkdsr.nets.base import Network
-from hkdsr.nets.exits import Exits, NetworkWithExits, exit_taps
-from hkdsr.nets.initialise import initialise
-from hkdsr.nets.load import build, digest, load
-from hkdsr.recipe import DistillRecipe, ExitSettings, TrainRecipe
+from hkdsr.nets.exits import Exits, exit_taps
+from hkdsr.nets.files.load import build, digest, load
+from hkdsr.nets.start.initialise import initialise
+from hkdsr.settings.recipe import DistillRecipe, ExitSettings, TrainRecipe
 from hkdsr.training.checkpoint import FILE
+from hkdsr.training.context import Context, opened
 from hkdsr.training.distiller import Distiller
-from hkdsr.training.distributed import team
-from hkdsr.training.fit import TeacherPass, no_teacher, pick_device
-from hkdsr.training.stage1 import check_exits, score_exits, teacher_with_exits
-from hkdsr.training.student import Say, StudentTraining, TrainingResult, Watch
-from hkdsr.training.teacher import teacher_outputs
+from hkdsr.training.distributed import process_group
+from hkdsr.training.stage1 import teacher_with_exits
+from hkdsr.training.student import Observer, StudentTraining, TrainingResult
+from hkdsr.training.teacher import Teacher, prepared
 
-Taught = tuple[TeacherPass, DerivedStore | None]
+logger = logging.getLogger(__name__)
 
 
-def train(recipe: TrainRecipe, say: Say = lambda text: None) -> TrainingResult:
-    """Train a network without a teacher; goes on where a killed run with the same recipe stopped.
+def train(recipe: TrainRecipe) -> TrainingResult:
+    """Train a network without a teacher; continues a run with the same recipe that was killed.
 
-    ``say`` receives what a user should read. Raises HkdsrError for every mistake a user can mend. Several processes
-    train together within ``hkdsr.training.distributed.joined()``.
+    Raises HkdsrError for every mistake that the user can correct. Several processes train together within
+    ``hkdsr.training.distributed.joined()``.
     """
     student = _student(recipe)
-    origin = _started(recipe, student, None, say)
+    origin = _started(recipe, student, None)
     module = Distiller(student, None, Plain())
-    return StudentTraining(recipe, module, _store(recipe, say), origin, say).run(no_teacher, None)
+    training = StudentTraining(recipe, module, _store(recipe), origin)
+    with opened(recipe.out, recipe.training, training.fingerprint, recipe.out.name, process_group()) as context:
+        _report_start(context)
+        return training.run(context)
 
 
-def distill(recipe: DistillRecipe, say: Say = lambda text: None, watch: Watch | None = None) -> TrainingResult:
+def distill(recipe: DistillRecipe, observer: Observer | None = None) -> TrainingResult:
     """Distil ``recipe.teacher`` into ``recipe.student``: stage 1 where the method uses exits, then stage 2.
 
-    Heads and teacher's pictures are kept in the cache by hash, so a second run with the same teacher starts at once;
-    a killed run goes on where it stopped. ``say`` receives what a user should read, the exits' scores among it.
-    Several processes distil together within ``hkdsr.training.distributed.joined()``.
+    Heads and the teacher's images are kept in the cache by hash, so a second run with the same teacher starts at once;
+    a run that was killed continues where it stopped. Several processes distil together within
+    ``hkdsr.training.distributed.joined()``.
 
-    Raises HkdsrError for every mistake a user can mend.
+    Raises HkdsrError for every mistake that the user can correct.
     """
     if not recipe.teacher:
         raise HkdsrError("no teacher is given: set teacher to a checkpoint or a shipped network")
-    teacher = load(recipe.teacher).requires_grad_(False)
-    if teacher.scale != recipe.scale:
-        raise HkdsrError(f"the teacher {recipe.teacher} is a x{teacher.scale} network: set scale to {teacher.scale}")
+    network = load(recipe.teacher).requires_grad_(False)
+    if network.scale != recipe.scale:
+        raise HkdsrError(f"the teacher {recipe.teacher} is a x{network.scale} network: set scale to {network.scale}")
     student = _student(recipe)
-    started = _started(recipe, student, teacher, say)
+    started = _started(recipe, student, network)
     method = recipe.method.resolved(recipe.scale)
-    exits = _student_exits(student, teacher, recipe.exits) if method.uses_exits else None
-    teachers = (teacher, *_more_teachers(method, recipe.scale)) if method.uses_teacher else ()
-    # Made before stage 1 draws its random numbers, which a resumed run does not draw again.
-    module = Distiller(student, exits, method, teachers)
-    store = _store(recipe, say)
+    exits = _student_exits(student, network, recipe.exits) if method.uses_exits else None
+    networks = (network, *_more_teachers(method, recipe.scale)) if method.uses_teacher else ()
+    # Made before stage 1 draws its random numbers, which a continued run does not draw again.
+    module = Distiller(student, exits, method, networks)
+    store = _store(recipe)
     origin = {
         "teacher": str(recipe.teacher),
-        "teacher_sha256": ", ".join(digest(network.state_dict()) for network in teachers or [teacher]),
+        "teacher_sha256": ", ".join(digest(one.state_dict()) for one in networks or [network]),
         **started,
         **_more_hashes(method),
     }
-    training = StudentTraining(recipe, module, store, origin, say)
-    if not method.uses_teacher:
-        return training.run(no_teacher, None, watch)
+    training = StudentTraining(recipe, module, store, origin)
+    with opened(recipe.out, recipe.training, training.fingerprint, recipe.out.name, process_group()) as context:
+        _report_start(context)
+        teacher = _teacher(recipe, network, method, store, context) if method.uses_teacher else None
+        if method.uses_networks:
+            for one in networks:
+                one.to(context.device)
+        return training.run(context, teacher, observer)
+
+
+def _teacher(recipe: DistillRecipe, network: Network, method: Method, store: ImageStore, context: Context) -> Teacher:
     cache = recipe.data.cache or default_cache()
-    device = pick_device(recipe.training.device)
-    together = _taught(recipe, teacher, method, store, cache, device, say)
-    taught = _taught_in_team(
-        lambda choice: teacher_outputs(together, method.feature_depths, store, cache, choice, device, say),
-        recipe.exits.pictures,
+    with_exits = teacher_with_exits(
+        network, store, recipe.exits if method.uses_exits else None, recipe.data.patch, cache, context
     )
-    if method.uses_networks:
-        for network in teachers:
-            network.to(device)
-    return training.run(*taught, watch)
+    choice = recipe.exits.teacher_images
+    return prepared(with_exits, method.feature_depths, store, cache, choice, context.device, context.processes)
 
 
-def _taught(
-    recipe: DistillRecipe,
-    teacher: Network,
-    method: Method,
-    store: PictureStore,
-    cache: Path,
-    device: torch.device,
-    say: Say,
-) -> NetworkWithExits:
-    if not method.uses_exits:
-        return NetworkWithExits(teacher, Exits(teacher, ())).eval().requires_grad_(False)
-    together = team().main_first(
-        lambda: teacher_with_exits(teacher, store, recipe.exits, recipe.training, recipe.data.patch, cache)
-    )
-    scores = score_exits(together, store, device)
-    say(scores.sentence())
-    check_exits(scores, recipe.exits.allow_weak)
-    return together
-
-
-def _taught_in_team(outputs: Callable[[TeacherPictures], Taught], choice: TeacherPictures) -> Taught:
-    """The first process fills the cache and decides, by the space on the disk, what ``auto`` means for all."""
-    first = outputs(choice) if team().main else None
-    cached = team().told(first is not None and first[1] is not None)
-    return first or outputs("cached" if cached else "live")
+def _report_start(context: Context) -> None:
+    if context.step:
+        logger.info("continuing at step %d in %s", context.step, context.folder)
 
 
 def _more_teachers(method: Method, scale: int) -> list[Network]:
@@ -134,7 +117,7 @@ def _student(recipe: TrainRecipe | DistillRecipe) -> Network:
         torch.set_num_threads(recipe.training.threads)
     torch.manual_seed(recipe.training.seed)
     student = build(recipe.student, recipe.scale)
-    if student.family == "foreign":
+    if not student.trainable:
         raise HkdsrError(
             f"the student {recipe.student} is of no family here, so it cannot be trained: set student to "
             "family:setting=value,... or to a checkpoint of such a family"
@@ -142,14 +125,12 @@ def _student(recipe: TrainRecipe | DistillRecipe) -> Network:
     return student
 
 
-def _started(
-    recipe: TrainRecipe | DistillRecipe, student: Network, teacher: Network | None, say: Say
-) -> dict[str, str]:
-    """Fill the student; what the run's origin tells of the file that its weights came from."""
+def _started(recipe: TrainRecipe | DistillRecipe, student: Network, teacher: Network | None) -> dict[str, str]:
+    """Fill the student; returns what the run's origin says of the file that its weights came from."""
     start = initialise(student, recipe.init, teacher, recipe.init_from)
-    # On resume the checkpoint's weights take their place.
+    # When a run is continued, the checkpoint's weights take their place.
     if recipe.init != "scratch" and not (recipe.out / FILE).exists():
-        say(start.sentence())
+        logger.info("%s", start.sentence())
     return {"init_sha256": start.sha256} if start.sha256 else {}
 
 
@@ -163,9 +144,19 @@ def _student_exits(student: Network, teacher: Network, settings: ExitSettings) -
     return Exits(student, settings.student, settings.kind, settings.tail, settings.start, teacher)
 
 
-def _store(recipe: TrainRecipe | DistillRecipe, say: Say) -> PictureStore:
-    pairs = spread(find_pairs(recipe.data.train, recipe.scale), recipe.data.share)
-    store = build_store(pairs, recipe.scale, recipe.data.cache)
+def _store(recipe: TrainRecipe | DistillRecipe) -> ImageStore:
+    data = recipe.data
+    pairs = spread(find_pairs(data.train, recipe.scale, data.lr), data.share)
+    store = build_store(pairs, recipe.scale, data.cache)
     pixels = sum(height * width for height, width in store.sizes)
-    say(f"{len(store)} training pictures, {pixels / 1e6:.1f} megapixels")
+    logger.info("training on %s (%.1f megapixels of HR)", described(pairs), pixels / 1e6)
+    small = sum(min(size) // recipe.scale < data.patch for size in store.sizes)
+    if small:
+        logger.warning(
+            "%d of %d images %s smaller than the patch of %d LR pixels and left out",
+            small,
+            len(store),
+            "is" if small == 1 else "are",
+            data.patch,
+        )
     return store

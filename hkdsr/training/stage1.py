@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,26 +15,31 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from hkdsr.choices import HeadKind
 from hkdsr.data.crops import CropSampler
-from hkdsr.data.store import PictureStore
+from hkdsr.data.store import ImageStore
+from hkdsr.data.tensors import to_tensor, to_uint8
 from hkdsr.errors import HkdsrError
-from hkdsr.evaluate.metrics import psnr_y
 from hkdsr.files import write_atomically
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, NetworkWithExits, Outputs, enlarge
-from hkdsr.nets.load import digest
-from hkdsr.recipe import ExitSettings, Training
+from hkdsr.nets.files.load import digest
+from hkdsr.scoring.metrics import psnr_y
+from hkdsr.settings.choices import HeadKind
+from hkdsr.settings.recipe import ExitSettings, Training
 from hkdsr.training.checkpoint import FILE
-from hkdsr.training.fit import fit, pick_device
+from hkdsr.training.context import Context, opened
+from hkdsr.training.fit import fit
+from hkdsr.training.teacher import infer
 
-CHECKED_PICTURES = 12
+logger = logging.getLogger(__name__)
+
+CHECKED_IMAGES = 12
 CHECKED_SIDE = 96  # LR pixels: enough to score an exit, small enough to do so in seconds
 
 
 @dataclass(frozen=True)
 class ExitScores:
-    """PSNR-Y in dB on training pictures: of bicubic, of each exit in order, and of the final output."""
+    """PSNR-Y in dB on training images: of bicubic, of each exit in order, and of the final output."""
 
     bicubic: float
     exits: tuple[float, ...]
@@ -42,7 +48,7 @@ class ExitScores:
     def sentence(self) -> str:
         """All of it in one line."""
         exits = ", ".join(f"exit {index + 1} {score:.2f}" for index, score in enumerate(self.exits))
-        return f"teacher's PSNR-Y on training pictures: bicubic {self.bicubic:.2f}, {exits}, final {self.final:.2f} dB"
+        return f"teacher's PSNR-Y on training images: bicubic {self.bicubic:.2f}, {exits}, final {self.final:.2f} dB"
 
 
 class ExitTraining(nn.Module):
@@ -60,49 +66,67 @@ class ExitTraining(nn.Module):
         network = self.trunk or self._network[0]
         with torch.set_grad_enabled(self.trunk is not None and torch.is_grad_enabled()):
             traced = network.trace(lr, self.exits.taps)
-        pictures = self.exits(lr, traced, network.scale)
-        terms = {f"exit{index + 1}": (picture - hr).abs().mean() for index, picture in enumerate(pictures)}
+        images = self.exits(lr, traced, network.scale)
+        terms = {f"exit{index + 1}": (image - hr).abs().mean() for index, image in enumerate(images)}
         if self.include_final:
             terms["final"] = (traced.sr - hr).abs().mean()
         return terms
 
 
 def teacher_with_exits(
-    teacher: Network, store: PictureStore, settings: ExitSettings, training: Training, patch: int, cache: Path
+    teacher: Network, store: ImageStore, settings: ExitSettings | None, patch: int, cache: Path, context: Context
 ) -> NetworkWithExits:
-    """The teacher with trained exits: from the cache if these heads were trained before, else trained now.
+    """The teacher with trained exits, checked; without exits for None.
 
-    The cache's key is a hash of the teacher's weights, the pictures, and every setting of stage 1.
+    The heads come from the cache if they were trained before, else the first process trains them now. The cache's key
+    is a hash of the teacher's weights, the images, and every setting of stage 1.
 
-    Raises HkdsrError for depths or kinds that do not suit the teacher.
+    Raises HkdsrError for depths or kinds that do not suit the teacher, and for weak exits that are not allowed.
     """
+    if settings is None:
+        return NetworkWithExits(teacher, Exits(teacher, ())).eval().requires_grad_(False)
+    together = context.processes.main_first(lambda: trained_exits(teacher, store, settings, patch, cache, context))
+    scores = score_exits(together, store, context.device)
+    logger.info("%s", scores.sentence())
+    check_exits(scores, settings.allow_weak)
+    return together
+
+
+def trained_exits(
+    teacher: Network, store: ImageStore, settings: ExitSettings, patch: int, cache: Path, context: Context
+) -> NetworkWithExits:
+    """As ``teacher_with_exits``, in one process and without the check."""
     torch.manual_seed(settings.stage1_seed)
     exits = Exits(teacher, settings.teacher, _stage1_kind(settings), settings.tail, settings.start)
     together = NetworkWithExits(teacher, exits).eval().requires_grad_(False)
     train_all = settings.stage1_trainable == "all"
     if not (train_all or len(exits.heads)):
         return together
-    key = _key(teacher, store, settings, patch, training)
+    key = _key(teacher, store, settings, patch, context.settings)
     folder = cache / f"exits-{key[:20]}"
     finished = folder / "heads.safetensors"
     trained = together if train_all else exits
     if not finished.exists():
-        together.to(pick_device(training.device))
+        together.to(context.device)
         trained.requires_grad_(True)
-        module = ExitTraining(together, train_all, settings.stage1_include_final)
-        sampler = CropSampler(store, patch, settings.stage1_batch, settings.stage1_seed)
-        average = fit(
-            module, sampler, _stage1(settings, training), folder, {"key": key}, label="teacher's exits"
-        ).average
-        prefix = "" if train_all else "exits."
-        state = {k.removeprefix(prefix): v for k, v in average.state_dict().items()}
-        if train_all:
-            state = {k.replace("trunk.", "network.", 1): v for k, v in state.items()}
-        write_atomically(finished, to_safetensors({k: v.cpu().contiguous() for k, v in state.items()}))
-        (folder / FILE).unlink(missing_ok=True)
+        stage1 = _stage1(settings, context.settings)
+        with opened(folder, stage1, {"key": key}, "teacher's exits", wait=True) as own:
+            if not finished.exists():  # else another run trained them meanwhile
+                module = ExitTraining(together, train_all, settings.stage1_include_final)
+                sampler = CropSampler(store, patch, settings.stage1_batch, settings.stage1_seed)
+                _write(fit(module, sampler, own).average, train_all, finished)
+                (folder / FILE).unlink(missing_ok=True)
     trained.load_state_dict(load_file(finished))
-    # As a run that finds the heads has them: another memory layout would round its pictures otherwise.
+    # As a run that finds the heads has them: another memory layout would round its images otherwise.
     return together.cpu().eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
+
+
+def _write(average: nn.Module, train_all: bool, path: Path) -> None:
+    prefix = "" if train_all else "exits."
+    state = {k.removeprefix(prefix): v for k, v in average.state_dict().items()}
+    if train_all:
+        state = {k.replace("trunk.", "network.", 1): v for k, v in state.items()}
+    write_atomically(path, to_safetensors({k: v.cpu().contiguous() for k, v in state.items()}))
 
 
 def _stage1(settings: ExitSettings, training: Training) -> Training:
@@ -124,17 +148,17 @@ def _stage1(settings: ExitSettings, training: Training) -> Training:
     )
 
 
-def score_exits(teacher: NetworkWithExits, store: PictureStore, device: torch.device) -> ExitScores:
-    """PSNR-Y of the exits on the centres of a few training pictures, spread over the whole set."""
+def score_exits(teacher: NetworkWithExits, store: ImageStore, device: torch.device) -> ExitScores:
+    """PSNR-Y of the exits on the centres of a few training images, spread over the whole set."""
     scale = store.scale
     rows = []
-    for index in np.linspace(0, len(store) - 1, min(CHECKED_PICTURES, len(store))).astype(int):
+    for index in np.linspace(0, len(store) - 1, min(CHECKED_IMAGES, len(store))).astype(int):
         lr, hr = store.lr(index), store.hr(index)
         top, left = (max(size - CHECKED_SIDE, 0) // 2 for size in lr.shape[:2])
         lr = lr[top : top + CHECKED_SIDE, left : left + CHECKED_SIDE]
         hr = hr[scale * top :, scale * left :][: scale * lr.shape[0], : scale * lr.shape[1]]
         # Rounded once, as the exits are, so that an exit which has learnt nothing scores exactly as much.
-        bicubic = to_uint8(enlarge(to_batch(lr, device), scale))
+        bicubic = to_uint8(enlarge(to_tensor(lr, device), scale))
         rows.append([psnr_y(p, hr, scale) for p in (bicubic, *infer(teacher, lr, device))])
     bicubic, *exits, final = np.mean(rows, axis=0).tolist()
     return ExitScores(bicubic, tuple(exits), final)
@@ -150,29 +174,12 @@ def check_exits(scores: ExitScores, allow_weak: bool) -> None:
         )
 
 
-@torch.inference_mode()
-def infer(teacher: NetworkWithExits, lr: np.ndarray, device: torch.device) -> list[np.ndarray]:
-    """uint8 LR (h, w, 3) -> uint8 pictures of every exit and, last, the final output."""
-    pictures = teacher.to(device)(to_batch(lr, device))
-    return [to_uint8(picture) for picture in (*pictures.exits, pictures.final)]
-
-
-def to_batch(picture: np.ndarray, device: torch.device) -> Tensor:
-    """uint8 (h, w, 3) -> (1, 3, h, w) in [0, 1]."""
-    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].to(device).float().div_(255)
-
-
-def to_uint8(picture: Tensor) -> np.ndarray:
-    """(1, 3, H, W) in [0, 1] -> uint8 (H, W, 3), clamped and rounded."""
-    return picture[0].float().clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-
-
 def _stage1_kind(settings: ExitSettings) -> HeadKind:
     # A student that borrows the teacher's tail matches exits that the teacher itself takes through that tail.
     return "shared" if settings.kind == "teacher_tail" else settings.kind
 
 
-def _key(teacher: Network, store: PictureStore, settings: ExitSettings, patch: int, training: Training) -> str:
+def _key(teacher: Network, store: ImageStore, settings: ExitSettings, patch: int, training: Training) -> str:
     stage1 = (
         settings.teacher,
         settings.tail,

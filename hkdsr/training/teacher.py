@@ -1,107 +1,136 @@
-"""Where a training step gets the teacher's pictures: from a store filled once per training picture, or live.
+"""The frozen teacher of a training: its outputs for a batch, from a store filled once per image, or run on every batch.
 
-Whole pictures are computed once and crops cut from them: a step then costs no teacher pass, and the teacher sees all
-the context around a crop, so its pictures are better than on the crop alone.
+Whole images are computed once and crops cut from them: a step then needs no pass of the teacher, and the teacher sees
+everything around a crop, so its images are better than on the crop alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
-from hkdsr.choices import TeacherPictures
 from hkdsr.data.crops import Batch
-from hkdsr.data.store import DerivedStore, PictureStore
+from hkdsr.data.store import DerivedStore, ImageStore
+from hkdsr.data.tensors import to_tensor, to_uint8
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.exits import NetworkWithExits, Outputs
-from hkdsr.nets.load import digest
+from hkdsr.nets.files.load import digest
+from hkdsr.nets.sanity import name_of, require_image
+from hkdsr.settings.choices import TeacherImages
 from hkdsr.training.distiller import feature_taps, in_full, traced_outputs
-from hkdsr.training.fit import TeacherPass
-from hkdsr.training.stage1 import infer
-from hkdsr.training.student import Say
+from hkdsr.training.distributed import ProcessGroup
+
+logger = logging.getLogger(__name__)
 
 HEADROOM = 1.5  # "auto" caches only where the disk has this many times the space still needed
 
 
-def teacher_outputs(
-    teacher: NetworkWithExits,
-    depths: Sequence[float],
-    store: PictureStore,
-    cache: Path,
-    choice: TeacherPictures,
-    device: torch.device,
-    say: Say = lambda text: None,
-) -> tuple[TeacherPass, DerivedStore | None]:
-    """The pass that gives a batch's teacher outputs, and the store whose planes the sampler must add to the batch.
+class Teacher:
+    """Gives the teacher's outputs for a batch, as constants.
 
-    Cached planes are uint8: the teacher's exits in order, then its final output. Their key is a hash of the weights and
-    of the training pictures; a killed build goes on where it stopped. Features, at relative ``depths``, are too large
-    to keep: a method that wants some runs the teacher on every batch too, but has its pictures from where others have
-    them, so that all methods have the same. ``say`` hears of a build, which may take long.
+    Args:
+        network: the frozen teacher with its exits, on the device of the batches.
+        depths: relative depths of the features that the method asks for. They are too large to keep, so the teacher
+            runs on every batch if there are any.
+        stored: the teacher's images of all training images, which the sampler adds to each batch; without it the
+            teacher runs on the batch. Images come from here even where the teacher runs for its features, so that
+            all methods are taught by the same images.
+
+    Raises HkdsrError for depths in a network that cannot be tapped.
+    """
+
+    def __init__(
+        self, network: NetworkWithExits, depths: Sequence[float] = (), stored: DerivedStore | None = None
+    ) -> None:
+        self.stored = stored
+        self._network = network
+        self._taps = feature_taps(network.network, depths)
+
+    @torch.no_grad()
+    def outputs(self, batch: Batch) -> Outputs:
+        """Final image and exits in [0, 1] and features for ``batch``, whose tensors are on the teacher's device."""
+        if self.stored is None:
+            found = in_full(traced_outputs(self._network.network, batch.lr, self._network.exits, self._taps))
+            return Outputs(found.final.clamp(0, 1), tuple(exit_.clamp(0, 1) for exit_ in found.exits), found.features)
+        *exits, final = batch.teacher
+        images = Outputs(final, tuple(exits))
+        if not self._taps:
+            return images
+        found = in_full(traced_outputs(self._network.network, batch.lr, None, self._taps))
+        return dataclasses.replace(images, features=found.features)
+
+
+def prepared(
+    network: NetworkWithExits,
+    depths: Sequence[float],
+    store: ImageStore,
+    cache: Path,
+    choice: TeacherImages,
+    device: torch.device,
+    processes: ProcessGroup,
+) -> Teacher:
+    """The teacher with its images stored in ``cache``, or without where ``choice`` or the space on the disk says so.
+
+    The first process fills the store and decides what ``auto`` means for all. The store's key is a hash of the weights
+    and of the training images; after a kill, filling continues where it stopped.
 
     Raises HkdsrError if the disk is too full for ``cached``.
     """
-    taps = feature_taps(teacher.network, depths)
-    derived = None if choice == "live" else _opened(teacher, store, cache, choice)
-    if derived is None and choice == "auto":
-        say(f"note: {cache} has no room for the teacher's pictures, so it runs on every batch and sees crops only")
-    if derived is None:
-        return live(teacher.to(device), taps), None
-    missing = derived.missing
-    if missing:
-        say(f"running the teacher once on each of {len(missing)} training pictures; further runs find them in {cache}")
-    for index in tqdm(missing, desc="teacher's pictures", unit="picture", disable=None if missing else True):
-        derived.put(index, infer(teacher, store.lr(index), device))
-    return _with_features(teacher.to(device), taps) if taps else cached, derived
+    stored = _stored(network, store, cache, choice, device) if processes.main else None
+    if processes.agreed(stored is not None) and stored is None:
+        stored = _stored(network, store, cache, "cached", device)
+    return Teacher(network.to(device), depths, stored)
 
 
-def _opened(
-    teacher: NetworkWithExits, store: PictureStore, cache: Path, choice: TeacherPictures
+@torch.inference_mode()
+def infer(teacher: NetworkWithExits, lr: np.ndarray, device: torch.device) -> list[np.ndarray]:
+    """uint8 LR (h, w, 3) -> uint8 images of every exit and, last, the final output."""
+    images = teacher.to(device)(to_tensor(lr, device))
+    require_image(images.final, name_of(teacher.network))
+    return [to_uint8(image) for image in (*images.exits, images.final)]
+
+
+def _stored(
+    network: NetworkWithExits, store: ImageStore, cache: Path, choice: TeacherImages, device: torch.device
 ) -> DerivedStore | None:
+    """The complete store of planes, uint8: the teacher's exits in order, then its final output."""
+    if choice == "live":
+        return None
+    stored = _opened(network, store, cache, choice)
+    if stored is None:
+        logger.warning("%s has no room for the teacher's images: the teacher runs on every batch, on crops", cache)
+        return None
+    missing = stored.missing
+    if missing:
+        logger.info(
+            "running the teacher once on each of %d training images; later runs find the results in %s",
+            len(missing),
+            cache,
+        )
+    for index in tqdm(missing, desc="teacher's images", unit="image", disable=None if missing else True):
+        stored.put(index, infer(network, store.lr(index), device))
+    return stored
+
+
+def _opened(network: NetworkWithExits, store: ImageStore, cache: Path, choice: TeacherImages) -> DerivedStore | None:
     """The store to fill; for ``auto`` None where the disk lacks the space for what is still to come.
 
-    What is stored already takes no more of it, so a resumed run chooses as it did when the disk was emptier.
+    What is stored already takes no more of it, so a continued run chooses as it did when the disk was emptier.
     """
-    key = f"{digest(teacher.state_dict())} taps {teacher.exits.taps}"
+    key = f"{digest(network.state_dict())} taps {network.exits.taps}"
     try:
-        derived = DerivedStore(cache, store, key, len(teacher.exits.taps) + 1)
+        stored = DerivedStore(cache, store, key, len(network.exits.taps) + 1)
     except HkdsrError:
         if choice == "cached":
             raise
         return None
-    to_come = derived.planes * sum(store.offsets[index + 1] - store.offsets[index] for index in derived.missing)
+    to_come = stored.planes * sum(store.offsets[index + 1] - store.offsets[index] for index in stored.missing)
     scarce = shutil.disk_usage(cache).free < HEADROOM * to_come
-    return None if choice == "auto" and scarce else derived
-
-
-def live(teacher: NetworkWithExits, features: Sequence[int] = ()) -> TeacherPass:
-    """A pass that runs the teacher on every batch and keeps the outputs of its blocks ``features``."""
-
-    @torch.no_grad()
-    def run(batch: Batch) -> Outputs:
-        found = in_full(traced_outputs(teacher.network, batch.lr, teacher.exits, features))
-        return Outputs(found.final.clamp(0, 1), tuple(exit_.clamp(0, 1) for exit_ in found.exits), found.features)
-
-    return run
-
-
-def _with_features(teacher: NetworkWithExits, taps: Sequence[int]) -> TeacherPass:
-    """A pass that takes pictures as ``cached`` does, and runs the teacher for the outputs of its blocks ``taps``."""
-
-    @torch.no_grad()
-    def run(batch: Batch) -> Outputs:
-        found = in_full(traced_outputs(teacher.network, batch.lr, None, taps))
-        return dataclasses.replace(cached(batch), features=found.features)
-
-    return run
-
-
-def cached(batch: Batch) -> Outputs:
-    """A pass that takes the pictures which the sampler cut from the store."""
-    *exits, final = batch.teacher
-    return Outputs(final, tuple(exits))
+    return None if choice == "auto" and scarce else stored

@@ -1,4 +1,4 @@
-"""Validation during training: PSNR-Y on a few pictures that are neither trained on nor reported on."""
+"""Validation during training: PSNR-Y on a few images that are neither trained on nor reported on."""
 
 from __future__ import annotations
 
@@ -9,31 +9,33 @@ import numpy as np
 import torch
 from torch import nn
 
-from hkdsr.data import imresize, list_pictures, mod_crop, rgb
-from hkdsr.evaluate.metrics import psnr_y
+from hkdsr.data import bicubic_pair, list_images, rgb
+from hkdsr.data.tensors import to_tensor, to_uint8
+from hkdsr.scoring.metrics import psnr_y
 from hkdsr.training.distiller import Distiller
-from hkdsr.training.fit import Validation
-from hkdsr.training.stage1 import to_uint8
 
 
-def validation(folder: Path, scale: int, count: int) -> tuple[Validation, str]:
-    """A function from a Distiller to the mean PSNR-Y in dB (border of ``scale`` pixels cut) on ``count`` pictures.
+class Validation:
+    """The first ``count`` images of ``folder``, to score the averaged student on.
 
-    With it comes a hash of the pictures, for scores on others are not to be compared with these.
+    ``key`` is a hash of their pixels: scores on other images cannot be compared with these.
 
-    Raises HkdsrError if the folder is missing, empty, or holds an unreadable picture.
+    Raises HkdsrError if the folder is missing, empty, or has an unreadable image.
     """
-    truths = [mod_crop(rgb(path), scale) for path in list_pictures(folder)[:count]]
-    inputs = [torch.from_numpy(imresize(hr, 1 / scale)).permute(2, 0, 1)[None].float() / 255 for hr in truths]
+
+    def __init__(self, folder: Path, scale: int, count: int) -> None:
+        self._scale = scale
+        pairs = [bicubic_pair(rgb(path), scale) for path in list_images(folder)[:count]]
+        self._lr, self._hr = [to_tensor(lr) for lr, _ in pairs], [hr for _, hr in pairs]
+        pixels = hashlib.sha256()
+        for hr in self._hr:
+            pixels.update(f"{hr.shape}".encode() + hr.tobytes())
+        self.key = pixels.hexdigest()
 
     @torch.inference_mode()
-    def score(module: nn.Module) -> float:
+    def score(self, module: nn.Module) -> float:
+        """Mean PSNR-Y in dB of a ``Distiller``'s student, ``scale`` pixels cropped from each side."""
         assert isinstance(module, Distiller)
         device = next(module.parameters()).device
-        pictures = (to_uint8(module.student(lr.to(device))) for lr in inputs)
-        return float(np.mean([psnr_y(sr, hr, scale) for sr, hr in zip(pictures, truths, strict=True)]))
-
-    seen = hashlib.sha256()
-    for hr in truths:
-        seen.update(f"{hr.shape}".encode() + hr.tobytes())
-    return score, seen.hexdigest()
+        images = (to_uint8(module.student(lr.to(device))) for lr in self._lr)
+        return float(np.mean([psnr_y(sr, hr, self._scale) for sr, hr in zip(images, self._hr, strict=True)]))

@@ -1,0 +1,1 @@
+"""The command ``hkdsr``: one file a sub-command."""

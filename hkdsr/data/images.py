@@ -1,0 +1,204 @@
+"""Images from files: the stored pixels exactly, upright, and one sentence where they cannot be had.
+
+PNG is taken apart by ``hkdsr.data.png``, TIFF read by ``hkdsr.data.tiff``, everything else by Pillow.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import ImageFile
+
+from hkdsr.data import png
+from hkdsr.data.decode import CODEC_ERRORS, opened, pixels_of
+from hkdsr.data.jpeg import without_notes
+from hkdsr.data.notes import Notes, pillow_notes, pixel_limit, read_exif
+from hkdsr.data.tiff import read_tiff
+from hkdsr.errors import HkdsrError
+from hkdsr.files import entries
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+JPEG_START = b"\xff\xd8"
+# Their profiles do not suit the RGB that they are converted to.
+CONVERTED = ("CMYK", "LAB")
+# Photographs with depth or gain maps beside them; the first image is all that is meant.
+ONE_IMAGE = ("MPO",)
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A decoded image, upright.
+
+    ``colour`` is RGB (H, W, 3) of uint8 or uint16 over the type's full range; ``alpha`` (H, W) of the same type, where
+    there is one. A ``grey`` image has three equal channels. ``profile`` is the ICC profile of the colours, ``notes``
+    what else stands beside the pixels.
+    """
+
+    colour: np.ndarray
+    alpha: np.ndarray | None = None
+    grey: bool = False
+    profile: bytes | None = None
+    notes: Notes = field(default_factory=Notes)
+
+
+def read_image(path: str | Path) -> ImageData:
+    """Decode an image file (its first frame or page) to the stored pixels, turned upright as its EXIF says.
+
+    Reads what Pillow reads, and PNG and TIFF with 16 bits per channel. What is left out (further frames, a profile that
+    does not suit) is logged as a warning.
+
+    Raises HkdsrError if the file is missing, a folder, damaged, not an image, of a layout that is not supported, or
+    larger than 10^9 pixels (environment variable HKDSR_MAX_PIXELS).
+    """
+    path = Path(path)
+    limit = pixel_limit(os.environ.get("HKDSR_MAX_PIXELS"))
+    try:
+        if path.is_dir():
+            raise HkdsrError(f"{path} is a folder: name an image inside it")
+        with path.open("rb") as file:
+            start = file.read(len(png.SIGNATURE))
+        if start == png.SIGNATURE:
+            return _read_png(path, limit)
+        if start[:4] in TIFF_STARTS:
+            return _read_tiff(path, limit)
+        return _read_by_pillow(path, limit, is_jpeg=start[:2] == JPEG_START)
+    except FileNotFoundError as error:
+        raise HkdsrError(f"there is no image at {path}: check the path") from error
+    except MemoryError as error:
+        raise HkdsrError(f"{path} does not fit into memory: split it, or free memory") from error
+    except CODEC_ERRORS as error:
+        reason = getattr(error, "strerror", None) or "damaged or of an unknown format"
+        raise HkdsrError(f"{path} cannot be read ({reason}): give a whole PNG, JPEG, WebP, BMP or TIFF file") from error
+
+
+def rgb(path: str | Path) -> np.ndarray:
+    """The colours of an image file as uint8 RGB (H, W, 3): alpha is left out, 16 bits are rounded to 8.
+
+    Raises HkdsrError as ``read_image`` does.
+    """
+    colour = read_image(path).colour
+    return colour if colour.dtype == np.uint8 else ((colour.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files directly in ``folder`` by name, hidden ones left out; there may be none."""
+    return sorted(
+        path
+        for path in entries(folder)
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """The image files of a folder by name, known by their suffix; hidden files and folders inside are left out.
+
+    Raises HkdsrError if it is not a folder or has no images.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise HkdsrError(f"there is no folder {folder}: name one that has images")
+    images = image_files(folder)
+    if not images:
+        raise HkdsrError(f"{folder} has no images: name a folder with {', '.join(SUFFIXES)} files")
+    return images
+
+
+def _read_png(path: Path, limit: int) -> ImageData:
+    file = png.parse(path.read_bytes())
+    _report_frames(path, file.frames)
+    for note in file.unreadable:
+        logger.warning("%s: its %s is damaged and left out", path, note)
+    with opened(file.pixels, path, limit) as image:
+        pixels = pixels_of(path, file.pixels, image, limit)
+        if file.exif:
+            image.info["exif"] = b"Exif\0\0" + file.exif.removeprefix(b"Exif\0\0")
+        orientation, exif, damaged = read_exif(image)
+    if damaged:
+        logger.warning("%s: its EXIF is damaged and left out", path)
+    notes = Notes(exif, file.notes.xmp, file.notes.dpi, file.notes.gamma)
+    return _image(pixels, pixels.shape[2] in (2, 4), orientation, file.profile, notes)
+
+
+def _read_tiff(path: Path, limit: int) -> ImageData:
+    found = read_tiff(path, limit)
+    if found is None:
+        return _read_by_pillow(path, limit, is_jpeg=False)
+    _report_frames(path, found.images)
+    notes = Notes(xmp=found.xmp)
+    try:
+        with opened(path, path, limit) as image:
+            notes = replace(pillow_notes(image.info, read_exif(image)[1]), xmp=found.xmp)
+    except CODEC_ERRORS:
+        logger.debug("%s: Pillow does not know its layout, so its EXIF is left out", path)
+    return _image(found.pixels, found.has_alpha, found.orientation, found.profile, notes)
+
+
+def _read_by_pillow(path: Path, limit: int, is_jpeg: bool) -> ImageData:
+    try:
+        return _read_source(path, path, limit)
+    except CODEC_ERRORS:
+        if not is_jpeg:
+            raise
+    # What stands beside the pixels may be what is damaged.
+    image = _read_source(path, without_notes(path.read_bytes()), limit)
+    logger.warning("%s: what stands beside its pixels (EXIF, profile) is damaged and left out", path)
+    return image
+
+
+def _read_source(path: Path, source: Path | bytes, limit: int) -> ImageData:
+    with opened(source, path, limit) as image:
+        _report_frames(path, _frames(image))
+        mode = image.mode
+        profile = image.info.get("icc_profile")
+        pixels = pixels_of(path, source, image, limit)
+        # Asked after decoding, for Pillow turns TIFF upright by itself and then drops the tag.
+        orientation, exif, damaged = read_exif(image)
+        notes = pillow_notes(image.info, exif)
+    if damaged:
+        logger.warning("%s: its EXIF is damaged and left out", path)
+    if profile and mode in CONVERTED:
+        logger.warning("%s is converted from %s to RGB, so its %s profile is left out", path, mode, mode)
+        profile = None
+    return _image(pixels, pixels.shape[2] in (2, 4), orientation, profile, notes)
+
+
+def _frames(image: ImageFile.ImageFile) -> int:
+    if image.format in ONE_IMAGE:
+        return 1
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except CODEC_ERRORS:
+        return 1
+    finally:
+        image.seek(0)
+
+
+def _report_frames(path: Path, count: int) -> None:
+    if count > 1:
+        logger.warning("%s has %d images, of which the first is taken", path, count)
+
+
+def _image(pixels: np.ndarray, has_alpha: bool, orientation: int, profile: bytes | None, notes: Notes) -> ImageData:
+    pixels = _upright(pixels, orientation)
+    channels = pixels.shape[2]
+    return ImageData(
+        colour=np.ascontiguousarray(pixels[..., :3] if channels > 2 else pixels[..., [0, 0, 0]]),
+        alpha=np.ascontiguousarray(pixels[..., -1]) if has_alpha else None,
+        grey=channels < 3,
+        profile=profile,
+        notes=notes,
+    )
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """EXIF orientations 1..8: first swap the axes, then mirror."""
+    pixels = pixels.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else pixels
+    pixels = pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
+    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels

@@ -1,0 +1,135 @@
+"""Upscale image files and folders of them: nothing is replaced by mistake, and all that a format holds is kept."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from hkdsr.data import ImageData, check_target, holds, list_images, read_image, write_image
+from hkdsr.deploy.transparency import fill_hidden
+from hkdsr.deploy.upscale import TileSize, check_tile, enlarged_alpha, upscale
+from hkdsr.errors import HkdsrError
+from hkdsr.files import entries, same_file
+from hkdsr.nets.base import Network
+
+logger = logging.getLogger(__name__)
+
+NAMED = 3
+
+
+def upscale_file(
+    network: Network,
+    source: str | Path,
+    target: str | Path | None = None,
+    tile: TileSize = "auto",
+    progress: bool = True,
+) -> Path:
+    """Upscale an image file into ``target``, or every image of a folder into the folder ``target``; returns that.
+
+    Without a target, ``photo.jpg`` becomes ``photo_x2.png`` (by the network's scale) and ``photos`` ``photos_x2``,
+    beside the source; what is there already is not replaced, and a source never. An image's format is that of the
+    target's suffix; where the target is a folder, images keep their names, and what such a file could not hold (16
+    bits, transparency, a side too long) gets ".png" after its name. Colour profiles, EXIF, XMP and resolution are kept
+    where the format has a place for them. Files appear whole or not
+    at all. What else is in a folder is left out, which is logged. ``tile`` as in ``upscale``. ``progress`` shows a
+    bar of tiles or of images, on a terminal only.
+
+    Raises HkdsrError if the source cannot be read or the target cannot be written or hold it. In a folder, images
+    that cannot be read are named in one error after the others are written.
+    """
+    check_tile(tile)
+    source = Path(source)
+    target = _beside(source, network.scale) if target is None else Path(target)
+    if source.is_dir():
+        _upscale_folder(network, source, target, tile, progress)
+        return target
+    image = read_image(source)
+    if target.is_dir():
+        target = _kept_name(target, source, image)
+    _check_other(source, target)
+    check_target(target, image)
+    _make_folder(target.parent)
+    write_image(target, _upscale_image(network, image, tile, progress))
+    return target
+
+
+def _upscale_folder(network: Network, source: Path, target: Path, tile: TileSize, progress: bool) -> None:
+    _check_other(source, target)
+    images = list_images(source)
+    _require_own_targets(images, target)
+    _report_others(source, images)
+    _make_folder(target)
+    failures: list[HkdsrError] = []
+    for path in tqdm(images, unit="image", disable=None if progress else True):
+        try:
+            upscaled = _upscale_image(network, read_image(path), tile, progress=False)
+        except HkdsrError as error:
+            failures.append(error)
+            continue
+        write_image(_kept_name(target, path, upscaled), upscaled)
+    if failures:
+        raise HkdsrError(
+            f"{len(failures)} of {len(images)} images are missing from {target} "
+            f"({'; '.join(map(str, failures))}): repair them and run again with --output {target}"
+        )
+
+
+def _kept_name(folder: Path, source: Path, image: ImageData) -> Path:
+    """Where in ``folder`` the image of file ``source`` goes: PNG if a file of its name could not hold it."""
+    target = folder / source.name
+    return target if holds(target, image) else target.with_name(f"{target.name}.png")
+
+
+def _require_own_targets(images: list[Path], target: Path) -> None:
+    """Raises HkdsrError if two images would be written to one file."""
+    names = {path.name for path in images}
+    for path in images:
+        other = f"{path.name}.png"
+        if other in names and _kept_name(target, path, read_image(path)).name == other:
+            raise HkdsrError(f"{path} and {other} beside it would both become {target / other}: rename one of them")
+
+
+def _check_other(source: Path, target: Path) -> None:
+    if same_file(source, target):
+        raise HkdsrError(f"{target} is also the source: name another target")
+
+
+def _beside(source: Path, scale: int) -> Path:
+    """The target of a source for which none was named. PNG, as another JPEG would lose what was gained."""
+    source = Path(os.path.abspath(source))  # not resolve(): the result of a link belongs beside the link
+    target = source.with_name(f"{source.name if source.is_dir() else source.stem}_x{scale}")
+    target = target if source.is_dir() else target.with_name(f"{target.name}.png")
+    if target.exists():
+        raise HkdsrError(f"{target} exists: move it away, or name a target with --output")
+    return target
+
+
+def _report_others(folder: Path, images: list[Path]) -> None:
+    others = sorted({path for path in entries(folder) if not path.name.startswith(".")} - set(images))
+    if others:
+        named = ", ".join(path.name for path in others[:NAMED])
+        more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+        logger.warning("left out of %s, as they are not image files: %s%s", folder, named, more)
+
+
+def _upscale_image(network: Network, image: ImageData, tile: TileSize, progress: bool) -> ImageData:
+    colour = image.colour if image.alpha is None else fill_hidden(image.colour, image.alpha)
+    if image.grey:
+        grey = upscale(network, colour[..., 0], tile, progress)
+        colour = np.broadcast_to(grey[..., None], (*grey.shape, 3))
+    else:
+        colour = upscale(network, colour, tile, progress)
+    alpha = None if image.alpha is None else enlarged_alpha(image.alpha, network.scale)
+    return replace(image, colour=colour, alpha=alpha)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HkdsrError(f"the folder {folder} cannot be made ({error.strerror}): name another target") from error

@@ -1,0 +1,1 @@
+"""Methods side by side: studies, their leaderboard, and the tables that papers printed."""

@@ -1,0 +1,125 @@
+"""Counting passes: what plain training, a live teacher, images on disk and methods of their own come to."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import tiny
+import torch
+from small import SMALL
+from torch import Tensor, nn
+
+from hkdsr.data.sources import find_pairs
+from hkdsr.data.store import build_store
+from hkdsr.methods import FAKD, HKDSR, Logits, Method, Plain
+from hkdsr.methods.inputs import LossInputs
+from hkdsr.settings.recipe import DistillRecipe
+from hkdsr.studies.runs.costs import FILE, PassCounter, device_name, peak_memory, reset_peak_memory
+from hkdsr.training.log import TrainingLog
+from hkdsr.training.run import distill
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Moody(Method):
+    """Runs the student again on a draw, and the teacher always on a quarter of the area."""
+
+    uses_networks: ClassVar[bool] = True
+
+    def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
+        again = inputs.student_on(inputs.lr) if torch.rand(()) < 0.5 else inputs.student.final
+        small = inputs.teacher_on(inputs.lr[..., :6, :6])
+        return {"pixel": (again - inputs.hr).abs().mean() + 0 * small.mean()}
+
+
+def counted(recipe: DistillRecipe) -> tuple[PassCounter, tuple[float, float]]:
+    counter = PassCounter(recipe, CPU)
+    trained = distill(recipe, observer=counter)
+    return counter, counter.averages(trained.steps)
+
+
+def with_images(recipe: DistillRecipe, choice: str) -> DistillRecipe:
+    exits = dataclasses.replace(recipe.exits, images=choice)  # pyright: ignore[reportArgumentType]
+    return dataclasses.replace(recipe, exits=exits)
+
+
+@pytest.mark.parametrize(
+    ("method", "images", "expected"),
+    [
+        (Plain(), "cached", (1, 0)),
+        (Plain(exit_weight=0.1), "cached", (1, 0)),
+        (Logits(), "live", (1, 1)),
+        (Logits(), "cached", (1, 0)),
+        (FAKD(), "cached", (1, 1)),
+        (HKDSR(), "cached", (1, 0)),
+    ],
+    ids=["none", "none with exits", "logits live", "logits cached", "fakd", "hkdsr"],
+)
+def test_passes_of_a_step(method: Method, images: str, expected: tuple[int, int], tmp_path: Path) -> None:
+    recipe = with_images(tiny.recipe(tmp_path, method, steps=3), images)
+    counter, averages = counted(recipe)
+    assert averages == pytest.approx(expected)
+    store = build_store(find_pairs(recipe.data.train, 2), 2, tmp_path / "cache", workers=1)
+    pixels = sum(height * width / 4 for height, width in store.sizes)
+    on_disk = images == "cached" and method.uses_teacher
+    assert counter.cached == pytest.approx(pixels / (3 * 12 * 12) if on_disk else 0)
+
+
+def test_a_batch_in_parts_is_one_pass(tmp_path: Path) -> None:
+    recipe = with_images(tiny.recipe(tmp_path, Logits(), steps=2, accumulate=3), "live")
+    assert counted(recipe)[1] == pytest.approx((1, 1))
+
+
+def test_padding_and_validation_do_not_count(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, Plain(), steps=2, validate_every=1)
+    data = dataclasses.replace(recipe.data, val=tmp_path / "images", val_images=1)
+    padding = dataclasses.replace(recipe, student=SMALL["swinir"], data=data)
+    assert counted(padding)[1] == pytest.approx((1, 0))
+    assert (padding.out / "best.safetensors").exists()
+
+
+def test_steps_that_differ_and_a_kill_between_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny.recipe(tmp_path, Moody())
+    student, teacher = counted(dataclasses.replace(recipe, out=tmp_path / "whole"))[1]
+    assert 1 < student < 2
+    assert 12 * student == pytest.approx(round(12 * student), abs=1e-4)
+    # Its own run on a quarter of the area: the images of the inputs come from the disk.
+    assert teacher == pytest.approx(0.25)
+    real = TrainingLog.terms
+
+    def terms(self: TrainingLog, at: int, *rest: object) -> None:
+        real(self, at, *rest)  # pyright: ignore[reportArgumentType]
+        if at == 8:
+            raise tiny.Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingLog, "terms", terms)
+        with pytest.raises(tiny.Killed):
+            counted(recipe)
+    with (recipe.out / FILE).open("a") as file:
+        file.write('{"step": 8, "stu')
+    assert counted(recipe)[1] == pytest.approx((student, teacher))
+    # Everything is done: what is on disk tells the averages.
+    assert counted(recipe)[1] == pytest.approx((student, teacher))
+
+
+def test_peak_memory_is_that_since_the_reset() -> None:
+    reset_peak_memory(CPU)
+    before = peak_memory(CPU)
+    size = 64 * 2**20
+    torch.ones(size // 4)
+    after = peak_memory(CPU)
+    assert after - before > size // 2
+    reset_peak_memory(CPU)
+    if peak_memory(CPU) < after:  # where the system forgets the peak
+        assert after - peak_memory(CPU) > size // 4
+
+
+def test_the_device_tells_its_threads() -> None:
+    threads = torch.get_num_threads()
+    assert device_name(CPU).startswith(f"{threads} CPU thread")

@@ -1,0 +1,141 @@
+"""Studies that run: killed and shared among processes they end as one that nothing happened to."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_study
+from filelock import FileLock
+
+import hkdsr
+from hkdsr.errors import HkdsrError
+from hkdsr.studies.board.leaderboard import write_leaderboard
+from hkdsr.studies.controls import all_tasks
+from hkdsr.studies.results import FILE
+from hkdsr.studies.runs.perform import perform
+from hkdsr.studies.runs.worker import PREPARING, lock
+from hkdsr.studies.study import Study, Task, read_study, references
+
+VID = """
+[[rows]]
+label = "vid"
+method = {name = "vid"}
+"""
+
+
+Start = Callable[[Path, Path], subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts ``hkdsr compare`` on a study, its words going to a file; what still runs after the test is killed."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def begin(study: Path, log: Path) -> subprocess.Popen[bytes]:
+        with log.open("wb") as file:
+            command = [sys.executable, "-m", "hkdsr", "compare", str(study)]
+            processes.append(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT))
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def scores(out: Path) -> dict[str, Any]:
+    """All scores, costs that no clock gives, and hashes; by row."""
+    told = json.loads((out / "leaderboard.json").read_text())
+    assert told["unfinished"] == {}
+    kept = ("steps", "student_passes", "teacher_passes", "cached_passes", "exit_passes")
+    costs = {e["label"]: {name: e["training"]["cost"][name] for name in kept} for e in told["entries"] if e["training"]}
+    return {"sets": {e["label"]: e["sets"] for e in told["entries"]}, "costs": costs, "facts": told["facts"]}
+
+
+def do(study: Study, tasks: Iterable[Task]) -> None:
+    """Do tasks in this process."""
+    for task in tasks:
+        perform(study, task, lock(study, PREPARING))
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 300
+    while not path.exists():
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def test_killed_and_shared_it_ends_as_if_nothing_had_happened(
+    tmp_path: Path, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SIGKILL in the middle of a training; then two processes at once, which share what is left."""
+    whole = read_study(tiny_study.trainable(tmp_path, "whole", 60, VID, "longer_steps = 61"))
+    do(whole, references())
+    do(whole, all_tasks(whole))
+    write_leaderboard(whole, "cut", {})
+
+    cut, folder = tiny_study.trainable(tmp_path, "cut", 60, VID, "longer_steps = 61"), tmp_path / "cut"
+    do(read_study(cut), references())
+    killed = start(cut, tmp_path / "killed.log")
+    wait_for(folder / "vid-3" / "last.pt", killed)
+    killed.kill()
+    killed.wait()
+    # The run's own process ends too: it lets go of its lock.
+    with FileLock(folder / ".locks" / "vid-3.lock", timeout=60):
+        assert (folder / "none-3" / FILE).exists()
+        assert not (folder / "plain-longer-61-3").exists()
+    logs = [tmp_path / "one.log", tmp_path / "two.log"]
+    processes = [start(cut, log) for log in logs]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0], [log.read_text() for log in logs]
+    texts = [log.read_text() for log in logs]
+    done = [line for text in texts for line in text.splitlines() if line.endswith((": begins", ": goes on"))]
+    assert sorted(done) == ["plain-longer-61-3: begins", "vid-3: goes on"]
+    assert all("leaderboard: " in text for text in texts)
+    assert scores(folder) == scores(tmp_path / "whole")
+
+    # Everything is there, also for a study of fewer sets.
+    cut.write_text(cut.read_text().replace('["SetA", "SetB"]', '["SetB"]'))
+    assert hkdsr.compare(cut) == folder / "leaderboard.md"
+    assert caplog.messages == [f"leaderboard: {folder / 'leaderboard.md'}"]
+
+
+def test_a_row_that_fails_keeps_no_other_from_its_place(tmp_path: Path) -> None:
+    """HKDSR asks for exits before the last block, and this student has one."""
+    rows = '[[rows]]\nlabel = "HKDSR"\nmethod = {name = "hkdsr"}'
+    path = tiny_study.trainable(tmp_path, steps=2, rows=rows)
+    text = path.read_text().replace("convs=4", "convs=1")
+    path.write_text(text)
+    do(read_study(path), references())
+    done = subprocess.run([sys.executable, "-m", "hkdsr", "compare", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    reason = r"exits (0.3, 0.7) put one on the last of 1 blocks"
+    (sentence,) = (line for line in done.stderr.splitlines() if line.startswith("hkdsr compare: "))
+    assert sentence.startswith(f"hkdsr compare: the run hkdsr-3 failed: {reason}")
+    page = (tmp_path / "out" / "leaderboard.md").read_text()
+    assert f"- hkdsr-3: {reason}" in page
+    assert "| none | none | scratch |" in page
+    assert "| plain, longer | none | scratch |" in page
+
+
+def test_what_keeps_every_run_from_its_scores_stops_the_study(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tiny_study.trainable(tmp_path, steps=2)
+    path.write_text(path.read_text().replace('"SetB"', '"Set99"'))
+    with pytest.raises(HkdsrError, match=r"there is no benchmark set .*Set99: name one of SetA, SetB"):
+        hkdsr.compare(path)
+    assert not (tmp_path / "out" / "none-3").exists()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    path = tiny_study.trainable(tmp_path)
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(HkdsrError, match=r"cannot write .*out.*: choose another 'out'"):
+        hkdsr.compare(path)

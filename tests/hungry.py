@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
     hkdsr.save(build(WIDE, 2), folder / "wide.safetensors")
     build_store(find_pairs(folder / "big", 2), 2, folder / "cache", progress=False)
     found = {name: outcome(work, room, seconds=8) for name, (room, work) in scenarios(folder).items()}
-    print(json.dumps(found))
+    sys.stdout.write(json.dumps(found))
 
 
 def scenarios(folder: Path) -> dict[str, tuple[int, Callable[[], object]]]:

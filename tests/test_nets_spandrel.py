@@ -198,7 +198,8 @@ def test_a_missing_spandrel_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_craft_scores_as_in_spandrel(shared: Path) -> None:
     """On Set5's smallest image; on all five the mean is 32.388 dB (HR cropped to multiples of 4)."""
-    teacher = SpandrelNetwork.from_file(shared / "weights" / "CRAFT" / "CRAFT_x4.pth")
+    teacher = load(shared / "weights" / "CRAFT" / "CRAFT_x4.pth")
+    assert isinstance(teacher, SpandrelNetwork)
     assert (teacher.architecture, teacher.scale, teacher.channels, len(teacher.blocks)) == ("CRAFT", 4, 48, 4)
     hr = np.asarray(Image.open(shared / "benchmarks" / "Set5" / "HR" / "butterfly.png").convert("RGB"))
     lr = torch.from_numpy(imresize(hr, 1 / 4)).permute(2, 0, 1)[None] / 255

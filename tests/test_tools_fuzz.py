@@ -87,9 +87,7 @@ USES: dict[str, tuple[Callable[[Path, Path], None], str]] = {
     "fine": (lambda path, folder: None, "result"),
     "refused": (raising(HkdsrError("image.png is damaged: give another")), "refused: image.png is damaged: give"),
     "traceback": (raising(IndexError("3")), "FAULT: IndexError at test_tools_fuzz.py"),
-    "two lines": (raising(HkdsrError("image.png:\nsave it again")), "FAULT: a sentence of several lines"),
     "nameless": (raising(HkdsrError("it is damaged: give another")), "FAULT: a sentence without the file's name"),
-    "long": (raising(HkdsrError(f"image.png {'x' * 500}")), "FAULT: a sentence of 510 characters"),
     "leftover": (leaving, "FAULT: .large.png.1.part left behind"),
 }
 

@@ -18,7 +18,10 @@ from PIL import Image, ImageFile
 from hkdsr.errors import HkdsrError
 
 # What Pillow raises on files that are damaged, too large for their format, or no images at all.
-CODEC_ERRORS = (OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, struct.error, zlib.error)
+CODEC_ERRORS = (
+    *(AssertionError, OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError),
+    *(struct.error, zlib.error),
+)
 
 # Pillow decodes 16-bit colour to its high bytes. The same decoder, told the other byte order, gives the low bytes.
 OTHER_ORDER = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}

@@ -56,7 +56,7 @@ def enlargement(
     ]
     constants = [
         numpy_helper.from_array(np.array([1, 1, *factors], np.float32), "factors"),
-        numpy_helper.from_array(np.float32(times), "times"),
+        numpy_helper.from_array(np.array(times, np.float32), "times"),
     ]
     graph = helper.make_graph(nodes, "enlargement", [given], [made], constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -17,6 +17,7 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import torch
+from torch import _utils
 
 from hkdsr.errors import HkdsrError
 
@@ -125,7 +126,7 @@ class _StandIn:
 class _TensorUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch._utils" and name in REBUILDERS:
-            return getattr(torch._utils, name)
+            return getattr(_utils, name)
         if module == "torch" and name in STORAGES | DATA_TYPES | {"Size", "device"}:
             return getattr(torch, name)
         if (module, name) == ("collections", "OrderedDict"):

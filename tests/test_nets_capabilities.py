@@ -56,7 +56,7 @@ CAPABLE = {
     "trainable": EVERY - OPAQUE,
     "runs_in_parts": EVERY - OPAQUE,
     "runs_in_pytorch": EVERY - {"onnx"},
-    "joins_blocks": {"bsrn", "imdn"},
+    "joins_blocks": {"bsrn", "imdn", "span"},
 }
 UPSAMPLER_EXITS = {"edsr", "rcan", "swinir"}
 TAPPABLE = EVERY - {"onnx"}

@@ -140,7 +140,7 @@ def test_the_start_arrives(tmp_path: Path) -> None:
         ("[method]\nname = 'none'\nuse = 'a.py:A'", "sets both method.name and method.use: leave one of them out"),
         ("[method]\nuse = 3", "method.use is 3: give text"),
         ("[method]\nuse = 'a.py'", "method.use is 'a.py': set it to a file and a class in it, as my_method.py:MyKD"),
-        ("init = 'teacher'", "init is 'teacher': choose one of scratch, slice, drop, student"),
+        ("init = 'teacher'", "init is 'teacher': choose one of scratch, slice, drop, prune, student"),
         ("init = 'student'", "init is 'student' but init_from is not set: set it to a checkpoint of the same network"),
         (
             "init_from = 'x2.pth'",

@@ -232,4 +232,4 @@ def test_a_foreign_teacher_cannot_be_sliced(tmp_path: Path) -> None:
     torch.save(build("compact:features=4,convs=2", 2).state_dict(), tmp_path / "net.pth")
     foreign = SpandrelNetwork(spandrel.ModelLoader().load_from_file(tmp_path / "net.pth"))
     student = build("compact:features=4,convs=2", 2)
-    assert "the teacher is of family foreign" in refusal(lambda: initialise(student, "slice", foreign))
+    assert "the teacher is of family spandrel" in refusal(lambda: initialise(student, "slice", foreign))

@@ -33,6 +33,7 @@ CUT = {
     "rcan": ("groups=4,blocks=1,features=12,reduction=4", "groups=2,blocks=1,features=6,reduction=3"),
     "rlfn": ("features=12,blocks=4,esa_channels=4", "features=6,blocks=2,esa_channels=3"),
     "smfanet": ("dim=12,blocks=4,ffn_scale=2.0", "dim=6,blocks=2,ffn_scale=2.0"),
+    "span": ("features=12,blocks=4", "features=6,blocks=2"),
     "swinir": (
         "features=12,groups=2,blocks=2,heads=2,upsampler=pixelshuffledirect",
         "features=6,groups=1,blocks=2,heads=2,upsampler=pixelshuffledirect",

@@ -107,6 +107,7 @@ def test_killed_and_shared_it_ends_as_an_uninterrupted_study(
 
     # Nothing is left to do, also for a study of fewer sets.
     cut.write_text(cut.read_text().replace('["SetA", "SetB"]', '["SetB"]'))
+    caplog.set_level("INFO", logger="hkdsr")
     assert hkdsr.compare(cut) == folder / "leaderboard.md"
     assert f"leaderboard: {folder / 'leaderboard.md'}" in caplog.messages
 
@@ -121,7 +122,7 @@ def test_other_rows_are_done_where_one_fails(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "hkdsr", "compare", path], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    reason = r"exits (0.3, 0.7) put one on the last of 1 blocks"
+    reason = "an exit of (0.3, 0.7) is at the last of 1 blocks"
     (sentence,) = (line for line in done.stderr.splitlines() if line.startswith("hkdsr compare: "))
     assert sentence.startswith(f"hkdsr compare: the run hkdsr-3 failed: {reason}")
     page = (tmp_path / "out" / "leaderboard.md").read_text()
@@ -130,7 +131,7 @@ def test_other_rows_are_done_where_one_fails(tmp_path: Path) -> None:
     assert "| plain, longer | none | scratch |" in page
 
 
-def test_a_missing_set_stops_the_study_before_any_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_set_stops_the_study_before_any_run(tmp_path: Path) -> None:
     path = tiny_study.trainable(tmp_path, steps=2)
     path.write_text(path.read_text().replace('"SetB"', '"Set99"'))
     with pytest.raises(HkdsrError, match=r"there is no benchmark set .*Set99: name one of SetA, SetB"):

@@ -12,8 +12,9 @@ from PIL import Image
 
 from hkdsr.data import imresize
 from hkdsr.data.crops import CropSampler, Prefetcher
+from hkdsr.data.derived import DerivedStore
 from hkdsr.data.sources import Pair, find_pairs
-from hkdsr.data.store import DerivedStore, ImageStore, build_store
+from hkdsr.data.store import ImageStore, build_store
 from hkdsr.errors import HkdsrError
 
 

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from hkdsr.data import flat, imresize, rgb, store
+from hkdsr.data.derived import DerivedStore
 from hkdsr.data.sources import Pair, find_pairs
-from hkdsr.data.store import DerivedStore, ImageStore, build_store
+from hkdsr.data.store import ImageStore, build_store
 from hkdsr.errors import HkdsrError
 
 SET5 = ("baby", "bird", "butterfly", "head", "woman")
@@ -254,7 +255,8 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from hkdsr.data import flat
-from hkdsr.data.store import DerivedStore, ImageStore
+from hkdsr.data.derived import DerivedStore
+from hkdsr.data.store import ImageStore
 
 like = ImageStore(Path(sys.argv[1]))
 derived = DerivedStore(Path(sys.argv[2]), like, "teacher", planes=3)

@@ -15,8 +15,9 @@ from hostile import closed, command, heard, images, photo, refusal, refused, unp
 
 import hkdsr
 from hkdsr.data import ImageData, list_images, read_image, write_image
+from hkdsr.data.derived import DerivedStore
 from hkdsr.data.sources import find_pairs
-from hkdsr.data.store import DerivedStore, ImageStore, build_store, default_cache
+from hkdsr.data.store import ImageStore, build_store, default_cache
 from hkdsr.deploy.upscale_files import upscale_file
 from hkdsr.nets.files.load import build
 from hkdsr.settings.recipe import TrainRecipe

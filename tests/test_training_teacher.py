@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from hkdsr.data.crops import Batch, CropSampler
-from hkdsr.data.store import DerivedStore, ImageStore
+from hkdsr.data.derived import DerivedStore
+from hkdsr.data.store import ImageStore
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR
 from hkdsr.nets.exits import Exits, NetworkWithExits, Outputs

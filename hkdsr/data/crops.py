@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hkdsr.data.store import DerivedStore, ImageStore
+from hkdsr.data.derived import DerivedStore
+from hkdsr.data.store import ImageStore
 from hkdsr.errors import HkdsrError
 
 

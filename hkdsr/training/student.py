@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from torch import nn
 
 from hkdsr.data.crops import CropSampler
-from hkdsr.data.store import DerivedStore, ImageStore
+from hkdsr.data.derived import DerivedStore
+from hkdsr.data.store import ImageStore
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import save
 from hkdsr.nets.reparam import expand, fused

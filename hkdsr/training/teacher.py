@@ -17,7 +17,8 @@ import torch
 from tqdm import tqdm
 
 from hkdsr.data.crops import Batch
-from hkdsr.data.store import DerivedStore, ImageStore
+from hkdsr.data.derived import DerivedStore
+from hkdsr.data.store import ImageStore
 from hkdsr.data.tensors import to_tensor, to_uint8
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.exits import NetworkWithExits, Outputs

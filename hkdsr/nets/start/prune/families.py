@@ -13,19 +13,27 @@ from torch import nn
 
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
-from hkdsr.nets.families.bsrn import BSRN, BlueprintAttention, BlueprintConv
+from hkdsr.nets.families.bsrn import BSRN
 from hkdsr.nets.families.compact import Compact
 from hkdsr.nets.families.edsr import EDSR
 from hkdsr.nets.families.hitsrf import HierarchicalLayer, HiTSRF
 from hkdsr.nets.families.hpinet import HPINet
 from hkdsr.nets.families.hpinet_attention import TransformerLayer
 from hkdsr.nets.families.imdn import IMDN
-from hkdsr.nets.families.layers import ContrastAttention, SpatialAttention, Upsampler
 from hkdsr.nets.families.rcan import RCAN
 from hkdsr.nets.families.rlfn import RLFN
 from hkdsr.nets.families.smfanet import FeatureModulationBlock, SMFANet
 from hkdsr.nets.families.span import SPAN
 from hkdsr.nets.families.swinir import SwinIR, SwinLayer
+from hkdsr.nets.start.prune.parts import (
+    contrast_attention,
+    conv,
+    convolution,
+    correlation,
+    gate,
+    spatial_attention,
+    upsampled,
+)
 from hkdsr.nets.start.prune.wiring import Side, Wiring
 
 COLOURS = 3
@@ -59,7 +67,7 @@ def _edsr(network: EDSR, wires: Wiring) -> None:
         wires.layer(second, wires.layer(first, stream), stream)
         wires.residual(block, second)
     wires.layer(network.body[-1], stream, stream)
-    _upsampled(network.tail, stream, wires)
+    upsampled(network.tail, stream, wires)
 
 
 def _rcan(network: RCAN, wires: Wiring) -> None:
@@ -70,11 +78,11 @@ def _rcan(network: RCAN, wires: Wiring) -> None:
         for block in blocks:
             first, _, second, attention = block.body
             wires.layer(second, wires.layer(first, stream), stream)
-            _gate(attention.conv_du, stream, wires)
+            gate(attention.conv_du, stream, wires)
         wires.layer(last, stream, stream)
         wires.residual(group, last)
     wires.layer(network.body[-1], stream, stream)
-    _upsampled(network.tail, stream, wires)
+    upsampled(network.tail, stream, wires)
 
 
 def _rlfn(network: RLFN, wires: Wiring) -> None:
@@ -83,7 +91,7 @@ def _rlfn(network: RLFN, wires: Wiring) -> None:
     for block in network.blocks:
         wires.layer(block.c3_r, wires.layer(block.c2_r, wires.layer(block.c1_r, x)), x)
         x = wires.layer(block.c5, x)
-        _spatial_attention(block.esa, x, wires)
+        spatial_attention(block.esa, x, wires)
     wires.layer(network.conv_2, x, shallow)
     wires.layer(network.upsampler[0], shallow)
 
@@ -98,7 +106,7 @@ def _imdn(network: IMDN, wires: Wiring) -> None:
             kept, *others = wires.layer(step, rest, wires.new(*block.split))
             distilled, rest = (*distilled, kept), tuple(others)
         distilled += wires.layer(block.c4, rest)
-        _contrast_attention(block.cca, distilled, wires)
+        contrast_attention(block.cca, distilled, wires)
         wires.layer(block.c5, distilled, stream)
         wires.residual(block, block.c5)
     fused = wires.layer(network.c[0], stream * len(network.blocks))
@@ -107,20 +115,20 @@ def _imdn(network: IMDN, wires: Wiring) -> None:
 
 
 def _bsrn(network: BSRN, wires: Wiring) -> None:
-    stream = _convolution(network.fea_conv, wires.new(network.fea_conv.pw.in_channels), wires)
+    stream = convolution(network.fea_conv, wires.new(network.fea_conv.pw.in_channels), wires)
     block: Any
     for block in network.blocks:
         refined = stream
         distilled: Side = ()
         for distil, refine in ((block.c1_d, block.c1_r), (block.c2_d, block.c2_r), (block.c3_d, block.c3_r)):
             distilled += wires.layer(distil, refined)
-            _convolution(refine, refined, wires, refined)
-        distilled += _convolution(block.c4, refined, wires)
+            convolution(refine, refined, wires, refined)
+        distilled += convolution(block.c4, refined, wires)
         wires.layer(block.c5, distilled, stream)
-        _spatial_attention(block.esa, stream, wires)
-        _contrast_attention(block.cca, stream, wires)
+        spatial_attention(block.esa, stream, wires)
+        contrast_attention(block.cca, stream, wires)
     fused = wires.layer(network.c1, stream * len(network.blocks))
-    _convolution(network.c2, fused, wires, stream)
+    convolution(network.c2, fused, wires, stream)
     wires.layer(network.upsampler.get_submodule("upsampleOneStep.0"), stream)
 
 
@@ -180,7 +188,7 @@ def _swinir(network: SwinIR, wires: Wiring) -> None:
     wires.layer(network.conv_after_body, stream, shallow)
     if isinstance(network.conv_before_upsample, nn.Sequential):
         features = wires.layer(network.conv_before_upsample[0], shallow)
-        _upsampled(nn.Sequential(network.upsample, network.conv_last), features, wires)
+        upsampled(nn.Sequential(network.upsample, network.conv_last), features, wires)
     else:
         wires.layer(network.upsample[0], shallow)
 
@@ -206,7 +214,7 @@ def _hpinet(network: HPINet, wires: Wiring) -> None:
         wires.residual(block, block.convolution)
     x = stream
     for name, factor in network.upconvs.items():
-        x = wires.upsampling(_conv(network.get_submodule(name)), x, factor)
+        x = wires.upsampling(conv(network.get_submodule(name)), x, factor)
     wires.layer(network.last_conv, x)
 
 
@@ -217,10 +225,10 @@ def _hitsrf(network: HiTSRF, wires: Wiring) -> None:
     for group in network.layers:
         layer: HierarchicalLayer
         for layer in group.residual_group.blocks:
-            _correlation(layer.correlation, stream, wires)
+            correlation(layer.correlation, stream, wires)
             wires.per_channel(layer.norm1, stream)
             hidden = wires.layer(layer.mlp.fc1, stream)
-            wires.depthwise(_conv(layer.mlp.dwconv.depthwise_conv[0]), hidden)
+            wires.depthwise(conv(layer.mlp.dwconv.depthwise_conv[0]), hidden)
             wires.layer(layer.mlp.fc2, hidden, stream)
             wires.per_channel(layer.norm2, stream)
             wires.residual(layer, layer.norm1, layer.norm2)
@@ -229,64 +237,6 @@ def _hitsrf(network: HiTSRF, wires: Wiring) -> None:
     wires.per_channel(network.norm, stream)
     wires.layer(network.conv_after_body, stream, shallow)
     wires.layer(network.upsample[0], shallow)
-
-
-def _correlation(layer: Any, stream: Side, wires: Wiring) -> None:
-    heads = layer.heads
-    # The queries and values of a head are multiplied channel by channel, and all channels with one another.
-    related = wires.new(*[layer.proj.in_features // (2 * heads)] * heads)
-    both = related + related
-    first, _, second, _, third = layer.qv.conv
-    wires.layer(third, wires.layer(second, wires.layer(first, stream)), both)
-    wires.layer(layer.qv.linear, stream, both)
-    bias = wires.layer(layer.pos.pos_proj, wires.new(2))
-    for step in (layer.pos.pos1, layer.pos.pos2, layer.pos.pos3):
-        wires.per_channel(step[0], bias)
-        bias = wires.layer(step[2], bias)
-    wires.layer(layer.proj, both, stream)
-
-
-def _upsampled(tail: nn.Module, x: Side, wires: Wiring) -> None:
-    upsampler, last = tail.children()
-    assert isinstance(upsampler, Upsampler)
-    steps = list(upsampler)
-    for convolution, shuffle in zip(steps[::2], steps[1::2], strict=True):
-        assert isinstance(shuffle, nn.PixelShuffle)
-        x = wires.upsampling(_conv(convolution), x, shuffle.upscale_factor)
-    wires.layer(last, x)
-
-
-def _convolution(module: nn.Module, x: Side, wires: Wiring, outputs: Side | None = None) -> Side:
-    if not isinstance(module, BlueprintConv):
-        return wires.layer(module, x, outputs)
-    outputs = wires.layer(module.pw, x, outputs)
-    return wires.depthwise(module.dw, outputs)
-
-
-def _gate(convolutions: nn.Sequential, x: Side, wires: Wiring) -> None:
-    squeeze, _, widen, _ = convolutions
-    wires.layer(widen, wires.layer(squeeze, x), x)
-
-
-def _contrast_attention(module: ContrastAttention, x: Side, wires: Wiring) -> None:
-    _gate(module.conv_du, x, wires)
-
-
-def _spatial_attention(module: SpatialAttention, x: Side, wires: Wiring) -> None:
-    narrow = wires.layer(module.conv1, x)
-    pooled = _convolution(module.conv2, narrow, wires)
-    if isinstance(module, BlueprintAttention):
-        pooled = _convolution(module.conv3, _convolution(module.conv_max, pooled, wires), wires)
-        pooled = _convolution(module.conv3_, pooled, wires)
-    else:
-        pooled = _convolution(module.conv3, pooled, wires)
-    wires.layer(module.conv_f, narrow, pooled)
-    wires.layer(module.conv4, pooled, x)
-
-
-def _conv(module: nn.Module) -> nn.Conv2d:
-    assert isinstance(module, nn.Conv2d)
-    return module
 
 
 WIRINGS: dict[type[Network], Callable[[Any, Wiring], None]] = {

@@ -177,13 +177,13 @@ def test_only_rgb_super_resolution_can_teach(inputs: int, scale: int) -> None:
         described(net)
 
 
-@pytest.mark.parametrize("name", ["torn.pth", "text.pth", "torn.safetensors", "weights.bin", "list.pth", "other.pth"])
+@pytest.mark.parametrize("name", ["torn.pth", "text.pth", "torn.safetensors", "words.bin", "list.pth", "other.pth"])
 def test_unusable_files_are_named(name: str, tmp_path: Path) -> None:
     file = tmp_path / name
     torch.save({"list.pth": [1, 2], "other.pth": {"x": torch.ones(1)}}.get(name, RCAN(2, 1, 1).state_dict()), file)
     if name.startswith("torn"):
         file.write_bytes(file.read_bytes()[:500])
-    if name.startswith("text"):
+    if name.startswith(("text", "words")):
         file.write_text("<html>not found</html>")
     with pytest.raises(HkdsrError, match=f"{name} .*: (choose|copy|give)") as caught:
         load(file)
@@ -191,9 +191,10 @@ def test_unusable_files_are_named(name: str, tmp_path: Path) -> None:
 
 
 def test_a_missing_spandrel_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = saved(architectures.ESRGAN.ESRGAN(num_filters=8, num_blocks=1, scale=2), tmp_path)
     monkeypatch.setitem(sys.modules, "spandrel", None)
     with pytest.raises(HkdsrError, match=r"pip install 'hkdsr\[spandrel\]'"):
-        load(saved(RCAN(2, 1, 1), tmp_path))
+        load(file)
 
 
 def test_craft_scores_as_in_spandrel(shared: Path) -> None:

@@ -128,7 +128,7 @@ def test_a_killed_run_of_two_continues_exactly(folder: Path, tmp_path: Path) -> 
     codes, messages = ended(start(*[arguments(folder, whole)] * 2))
     assert codes == [0, 0], messages
     # Only the first process writes files and messages.
-    assert messages.count("3 training images, ") == messages.count("30 steps in ") == 1
+    assert messages.count("training on 3 images") == messages.count("30 steps in ") == 1
     names = {".lock", "cache", "best.safetensors", "last.pt", "sessions.jsonl", "log.jsonl", "student.safetensors"}
     assert {path.name for path in whole.iterdir()} == names
     assert [line[0] for line in tiny.losses(whole) if line[2]] == list(range(1, 31))

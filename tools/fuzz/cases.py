@@ -48,8 +48,7 @@ def outcome(case: str, seed: int, folder: Path) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            logging.disable(logging.WARNING)
-            KINDS[case.partition("-")[0]].use(path, folder)
+            _in_silence(KINDS[case.partition("-")[0]].use, path, folder)
         said = "result"
     except HkdsrError as error:
         said = _judged(str(error), path)
@@ -59,6 +58,15 @@ def outcome(case: str, seed: int, folder: Path) -> str:
         return f"{FAULT}: {type(error).__name__} at {where}: {str(error)[:300]}"
     left = {file.name for file in folder.iterdir()} - {path.name, *(["large.png"] if said == "result" else [])}
     return f"{FAULT}: {', '.join(sorted(left))} left behind; {said}" if left else said
+
+
+def _in_silence(use: Callable[[Path, Path], None], path: Path, folder: Path) -> None:
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        use(path, folder)
+    finally:
+        logging.disable(before)
 
 
 def _judged(sentence: str, path: Path) -> str:

@@ -20,6 +20,7 @@ from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, exit_taps
 from hkdsr.nets.files.load import build, digest, load
 from hkdsr.nets.sanity import name_of
+from hkdsr.nets.start.heads import solve_heads
 from hkdsr.nets.start.initialise import initialise
 from hkdsr.nets.start.prune.prune import check_prunable
 from hkdsr.paths import require_writable
@@ -31,6 +32,7 @@ from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import process_group
 from hkdsr.training.pruned import start_pruned
 from hkdsr.training.stage1 import teacher_with_exits
+from hkdsr.training.start_crops import start_crops
 from hkdsr.training.student import Observer, StudentTraining, TrainingResult
 from hkdsr.training.teacher import Teacher, prepared
 
@@ -93,6 +95,9 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
         cache = recipe.data.cache or default_cache()
         if recipe.init == "prune" and context.found is None:
             start_pruned(student, network, store, cache, context.processes)
+        if exits and recipe.exits.start == "solved" and context.found is None:
+            crops = start_crops(store)
+            solve_heads(student.eval(), exits, crops.lr, crops.hr)
         teacher = _teacher(recipe, network, method, store, cache, context) if method.uses_teacher else None
         if method.uses_networks:
             for one in networks:

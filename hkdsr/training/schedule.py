@@ -12,7 +12,13 @@ SETTINGS = ("training.steps", "training.milestones")
 
 
 def learning_rate(settings: Training, step: int) -> float:
-    """The base rate times ``gamma`` for every milestone (a share of all steps) passed before ``step`` (from 0)."""
+    """The learning rate of ``step`` (from 0).
+
+    ``milestones``: the base rate times ``gamma`` for every milestone (a share of all steps) passed before ``step``.
+    ``cosine``: the base rate times (1 + cos(pi step / steps)) / 2.
+    """
+    if settings.schedule == "cosine":
+        return settings.lr * (1 + math.cos(math.pi * step / settings.steps)) / 2
     passed = sum(step >= share * settings.steps for share in settings.milestones)
     return settings.lr * settings.gamma**passed
 
@@ -25,6 +31,9 @@ def changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 def change(old: Mapping[str, str], new: Mapping[str, str], settings: Training, step: int) -> str:
     """The sentence on a changed schedule for a run that is continued at ``step`` with ``settings``."""
     values = " and ".join(f"{name} was {old.get(name)} and is now {new.get(name)}" for name in changed(old, new))
+    if settings.schedule == "cosine":
+        falls = f"{settings.lr:g}, falling to zero along half a cosine"
+        return f"{values}: from step {step} on, the learning rate is that of a training of {settings.steps} steps ({falls})"
     places = ", ".join(str(math.ceil(share * settings.steps)) for share in sorted(settings.milestones))
     drops = f", times {settings.gamma:g} after step {places}" if places else ""
     return (

@@ -78,7 +78,7 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
         )
     student = _student(recipe)
     started = _started(recipe, student, network)
-    method = recipe.method.resolved(recipe.scale)
+    method = recipe.method.resolved(recipe.scale, recipe.init)
     exits = _student_exits(student, network, recipe.exits) if method.uses_exits else None
     networks = (network, *_more_teachers(method, recipe.scale)) if method.uses_teacher else ()
     # Made before stage 1, which draws random numbers only if its heads are not in the cache.

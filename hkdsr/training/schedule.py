@@ -31,11 +31,10 @@ def changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 def change(old: Mapping[str, str], new: Mapping[str, str], settings: Training, step: int) -> str:
     """The sentence on a changed schedule for a run that is continued at ``step`` with ``settings``."""
     values = " and ".join(f"{name} was {old.get(name)} and is now {new.get(name)}" for name in changed(old, new))
-    if settings.schedule == "cosine":
-        falls = f"{settings.lr:g}, falling to zero along half a cosine"
-        return f"{values}: from step {step} on, the learning rate is that of a training of {settings.steps} steps ({falls})"
     places = ", ".join(str(math.ceil(share * settings.steps)) for share in sorted(settings.milestones))
     drops = f", times {settings.gamma:g} after step {places}" if places else ""
+    if settings.schedule == "cosine":
+        drops = ", falling to zero along half a cosine"
     return (
         f"{values}: from step {step} on, the learning rate is that of a training of {settings.steps} steps "
         f"({settings.lr:g}{drops})"

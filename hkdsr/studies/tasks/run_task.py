@@ -87,7 +87,7 @@ def _train(recipe: DistillRecipe, preparing: FileLock) -> Cost:
 
 
 def _exit_passes(recipe: DistillRecipe) -> float:
-    method, exits = recipe.method.resolved(recipe.scale), recipe.exits
+    method, exits = recipe.method.resolved(recipe.scale, recipe.init), recipe.exits
     uses_teacher_exits = method.uses_teacher and method.uses_exits
     # Heads that share the network's own tail have nothing to train, unless the whole network is trained.
     trained = uses_teacher_exits and (exits.kind == "separate" or exits.stage1_trainable == "all")

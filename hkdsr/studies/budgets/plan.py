@@ -23,11 +23,6 @@ class Plan:
     preparation: float
     step: float
 
-    @property
-    def shortfall(self) -> str:
-        """Why no step fits into ``seconds``, where ``steps`` is 0."""
-        return f"preparation {self.preparation:,.0f} s, a step {self.step:.2g} s"
-
 
 def plan(measured: RowMeasurement, seconds: float) -> Plan:
     """The plan of a row for a budget of ``seconds``: with the teacher's images that allow more steps."""

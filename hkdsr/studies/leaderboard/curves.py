@@ -6,6 +6,7 @@ It shows the break-even: where the line of a method crosses that of the plain ro
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import ceil
 
 from hkdsr.report.chart import Axis, linear_axis
@@ -35,8 +36,8 @@ COLOURS = (
 )
 """Of the rows but the plain one, on a light and on a dark page; further rows repeat them with dashes."""
 LEGEND = (
-    "PSNR-Y in dB over seconds, all preparation included; means over seeds. Black: plain training.",
-    "Bars: 95 % interval of the difference to it; where one does not reach the black line, it is significant.",
+    "PSNR-Y in dB over seconds, all preparation included; means over seeds. Thickest line: plain training.",
+    "Bars: 95 % interval of the difference to it; where one does not reach that line, it is significant.",
 )
 STYLE = """\
 .frame { stroke: var(--soft); }
@@ -52,12 +53,7 @@ circle { stroke: none; }
 
 def curves(study: Study, boards: BudgetBoards, title: str) -> str:
     """An SVG that needs no other file: a line for each row that has a result, through its means at the budgets."""
-    rows = [row for row in study.rows if any(_entry(boards, row.label, at) for at in range(len(boards.budgets)))]
-    lines = [
-        _Line(row.label, place, row.is_plain, not row.method.uses_teacher)
-        for place, row in enumerate(sorted(rows, key=lambda row: row.is_plain))
-    ]
-    lines.sort(key=lambda line: [row.label for row in rows].index(line.label))
+    lines = _lines(study, boards)
     sets = list(boards.budgets[0].board.images)
     columns = min(COLUMNS, len(sets))
     width = columns * (LEFT + PANEL_WIDTH + RIGHT)
@@ -68,15 +64,7 @@ def curves(study: Study, boards: BudgetBoards, title: str) -> str:
         f"<style>{THEME}{STYLE}{_colours()}</style>",
         f'<rect class="page" width="{width}" height="{height}"/>',
         text_at(18, 28, title, "title"),
-        text_at(
-            18,
-            47,
-            "PSNR-Y in dB over seconds, all preparation included: mean over seeds. Bars: 95 % interval of",
-            "soft",
-        ),
-        text_at(
-            18, 61, "the difference to the plain row; one that does not reach the plain line is significant.", "soft"
-        ),
+        *(text_at(18, 47 + 14 * place, words, "soft") for place, words in enumerate(LEGEND)),
     ]
     for index, name in enumerate(sets):
         left = (index % columns) * (LEFT + PANEL_WIDTH + RIGHT) + LEFT
@@ -89,13 +77,25 @@ def curves(study: Study, boards: BudgetBoards, title: str) -> str:
     return document(width, height, f"{title}: PSNR-Y of every row over seconds on {', '.join(sets)}", parts)
 
 
+@dataclass(frozen=True)
 class _Line:
-    """How a row is drawn: ``place`` decides its colour; the plain row and those without a teacher are thicker."""
+    """A row; ``kind`` is the class that it is drawn in."""
 
-    def __init__(self, label: str, place: int, plain: bool, untaught: bool) -> None:
-        self.label, self.place, self.plain = label, place, plain
-        kinds = [f"c{place % len(COLOURS)}", "untaught" * untaught, "again" * (place >= len(COLOURS))]
-        self.kind = "plain" if plain else " ".join(filter(None, kinds))
+    label: str
+    plain: bool
+    kind: str
+
+
+def _lines(study: Study, boards: BudgetBoards) -> list[_Line]:
+    """The rows that have a result. Rows that are trained without the teacher, from any start, are thicker."""
+    lines: list[_Line] = []
+    for row in study.rows:
+        if any(_entry(boards, row.label, at) for at in range(len(boards.budgets))):
+            place = sum(not line.plain for line in lines)
+            kinds = [f"c{place % len(COLOURS)}", "untaught" * (not row.method.uses_teacher)]
+            kinds.append("again" * (place >= len(COLOURS)))
+            lines.append(_Line(row.label, row.is_plain, "plain" if row.is_plain else " ".join(filter(None, kinds))))
+    return lines
 
 
 def _panel(name: str, left: int, top: int, lines: Sequence[_Line], boards: BudgetBoards) -> Iterator[str]:

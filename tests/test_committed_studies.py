@@ -5,42 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import pytest
+from stored_boards import read_boards, read_leaderboard
 
 from hkdsr.studies.leaderboard.chart import chart
-from hkdsr.studies.leaderboard.content import Entry, Leaderboard, RowTraining, Scores
+from hkdsr.studies.leaderboard.curves import curves
+from hkdsr.studies.leaderboard.equal_time_markdown import equal_time_markdown
 from hkdsr.studies.leaderboard.markdown import markdown
-from hkdsr.studies.leaderboard.statistics import Difference
 from hkdsr.studies.leaderboard.write import NAME, study_settings
 from hkdsr.studies.published import find
-from hkdsr.studies.results import Cost
 from hkdsr.studies.study import read_study
 
 FOLDER = Path(__file__).resolve().parents[1] / "studies"
 STUDIES = sorted(FOLDER.glob("*.toml"))
 RESULTS = sorted(FOLDER.glob(f"*/{NAME}.json"))
-
-
-def read_leaderboard(content: dict[str, Any]) -> Leaderboard:
-    """The leaderboard that the JSON file's content was written from."""
-
-    def scores(found: dict[str, Any]) -> Scores:
-        differences = {name: found[name] and Difference(**found[name]) for name in ("to_plain", "to_best")}
-        return Scores(**{**found, **differences})
-
-    def training(found: dict[str, Any] | None) -> RowTraining | None:
-        return RowTraining(**{**found, "cost": Cost(**found["cost"])}) if found else None
-
-    entries = tuple(
-        Entry(
-            entry["label"], {name: scores(found) for name, found in entry["sets"].items()}, training(entry["training"])
-        )
-        for entry in content["entries"]
-    )
-    others = {name: content[name] for name in ("protocols", "images", "facts", "controls", "unfinished")}
-    return Leaderboard(entries, **others)
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -61,23 +40,30 @@ def test_results_belong_to_the_study(path: Path) -> None:
     for then, now in zip([content["study"], *rows], [expected, *expected_rows], strict=True):
         # A setting that is newer than the results is left out of them: it has its default.
         assert {name: now[name] for name in then} == then
-    entries = {entry["label"]: entry for entry in content["entries"]}
-    assert {row.label for row in study.rows} <= entries.keys()
-    for entry in entries.values():
-        assert set(entry["sets"]) == set(study.sets)
-        for scores in entry["sets"].values():
-            assert scores["psnr_y"] == pytest.approx(fmean(scores["by_image"]))
-            assert scores["psnr_y"] == pytest.approx(fmean(scores["by_seed"]))
+    for board in [found["board"] for found in content["budgets"]] if study.budgets else [content]:
+        entries = {entry["label"]: entry for entry in board["entries"]}
+        # A row whose preparation is longer than a budget has no run.
+        assert study.budgets or {row.label for row in study.rows} <= entries.keys()
+        for entry in entries.values():
+            assert set(entry["sets"]) == set(study.sets)
+            for scores in entry["sets"].values():
+                assert scores["psnr_y"] == pytest.approx(fmean(scores["by_image"]))
+                assert scores["psnr_y"] == pytest.approx(fmean(scores["by_seed"]))
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.parent.name)
 def test_page_and_chart_are_those_of_the_json_file(path: Path) -> None:
     study, title = read_study(FOLDER / f"{path.parent.name}.toml"), path.parent.name
-    board = read_leaderboard(json.loads(path.read_text(encoding="utf-8")))
+    content = json.loads(path.read_text(encoding="utf-8"))
     tables = find(study.published.split()) if study.published else []
-    page = markdown(study, title, board, tables, f"{NAME}.svg")
+    if study.budgets:
+        boards = read_boards(content)
+        page, drawn = equal_time_markdown(study, title, boards, tables, f"{NAME}.svg"), curves(study, boards, title)
+    else:
+        board = read_leaderboard(content)
+        page, drawn = markdown(study, title, board, tables, f"{NAME}.svg"), chart(board, title)
     assert path.with_suffix(".md").read_text(encoding="utf-8") == page
-    assert path.with_suffix(".svg").read_text(encoding="utf-8") == chart(board, title)
+    assert path.with_suffix(".svg").read_text(encoding="utf-8") == drawn
 
 
 NEEDED = ("none", "plain, longer", "slice init", "slice init, plain, longer", "logits", "FAKD", "HKDSR", "HKDSR+")

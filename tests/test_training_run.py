@@ -187,7 +187,7 @@ def test_a_finished_run_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Mo
     recipe = tiny.recipe(tmp_path, HKDSR())
     first = distill(recipe)
     log = (recipe.out / "log.jsonl").read_bytes()
-    monkeypatch.setattr("hkdsr.training.fit.take_step", None)
+    monkeypatch.setattr("hkdsr.training.fit.Steps.take", None)
     again = distill(recipe)
     assert (again.steps, again.seconds) == (first.steps, first.seconds)
     assert digest(again.network.state_dict()) == digest(first.network.state_dict())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tiny
 
 from hkdsr.methods import FAKD, Logits
 from hkdsr.settings.recipe import Data, Training
+from hkdsr.studies.budgets.measurement import RowMeasurement, measured_settings, write_measurement
 from hkdsr.studies.controls import NOT_SLICEABLE
 from hkdsr.studies.results import Cost, Result, SetResult, settings_of, write_result
 from hkdsr.studies.study import BICUBIC, TEACHER, Row, Study, Task, training
@@ -106,3 +107,16 @@ def trainable(folder: Path, out: str = "out", steps: int = 12, rows: str = "", e
         """
     )
     return path
+
+
+def timed(folder: Path, out: str = "out", budgets: str = '"1 s", "2 s"', rows: str = "") -> Path:
+    """As ``trainable``, with budgets instead of steps."""
+    path = trainable(folder, out, rows=rows, extra=f"budgets = [{budgets}]")
+    path.write_text(path.read_text().replace("steps = 12\n", "", 1))
+    return path
+
+
+def measure(of: Study, rows: Mapping[str, RowMeasurement]) -> None:
+    """Store measurements of rows of the study, by label, as if they had been made."""
+    settings = {row.label: measured_settings(of, row) for row in of.rows}
+    write_measurement(of, {label: dataclasses.replace(row, settings=settings[label]) for label, row in rows.items()})

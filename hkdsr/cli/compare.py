@@ -15,7 +15,8 @@ from hkdsr.errors import HkdsrError
 
 @dataclass(frozen=True)
 class Compare:
-    """Run a study: compare methods on one teacher, student, data set and number of steps; or show published tables.
+    """Run a study: compare methods on one teacher, student and data set, at equal steps or equal time; or show
+    published tables.
 
     After a kill, the same command continues the study. Started several times, also on several GPUs (each with its own
     CUDA_VISIBLE_DEVICES), the processes share the work. It ends with leaderboard.md, .json and .svg in the study's

@@ -40,13 +40,17 @@ def read_recipe(path: Path, kind: type[Recipe]) -> Recipe:
     Raises HkdsrError, which names the file and the setting: no such file, invalid TOML, an unknown setting, a wrong
     type.
     """
+    return _filled(kind, read_toml(path), path, "")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file that may be a recipe. Raises HkdsrError, naming the file, if it is not valid TOML."""
     text = _text(path)
     try:
-        content = tomllib.loads(text)
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         remedy = f"correct that line, and {QUOTES}" if BACKSLASH.search(text) else "correct that line"
         raise HkdsrError(f"{path} is not valid TOML ({str(error) or 'nested too deep'}): {remedy}") from error
-    return _filled(kind, content, path, "")
 
 
 def _text(path: Path) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from hkdsr.studies.budgets.plan import budget_runs
 from hkdsr.studies.results import Result, read_result
-from hkdsr.studies.study import CONTROL_ROWS, TEACHER, Row, Study, Task, references, training, trainings
+from hkdsr.studies.study import CONTROL_ROWS, MEASUREMENT, TEACHER, Row, Study, Task, references, training, trainings
 
 NOT_SLICEABLE = "not_sliceable"
 """Key in the facts of the teacher's result: why slice initialisation is not defined; empty where it is."""
@@ -37,14 +38,15 @@ def row_results(study: Study, row: Row, steps: int) -> list[Result]:
 
 
 def controls(study: Study, failed: Collection[str] = ()) -> Controls | None:
-    """The control rows once their steps are known; None before, and for a study without a plain row.
+    """The control rows once their steps are known; None before, and for a study with budgets or without a plain row.
 
     The steps are known once the teacher is scored if the study sets them. Otherwise they are known once every other
     run is finished or has ``failed``: those are names of runs, which do not count. Raises HkdsrError for results that
     are damaged or from other settings.
     """
     teacher = read_result(study, Task(TEACHER, TEACHER))
-    known = None if teacher is None or study.longer_steps == 0 else _steps(study, failed)
+    without = study.longer_steps == 0 or study.budgets
+    known = None if teacher is None or without else _steps(study, failed)
     if teacher is None or known is None:
         return None
     not_sliceable = teacher.facts[NOT_SLICEABLE]
@@ -53,7 +55,9 @@ def controls(study: Study, failed: Collection[str] = ()) -> Controls | None:
 
 
 def all_tasks(study: Study, failed: Collection[str] = ()) -> list[Task]:
-    """Every task that is known so far: the control rows are included once their steps are known."""
+    """Every task that is known so far: runs are included once their steps are known."""
+    if study.budgets:
+        return [*references(), Task(MEASUREMENT, MEASUREMENT), *budget_runs(study)]
     known = controls(study, failed)
     more = trainings(study, known.rows, known.steps) if known else []
     return [*references(), *trainings(study, study.rows, study.training.steps), *more]

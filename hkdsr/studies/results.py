@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from hkdsr.errors import HkdsrError
-from hkdsr.files import write_atomically
 from hkdsr.scoring import BICUBIC
-from hkdsr.settings.recipe import DistillRecipe
-from hkdsr.settings.resume import flat_settings, lasting_settings, settings_by_kind
-from hkdsr.studies.study import Study, Task
+from hkdsr.settings.resume import lasting_settings, settings_by_kind
+from hkdsr.studies.budgets.measurement import measured
+from hkdsr.studies.stored import changed_settings, read_stored, write_stored
+from hkdsr.studies.study import MEASUREMENT, Study, Task
 
 FILE = "result.json"
 
@@ -74,17 +73,10 @@ def read_result(study: Study, task: Task) -> Result | None:
     Raises HkdsrError if the file is damaged or from other settings, which are named.
     """
     path = study.out / task.name / FILE
-    try:
-        result = _result(json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
+    result = read_stored(path, _result, "repeat the run")
+    if result is None:
         return None
-    except OSError as error:
-        raise HkdsrError(f"cannot read {path} ({error.strerror}): check its permissions") from error
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise HkdsrError(f"{path} is damaged or from another version: delete it to repeat the run") from error
-    expected, default = settings_of(study, task), _defaults(task)
-    names = sorted(expected.keys() | result.settings.keys())
-    if changed := [name for name in names if expected.get(name) != result.settings.get(name, default.get(name))]:
+    if changed := changed_settings(result.settings, settings_of(study, task), task.recipe):
         raise HkdsrError(
             f"{path.parent} was made with other settings ({', '.join(changed)}): restore them, delete that folder, or "
             "change the study's 'out'"
@@ -94,12 +86,13 @@ def read_result(study: Study, task: Task) -> Result | None:
 
 def write_result(study: Study, task: Task, result: Result) -> None:
     """Write the result atomically. Raises HkdsrError if the disk is full."""
-    text = json.dumps(dataclasses.asdict(result), indent=1)
-    write_atomically(study.out / task.name / FILE, text.encode())
+    write_stored(study.out / task.name / FILE, dataclasses.asdict(result))
 
 
 def finished(study: Study, task: Task) -> bool:
-    """Whether the task's result exists and has the scores of all sets of the study."""
+    """Whether the result exists and has the scores of all sets of the study; the measurement must have all rows."""
+    if task.name == MEASUREMENT:
+        return measured(study)
     result = read_result(study, task)
     return result is not None and set(study.sets) <= result.sets.keys()
 
@@ -111,9 +104,3 @@ def _result(content: dict[str, Any]) -> Result:
     }
     cost = Cost(**content["cost"]) if content["cost"] else None
     return Result(dict(content["settings"]), sets, dict(content["facts"]), cost)
-
-
-def _defaults(task: Task) -> dict[str, str]:
-    if task.recipe is None:
-        return {}
-    return flat_settings(DistillRecipe(method=type(task.recipe.method)()))

@@ -1,4 +1,4 @@
-"""A study compares methods and initialisations on one teacher, student, data set and number of steps."""
+"""A study compares methods and initialisations on one teacher, student and data set, at equal steps or equal time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from hkdsr.methods import Method, Plain, method_name
 from hkdsr.methods.composed import Composed
 from hkdsr.scoring import BICUBIC
 from hkdsr.settings.choices import Init
+from hkdsr.settings.durations import duration
 from hkdsr.settings.fields import CONTENT, FREE
 from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training
-from hkdsr.settings.toml import read_recipe
+from hkdsr.settings.toml import read_recipe, read_toml
 
 TEACHER = "teacher"
+MEASUREMENT = "measurement"
+"""The task of a study with budgets that measures how long a step of each row takes."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,10 @@ class Study:
     """As in a recipe."""
     seeds: tuple[int, ...] = (1, 2, 3)
     """Every row is trained once with each of these seeds."""
+    budgets: tuple[str, ...] = ()
+    """Equal time instead of equal steps: durations as ``240 s``, ``15 min`` or ``1 h``. For each of them every row is
+    trained for as many steps as fit into it once the row's preparation is paid (pruned start, the teacher's exits and
+    images). What a step and the preparation take is measured first; ``training.steps`` must not be set."""
     root: Path = field(default=Path("benchmarks"), metadata=FREE)
     """Folder that holds the benchmark sets."""
     sets: tuple[str, ...] = ("Set5", "Set14", "B100", "Urban100")
@@ -80,7 +87,7 @@ class Study:
     """The rows of the table, each a ``[[rows]]`` table."""
     longer_steps: int | None = None
     """Steps of the control rows. By default plain training takes as many seconds as the slowest row; 0: no control
-    rows."""
+    rows. A study with budgets has none, as it compares at equal time."""
     published: str = ""
     """Published tables to show below the study's own, such as ``rcan x4``."""
 
@@ -93,6 +100,12 @@ class Study:
         names = [row.short_name for row in (*self.rows, *CONTROL_ROWS, Row(BICUBIC), Row(TEACHER))]
         if twice := repeated(names):
             raise HkdsrError(f"two rows, or one and a row of every study, have the name '{twice[0]}': change a label")
+        if len(set(self.seconds.values())) < len(self.budgets):
+            raise HkdsrError(f"budgets has a duration twice ({', '.join(self.budgets)}): name each once")
+        if self.budgets and self.longer_steps is not None:
+            raise HkdsrError(
+                f"longer_steps is {self.longer_steps} in a study with budgets: leave it out, as these need no controls"
+            )
         for name in ("seeds", "sets"):
             if not getattr(self, name):
                 raise HkdsrError(f"{name} is empty: name at least one")
@@ -111,6 +124,11 @@ class Study:
         """The plain row, which all others are compared with; None if the study has none."""
         return next((row for row in self.rows if row.is_plain), None)
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The budgets in seconds, by their texts."""
+        return {text: duration("budgets", text) for text in self.budgets}
+
 
 @dataclass(frozen=True)
 class Task:
@@ -125,6 +143,8 @@ class Task:
 def read_study(path: Path) -> Study:
     """The study in a TOML file. Raises HkdsrError naming the file and the setting for every mistake."""
     study = read_recipe(path, Study)
+    if study.budgets and "steps" in read_toml(path).get("training", {}):
+        raise HkdsrError(f"{path} sets budgets and training.steps: leave out training.steps, which the budgets decide")
     if not study.teacher:
         raise HkdsrError(f"teacher is missing in {path}: set it to a checkpoint or a shipped network")
     for row in study.rows:
@@ -149,7 +169,11 @@ def trainings(study: Study, rows: Iterable[Row], steps: int) -> list[Task]:
 def training(study: Study, row: Row, seed: int, steps: int) -> Task:
     """One row with one seed; where ``steps`` are not those of the study, the folder's name ends in them."""
     longer = "" if steps == study.training.steps else f"-{steps}"
-    name = f"{row.short_name}{longer}-{seed}"
+    return run_of(study, row, f"{row.short_name}{longer}-{seed}", seed, steps, study.exits)
+
+
+def run_of(study: Study, row: Row, name: str, seed: int, steps: int, exits: ExitSettings) -> Task:
+    """The run of one row with one seed in the folder ``name``."""
     recipe = DistillRecipe(
         teacher=study.teacher,
         scale=study.scale,
@@ -157,7 +181,7 @@ def training(study: Study, row: Row, seed: int, steps: int) -> Task:
         out=study.out / name,
         data=study.data,
         training=dataclasses.replace(study.training, seed=seed, steps=steps),
-        exits=study.exits,
+        exits=exits,
         method=row.method,
         init=row.init,
         init_from=row.init_from,

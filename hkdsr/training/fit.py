@@ -11,10 +11,8 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import chain
 from typing import Protocol
 
-import torch
 from torch import nn
 from tqdm import tqdm
 
@@ -22,13 +20,10 @@ from hkdsr.data.crops import CropSampler, Prefetcher
 from hkdsr.training.checkpoint import Checkpoint
 from hkdsr.training.context import Context
 from hkdsr.training.distributed import check_launcher
-from hkdsr.training.ema import Ema
 from hkdsr.training.log import TrainingLog
 from hkdsr.training.schedule import learning_rate
-from hkdsr.training.step import checked, take_step
+from hkdsr.training.step import Steps, checked
 from hkdsr.training.teacher import Teacher
-
-STEP_STRIDE = 1 << 32  # no two pairs of seed and step have the same random numbers
 
 OnBest = Callable[[nn.Module, int, float], object]
 
@@ -77,12 +72,8 @@ def fit(
         HkdsrError: the loss is no longer finite, or the disk is full.
     """
     settings, processes, found = context.settings, context.processes, context.found
-    module = module.to(context.device).train()
-    module = module.to(memory_format=torch.channels_last)
-    processes.share_state(chain(module.parameters(), module.buffers()))
-    average = Ema(module, settings.ema)
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(parameters, settings.lr, settings.betas, foreach=True)
+    steps = Steps(module, context, teacher, before_step)
+    module, average, optimiser = steps.module, steps.average, steps.optimiser
     step, seconds, best = context.step, context.seconds, float("-inf")
     validated_on = validation.key if validation else ""
     if found is not None:
@@ -104,13 +95,7 @@ def fit(
         while not over:
             check_launcher()
             begun = time.perf_counter()
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(settings, step)
-            # The same in every process, because some random numbers are drawn for the whole batch.
-            torch.manual_seed(settings.seed * STEP_STRIDE + step)
-            before_step(step)
-            terms = take_step(module, optimiser, next(batches), teacher, context)
-            average.update(module)
+            terms = steps.take(step, batches)
             step += 1
             seconds += time.perf_counter() - begun
             bar.update()

@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -53,7 +54,7 @@ def train(recipe: TrainRecipe) -> TrainingResult:
     student = _student(recipe)
     origin = _started(recipe, student, None)
     module = Distiller(student, None, Plain())
-    training = StudentTraining(recipe, module, _store(recipe), origin)
+    training = StudentTraining(recipe, module, image_store(recipe), origin)
     with _opened(recipe, training, extend=True) as context:
         return training.run(context)
 
@@ -71,45 +72,78 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
     Raises HkdsrError for every mistake that the user can correct.
     """
     require_writable(recipe.out, folder=True)
-    network = _loaded_teacher(recipe.teacher)
-    if network.scale != recipe.scale:
-        raise HkdsrError(
-            f"the teacher {_name(recipe.teacher)} is a x{network.scale} network: set scale to {network.scale}"
-        )
+    network = loaded_teacher(recipe)
+    parts = assembled(recipe, network)
+    method, networks = parts.method, parts.networks
+    store = image_store(recipe)
+    origin = {
+        "teacher": _name(recipe.teacher),
+        "teacher_sha256": ", ".join(digest(one.state_dict()) for one in networks or [network]),
+        **parts.started,
+        **_more_hashes(method),
+    }
+    training = StudentTraining(recipe, parts.module, store, origin)
+    with _opened(recipe, training, extend=extend) as context:
+        cache = recipe.data.cache or default_cache()
+        if recipe.init == "prune" and context.found is None:
+            start_pruned(parts.module.student, network, store, cache, context.processes)
+        if parts.module.exits and recipe.exits.start == "solved" and context.found is None:
+            crops = start_crops(store)
+            solve_heads(parts.module.student.eval(), parts.module.exits, crops.lr, crops.hr)
+        teacher = _teacher(recipe, network, method, store, cache, context) if method.uses_teacher else None
+        parts.move_networks(context.device)
+        return training.run(context, teacher, observer)
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """The networks of a distillation, put together.
+
+    ``method`` is resolved for the scale, ``networks`` are the frozen teachers, none for a method without one, and
+    ``started`` is metadata on the file that the student's first weights come from.
+    """
+
+    method: Method
+    module: Distiller
+    networks: tuple[Network, ...]
+    started: dict[str, str]
+
+    def move_networks(self, device: torch.device) -> None:
+        """Move the teachers, where the method runs them itself."""
+        if self.method.uses_networks:
+            for one in self.networks:
+                one.to(device)
+
+
+def assembled(recipe: DistillRecipe, network: Network) -> Assembled:
+    """Student, exits, method and heads of ``recipe``, whose teacher is ``network``; sets the CPU threads and the seed.
+
+    Raises HkdsrError for networks that do not suit each other, the method or the exits.
+    """
     student = _student(recipe)
     started = _started(recipe, student, network)
     method = recipe.method.resolved(recipe.scale, recipe.init)
     exits = _student_exits(student, network, recipe.exits) if method.uses_exits else None
     networks = (network, *_more_teachers(method, recipe.scale)) if method.uses_teacher else ()
     # Made before stage 1, which draws random numbers only if its heads are not in the cache.
-    module = Distiller(student, exits, method, networks)
-    store = _store(recipe)
-    origin = {
-        "teacher": _name(recipe.teacher),
-        "teacher_sha256": ", ".join(digest(one.state_dict()) for one in networks or [network]),
-        **started,
-        **_more_hashes(method),
-    }
-    training = StudentTraining(recipe, module, store, origin)
-    with _opened(recipe, training, extend=extend) as context:
-        cache = recipe.data.cache or default_cache()
-        if recipe.init == "prune" and context.found is None:
-            start_pruned(student, network, store, cache, context.processes)
-        if exits and recipe.exits.start == "solved" and context.found is None:
-            crops = start_crops(store)
-            solve_heads(student.eval(), exits, crops.lr, crops.hr)
-        teacher = _teacher(recipe, network, method, store, cache, context) if method.uses_teacher else None
-        if method.uses_networks:
-            for one in networks:
-                one.to(context.device)
-        return training.run(context, teacher, observer)
+    return Assembled(method, Distiller(student, exits, method, networks), networks, started)
+
+
+def loaded_teacher(recipe: DistillRecipe) -> Network:
+    """The recipe's teacher, frozen. Raises HkdsrError if it is missing, damaged or of another scale."""
+    network = _loaded(recipe.teacher)
+    if network.scale != recipe.scale:
+        raise HkdsrError(
+            f"the teacher {_name(recipe.teacher)} is a x{network.scale} network: set scale to {network.scale}"
+        )
+    return network
 
 
 def _name(teacher: str | Path | Network) -> str:
     return name_of(teacher) if isinstance(teacher, Network) else str(teacher)
 
 
-def _loaded_teacher(given: object) -> Network:
+def _loaded(given: object) -> Network:
     if isinstance(given, Network):
         # A copy, as it is frozen and moved; what is not made of modules cannot be copied, nor trained.
         return (copy.deepcopy(given) if given.runs_in_pytorch else given).requires_grad_(False).eval()
@@ -197,7 +231,8 @@ def _student_exits(student: Network, teacher: Network, settings: ExitSettings) -
     return Exits(student, settings.student, settings.kind, settings.tail, settings.start, teacher)
 
 
-def _store(recipe: TrainRecipe | DistillRecipe) -> ImageStore:
+def image_store(recipe: TrainRecipe | DistillRecipe) -> ImageStore:
+    """The recipe's training images, decoded into its cache. Raises HkdsrError for images that cannot be used."""
     require_writable(recipe.out, folder=True)
     data = recipe.data
     pairs = spread(find_pairs(data.train, recipe.scale, data.lr), data.share)

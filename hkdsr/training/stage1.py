@@ -99,10 +99,9 @@ def trained_exits(
 ) -> NetworkWithExits:
     """As ``teacher_with_exits``, in one process and without the check."""
     torch.manual_seed(settings.stage1_seed)
-    exits = Exits(teacher, settings.teacher, _stage1_kind(settings), settings.tail, settings.start)
-    together = NetworkWithExits(teacher, exits).eval().requires_grad_(False)
-    train_all = settings.stage1_trainable == "all"
-    if not (train_all or len(exits.heads)):
+    together = untrained_exits(teacher, settings)
+    exits, train_all = together.exits, settings.stage1_trainable == "all"
+    if not trains_exits(settings):
         return together
     key = _key(teacher, store, settings, patch, context.settings)
     folder = cache / f"exits-{key[:20]}"
@@ -111,7 +110,7 @@ def trained_exits(
     if not finished.exists():
         together.to(context.device)
         trained.requires_grad_(True)
-        stage1 = _stage1(settings, context.settings)
+        stage1 = stage1_training(settings, context.settings)
         with opened(folder, stage1, {"key": key}, "teacher's exits", wait=True) as own:
             if not finished.exists():  # another run may have trained them meanwhile
                 if settings.start == "solved" and own.found is None:
@@ -134,7 +133,19 @@ def _write(average: nn.Module, train_all: bool, path: Path) -> None:
     write_atomically(path, to_safetensors({k: v.cpu().contiguous() for k, v in state.items()}))
 
 
-def _stage1(settings: ExitSettings, training: Training) -> Training:
+def untrained_exits(teacher: Network, settings: ExitSettings) -> NetworkWithExits:
+    """The frozen teacher with the heads that stage 1 begins with. Raises HkdsrError as ``Exits`` does."""
+    exits = Exits(teacher, settings.teacher, _stage1_kind(settings), settings.tail, settings.start)
+    return NetworkWithExits(teacher, exits).eval().requires_grad_(False)
+
+
+def trains_exits(settings: ExitSettings) -> bool:
+    """Whether stage 1 has anything to train: heads that share the network's own tail have no weights."""
+    return settings.stage1_trainable == "all" or (_stage1_kind(settings) == "separate" and len(settings.teacher) > 0)
+
+
+def stage1_training(settings: ExitSettings, training: Training) -> Training:
+    """The settings of stage 1 for a student's ``training``."""
     # Every setting that changes the heads is fixed here or is part of their key, whichever run trains them first.
     steps = settings.stage1_steps
     return dataclasses.replace(

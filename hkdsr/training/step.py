@@ -1,6 +1,9 @@
-"""One step of the optimiser: forward and backward passes over the parts of a batch, then the update."""
+"""The steps of a training: forward and backward passes over the parts of a batch, then the update and the average."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +12,49 @@ from hkdsr.data.crops import Batch
 from hkdsr.devices import autocast
 from hkdsr.errors import HkdsrError
 from hkdsr.training.context import Context
+from hkdsr.training.ema import Ema
+from hkdsr.training.schedule import learning_rate
 from hkdsr.training.teacher import Teacher
+
+STEP_STRIDE = 1 << 32  # no two pairs of seed and step have the same random numbers
+
+
+class Steps:
+    """A ``module`` with its optimiser and its averaged weights, moved to the device of ``context``.
+
+    Args:
+        module: called as ``module(lr, hr, teacher_outputs)``, returns named scalar terms whose sum is minimised.
+        context: its settings, device and processes are used; nothing is read from its folder or written there.
+        teacher: gives the teacher's outputs for a batch.
+        before_step: called with the number of each step (from 0) before it is taken.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        context: Context,
+        teacher: Teacher | None = None,
+        before_step: Callable[[int], object] = lambda step: None,
+    ) -> None:
+        settings = context.settings
+        self.module = module.to(context.device).train().to(memory_format=torch.channels_last)
+        context.processes.share_state(chain(self.module.parameters(), self.module.buffers()))
+        self.average = Ema(self.module, settings.ema)
+        parameters = [p for p in self.module.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.Adam(parameters, settings.lr, settings.betas, foreach=True)
+        self._context, self._teacher, self._before_step = context, teacher, before_step
+
+    def take(self, step: int, batches: Iterator[Batch]) -> dict[str, Tensor]:
+        """Take step number ``step`` (from 0) with the next of ``batches``; returns the loss terms of this process."""
+        settings = self._context.settings
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(settings, step)
+        # The same in every process, because some random numbers are drawn for the whole batch.
+        torch.manual_seed(settings.seed * STEP_STRIDE + step)
+        self._before_step(step)
+        terms = take_step(self.module, self.optimiser, next(batches), self._teacher, self._context)
+        self.average.update(self.module)
+        return terms
 
 
 def take_step(

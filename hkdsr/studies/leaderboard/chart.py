@@ -16,7 +16,8 @@ SEED_OFFSET = 9
 # A teacher further away than this many times the students' range would compress them: it is then written as text.
 TEACHER_REACH = 1.5
 MOST_TICKS = 4
-STYLE = """\
+LEGEND = "PSNR-Y in dB: mean over seeds, one standard deviation each way; below it each seed"
+THEME = """\
 svg { --page: #faf9f6; --ink: #1c1d21; --soft: #5d616b; --line: #dedcd5; --dot: #1f5fbf; --teacher: #c8501e; }
 @media (prefers-color-scheme: dark) {
   svg { --page: #15171b; --ink: #e9e8e4; --soft: #a0a4ad; --line: #353941; --dot: #7fb2ff; --teacher: #ff9d6c; }
@@ -27,6 +28,8 @@ text { font: 12px system-ui, "Segoe UI", "Helvetica Neue", "Noto Sans", Arial, s
 .soft { fill: var(--soft); font-size: 11px; }
 .page { fill: var(--page); }
 .grid { stroke: var(--line); }
+"""
+STYLE = """\
 .plain { stroke: var(--soft); stroke-dasharray: 4 3; }
 .teacher { stroke: var(--teacher); stroke-width: 1.5; }
 text.teacher { stroke: none; fill: var(--teacher); font-size: 11px; }
@@ -45,27 +48,33 @@ def chart(board: Leaderboard, title: str) -> str:
     width = first + len(sets) * (PANEL + GAP)
     height = TOP + ROW * max(len(students), 1) + BOTTOM
     parts = [
-        f"<style>{STYLE}</style>",
+        f"<style>{THEME}{STYLE}</style>",
         f'<rect class="page" width="{width}" height="{height}"/>',
-        _text(MARGIN, 28, title, "title"),
-        _text(MARGIN, 47, "PSNR-Y in dB: mean over seeds, one standard deviation each way; below it each seed", "soft"),
+        text_at(MARGIN, 28, title, "title"),
+        text_at(
+            MARGIN, 47, "PSNR-Y in dB: mean over seeds, one standard deviation each way; below it each seed", "soft"
+        ),
     ]
     for index, entry in enumerate(students):
-        parts.append(_text(MARGIN, _middle(index) + 4, entry.label, "row"))
+        parts.append(text_at(MARGIN, _middle(index) + 4, entry.label, "row"))
     for place, name in enumerate(sets):
         parts += _panel(name, first + place * (PANEL + GAP), students, teacher.sets[name] if teacher else None)
-    parts.append(_text(MARGIN, height - 12, "dashed line: plain training; solid line: the teacher", "soft"))
-    label = escape(f"{title}: PSNR-Y of every row on {', '.join(sets)}", quote=True)
+    parts.append(text_at(MARGIN, height - 12, "dashed line: plain training; solid line: the teacher", "soft"))
+    return document(width, height, f"{title}: PSNR-Y of every row on {', '.join(sets)}", parts)
+
+
+def document(width: int, height: int, label: str, parts: Sequence[str]) -> str:
+    """An SVG of ``parts``; ``label`` says what it shows to those who cannot see it."""
     opening = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     )
-    return "\n".join([f'{opening} role="img" aria-label="{label}">', *parts, "</svg>\n"])
+    return "\n".join([f'{opening} role="img" aria-label="{escape(label, quote=True)}">', *parts, "</svg>\n"])
 
 
 def _panel(name: str, left: int, students: Sequence[Entry], teacher: Scores | None) -> list[str]:
     rows = [entry.sets[name] for entry in students]
     bottom = TOP + ROW * max(len(rows), 1)
-    parts = [_text(left, TOP - 12, name, "set")]
+    parts = [text_at(left, TOP - 12, name, "set")]
     axis = _axis(rows, teacher)
 
     def x_of(value: float) -> float:
@@ -73,7 +82,7 @@ def _panel(name: str, left: int, students: Sequence[Entry], teacher: Scores | No
 
     for tick in axis.ticks[:: -(-len(axis.ticks) // MOST_TICKS)]:
         parts.append(_vertical_line(x_of(tick), "grid", bottom))
-        parts.append(_text(x_of(tick), bottom + 17, f"{tick:.10g}", "soft", "middle"))
+        parts.append(text_at(x_of(tick), bottom + 17, f"{tick:.10g}", "soft", "middle"))
     for entry, scores in zip(students, rows, strict=True):
         if entry.training and entry.training.is_plain:
             parts.append(_vertical_line(x_of(scores.psnr_y), "plain", bottom))
@@ -110,7 +119,7 @@ def _teacher(value: float, axis: Axis, left: int, bottom: int) -> list[str]:
     if axis.low <= value <= axis.high:
         return [_vertical_line(left + axis(value) * PANEL, "teacher", bottom)]
     arrow = "\N{RIGHTWARDS ARROW}" if value > axis.high else "\N{LEFTWARDS ARROW}"
-    return [_text(left + PANEL, TOP - 12, f"teacher {value:.2f} {arrow}", "teacher", "end")]
+    return [text_at(left + PANEL, TOP - 12, f"teacher {value:.2f} {arrow}", "teacher", "end")]
 
 
 def _middle(index: int) -> int:
@@ -121,5 +130,6 @@ def _vertical_line(x: float, kind: str, bottom: int) -> str:
     return f'<line class="{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>'
 
 
-def _text(x: float, y: float, words: str, kind: str, anchor: str = "start") -> str:
+def text_at(x: float, y: float, words: str, kind: str, anchor: str = "start") -> str:
+    """A line of text of the class ``kind``; ``y`` is its base line."""
     return f'<text class="{kind}" x="{x:.1f}" y="{y}" text-anchor="{anchor}">{escape(words)}</text>'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -19,7 +19,7 @@ from hkdsr.studies.study import TEACHER, Row, Study, Task, describe_method
 
 
 @dataclass(frozen=True)
-class _Group:
+class Group:
     """The finished results of one row; bicubic and the teacher have no ``row``."""
 
     label: str
@@ -34,11 +34,17 @@ def collect(study: Study, failures: Mapping[str, str]) -> Leaderboard:
     with different images or teachers, or scored on different images.
     """
     known = controls(study, failures)
-    groups = _groups(study, known)
+    missing = [task.name for task in all_tasks(study, failures) if not finished(study, task)]
+    groups = complete(study, _groups(study, known))
     if not groups:
         raise HkdsrError(f"{study.out} holds no finished run: run the study first")
+    require_same_origin([result for group in groups for result in group.results], study)
+    return board_of(study, groups, _controls_text(study, known), {name: failures.get(name, "") for name in missing})
+
+
+def board_of(study: Study, groups: Sequence[Group], controls_text: str, unfinished: Mapping[str, str]) -> Leaderboard:
+    """The leaderboard of ``groups`` that have results, at least one."""
     results = [result for group in groups for result in group.results]
-    _require_same_origin(results, study)
     sets = {name: _set_scores(study, groups, name) for name in study.sets}
     plain = next((group for group in groups if group.row and group.row == study.plain), None)
     entries = (
@@ -55,25 +61,31 @@ def collect(study: Study, failures: Mapping[str, str]) -> Leaderboard:
         tuple(dict.fromkeys(scores.protocol for result in results for scores in result.sets.values())),
         {name: results[0].sets[name].names for name in study.sets},
         teacher_facts,
-        _controls_text(study, known),
-        {task.name: failures.get(task.name, "") for task in all_tasks(study, failures) if not finished(study, task)},
+        controls_text,
+        dict(unfinished),
     )
 
 
-def _groups(study: Study, known: Controls | None) -> list[_Group]:
-    found = [_Group(BICUBIC, _reference_results(study, BICUBIC))]
-    found += [_Group(row.label, row_results(study, row, study.training.steps), row) for row in study.rows]
-    if known:
-        found += [_Group(row.label, row_results(study, row, known.steps), row) for row in known.rows]
-    found.append(_Group(TEACHER, _reference_results(study, TEACHER)))
-    complete = (
+def complete(study: Study, groups: Iterable[Group]) -> list[Group]:
+    """The groups with results of all sets, and of them those results alone."""
+    whole = (
         dataclasses.replace(group, results=[r for r in group.results if set(study.sets) <= r.sets.keys()])
-        for group in found
+        for group in groups
     )
-    return [group for group in complete if group.results]
+    return [group for group in whole if group.results]
 
 
-def _reference_results(study: Study, name: str) -> list[Result]:
+def _groups(study: Study, known: Controls | None) -> list[Group]:
+    found = [Group(BICUBIC, reference_results(study, BICUBIC))]
+    found += [Group(row.label, row_results(study, row, study.training.steps), row) for row in study.rows]
+    if known:
+        found += [Group(row.label, row_results(study, row, known.steps), row) for row in known.rows]
+    found.append(Group(TEACHER, reference_results(study, TEACHER)))
+    return found
+
+
+def reference_results(study: Study, name: str) -> list[Result]:
+    """The result of bicubic enlargement or the teacher, if it exists."""
     result = read_result(study, Task(name, name))
     return [result] if result else []
 
@@ -88,7 +100,8 @@ def _controls_text(study: Study, known: Controls | None) -> str:
     return f"{text} None has slice initialisation: {known.not_sliceable}." if known.not_sliceable else text
 
 
-def _require_same_origin(results: Sequence[Result], study: Study) -> None:
+def require_same_origin(results: Sequence[Result], study: Study) -> None:
+    """Raises HkdsrError for results of different training images or teachers, or of different images of a set."""
     for fact, what in (("data_sha256", "training images"), ("teacher_sha256", "teachers")):
         # A run with several teachers lists the study's own first.
         if len({result.facts[fact].split(",")[0] for result in results if fact in result.facts}) > 1:
@@ -98,7 +111,7 @@ def _require_same_origin(results: Sequence[Result], study: Study) -> None:
             raise HkdsrError(f"runs in {study.out} were scored on different images of {name}: change 'out'")
 
 
-def _set_scores(study: Study, groups: Sequence[_Group], name: str) -> dict[str, Scores]:
+def _set_scores(study: Study, groups: Sequence[Group], name: str) -> dict[str, Scores]:
     psnr = {group.label: {_seed(r): np.array(r.sets[name].psnr_y) for r in group.results} for group in groups}
     ssim = {group.label: np.array([result.sets[name].ssim_y for result in group.results]) for group in groups}
     means = {label: mean_and_std(by_seed)[0] for label, by_seed in psnr.items()}
@@ -128,7 +141,7 @@ def _seed(result: Result) -> str:
     return result.settings.get("training.seed", "")
 
 
-def _training(group: _Group, plain: _Group | None) -> RowTraining:
+def _training(group: Group, plain: Group | None) -> RowTraining:
     assert group.row is not None
     costs = _costs(group)
 
@@ -153,5 +166,5 @@ def _training(group: _Group, plain: _Group | None) -> RowTraining:
     )
 
 
-def _costs(group: _Group) -> list[Cost]:
+def _costs(group: Group) -> list[Cost]:
     return [result.cost for result in group.results if result.cost]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hkdsr.studies.budgets.measurement import RowMeasurement
+from hkdsr.studies.budgets.plan import Plan
 from hkdsr.studies.leaderboard.statistics import Difference
 from hkdsr.studies.results import Cost
 
@@ -69,3 +71,26 @@ class Leaderboard:
     facts: dict[str, str]
     controls: str
     unfinished: dict[str, str]
+
+
+@dataclass(frozen=True)
+class BudgetBoard:
+    """The leaderboard of one budget: rows for which ``plans`` has no steps are not in it.
+
+    ``off`` names the runs that took over 10 % more or less than ``seconds``, the measured preparation included, each
+    with its relative error: 0.2 for 20 % more.
+    """
+
+    budget: str
+    seconds: float
+    plans: dict[str, Plan]
+    board: Leaderboard
+    off: dict[str, float]
+
+
+@dataclass(frozen=True)
+class BudgetBoards:
+    """The leaderboards of all budgets, the shortest first, and what was measured before; rows go by their labels."""
+
+    measurement: dict[str, RowMeasurement]
+    budgets: tuple[BudgetBoard, ...]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hkdsr.studies.leaderboard.content import Entry, Leaderboard, RowTraining, Scores
 from hkdsr.studies.leaderboard.statistics import Difference
 from hkdsr.studies.published import Table
 from hkdsr.studies.published import markdown as published_markdown
+from hkdsr.studies.results import Cost
 from hkdsr.studies.study import Study
 
 UP, DOWN = "\N{UPWARDS ARROW}", "\N{DOWNWARDS ARROW}"
@@ -22,36 +23,37 @@ PSNR-Y minus that of the plain row, in dB, with its 95 % interval: paired percen
 with a fixed seed, widened by Student's t for the spread over seeds. A difference is significant if the interval
 excludes zero: it is then expected with other images and other seeds too. With few images, as in Set5, the interval is
 rough; with a single seed it is over images alone."""
-COSTS = """\
-Seconds: those of the training steps, mean over seeds; the preparation of the teacher's exits and images, scoring and
-validation are not included. Relative time: the seconds divided by those of the plain row. A pass: one run of the whole
+PASSES = """\
+A pass: one run of the whole
 network over as many LR pixels as a batch has, mean over steps; in brackets the teacher's passes before the first step,
 which compute its images on disk and train its exits. Memory: the highest peak during training (for a run that was
 killed, since it was last continued) of the GPU where there is one, else of the process, which includes the images that
 it has read from disk."""
+COSTS = f"""\
+Seconds: those of the training steps, mean over seeds; the preparation of the teacher's exits and images, scoring and
+validation are not included. Relative time: the seconds divided by those of the plain row. {PASSES}"""
 
 
 def markdown(study: Study, title: str, board: Leaderboard, published: Sequence[Table], image: str) -> str:
     """The whole page. It ends with the ``published`` tables; ``image`` is the name of the chart's file."""
     parts = [
         f"# {title}",
-        _conditions(study, board),
+        conditions(study, board, f"{study.training.steps} steps"),
         f"![Scores of every row on every set]({image})",
         "## Scores",
         *board.protocols,
-        _scores(study, board),
+        score_table(study, board),
         SCORES,
         "## Differences to plain training",
-        *(_differences(study, board)),
+        differences(study, board),
+        DIFFERENCES,
         "## Costs",
         _costs(study, board),
         COSTS,
-        _devices(board),
+        devices(board),
         board.controls,
     ]
-    if board.unfinished:
-        runs = (f"- {name}{f': {reason}' if reason else ''}" for name, reason in board.unfinished.items())
-        parts += ["## Unfinished runs", "\n".join(runs)]
+    parts += unfinished(board.unfinished)
     if published:
         parts += ["## Published tables", *map(published_markdown, published)]
     return "\n\n".join(parts) + "\n"
@@ -63,28 +65,34 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int 
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
-def _conditions(study: Study, board: Leaderboard) -> str:
+def unfinished(reasons: Mapping[str, str]) -> list[str]:
+    """The section of the runs that are not finished, if there are any, with the ``reasons`` where they are known."""
+    runs = (f"- {name}{f': {reason}' if reason else ''}" for name, reason in reasons.items())
+    return ["## Unfinished runs", "\n".join(runs)] if reasons else []
+
+
+def conditions(study: Study, board: Leaderboard, length: str) -> str:
+    """What all rows have in common; ``length`` says for how long they were trained."""
     training, data = study.training, ", ".join(folder.name for folder in study.data.train)
     sizes = {role: f" ({board.facts[role]})" if role in board.facts else "" for role in ("teacher", "student")}
     return (
         f"Teacher: {Path(study.teacher).name}{sizes['teacher']}. Student: {study.student}{sizes['student']}. "
-        f"Trained on {data}: {training.steps} steps of {training.batch} crops of {study.data.patch}x{study.data.patch} "
+        f"Trained on {data}: {length} of {training.batch} crops of {study.data.patch}x{study.data.patch} "
         f"LR pixels, Adam at {training.lr:g}, seeds {', '.join(map(str, study.seeds))}."
     )
 
 
-def _scores(study: Study, board: Leaderboard) -> str:
-    return table(
-        ["", "method", "init", *study.sets],
-        (
-            [_label(study, entry), *_method(entry), *(_score(entry.sets[name]) for name in study.sets)]
-            for entry in board.entries
-        ),
-        text_columns=3,
+def score_table(study: Study, board: Leaderboard, more: Iterable[Sequence[str]] = ()) -> str:
+    """The scores of every entry on every set; ``more`` lines follow."""
+    lines = (
+        [label(study, entry), *_method(entry), *(_score(entry.sets[name]) for name in study.sets)]
+        for entry in board.entries
     )
+    return table(["", "method", "init", *study.sets], [*lines, *more], text_columns=3)
 
 
-def _label(study: Study, entry: Entry) -> str:
+def label(study: Study, entry: Entry) -> str:
+    """The entry's label, with the number of seeds where some are missing."""
     done = len(entry.training.seconds_by_seed) if entry.training else len(study.seeds)
     return entry.label if done == len(study.seeds) else f"{entry.label} ({done} of {len(study.seeds)} seeds)"
 
@@ -108,13 +116,14 @@ def _arrow(difference: Difference | None) -> str:
     return f" {UP if difference.mean > 0 else DOWN}"
 
 
-def _differences(study: Study, board: Leaderboard) -> list[str]:
+def differences(study: Study, board: Leaderboard) -> str:
+    """The table of differences to the plain row, or a sentence where there are none yet."""
     entries = [e for e in board.entries if e.training and any(s.to_plain for s in e.sets.values())]
     if not entries:
-        return ["No differences yet: they need a finished plain row and another finished row."]
-    rows = ([_label(study, e), *(_difference(e.sets[name].to_plain) for name in study.sets)] for e in entries)
+        return "No differences yet: they need a finished plain row and another finished row."
+    rows = ([label(study, e), *(_difference(e.sets[name].to_plain) for name in study.sets)] for e in entries)
     counted = (f"{name} ({len(board.images[name])} images)" for name in study.sets)
-    return [table(["", *counted], rows), DIFFERENCES]
+    return table(["", *counted], rows)
 
 
 def _difference(found: Difference | None) -> str:
@@ -123,23 +132,36 @@ def _difference(found: Difference | None) -> str:
 
 def _costs(study: Study, board: Leaderboard) -> str:
     head = ["", "steps", "seconds", "relative time", "student passes per step", "teacher passes per step", "memory"]
-    return table(head, ([_label(study, e), *_cost(e.training)] for e in board.entries if e.training))
+    return table(head, ([label(study, e), *_cost(e.training)] for e in board.entries if e.training))
 
 
 def _cost(training: RowTraining) -> list[str]:
     cost = training.cost
-    once = cost.cached_passes + cost.exit_passes
     return [
         f"{cost.steps:,}",
-        f"{cost.seconds:,.0f}" if cost.seconds >= 10 else f"{cost.seconds:.2f}",
+        seconds_text(cost.seconds),
         NONE if training.wall_clock is None else f"{training.wall_clock:.2f}",
+        *passes_and_memory(cost),
+    ]
+
+
+def seconds_text(seconds: float) -> str:
+    """Whole seconds, or for less than ten of them hundredths."""
+    return f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.2f}"
+
+
+def passes_and_memory(cost: Cost) -> list[str]:
+    """The passes of student and teacher, and the peak memory."""
+    once = cost.cached_passes + cost.exit_passes
+    return [
         f"{cost.student_passes:.2f}",
         f"{cost.teacher_passes:.2f}{f' ({once:,.0f} before)' if once else ''}",
         NONE if cost.peak_memory is None else f"{cost.peak_memory / 2**20:,.0f} MiB",
     ]
 
 
-def _devices(board: Leaderboard) -> str:
+def devices(board: Leaderboard) -> str:
+    """On which devices the rows were trained."""
     by_device: dict[str, list[str]] = {}
     for entry in board.entries:
         if entry.training:

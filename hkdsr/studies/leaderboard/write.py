@@ -11,6 +11,10 @@ from hkdsr.files import write_atomically
 from hkdsr.settings.resume import settings_by_kind
 from hkdsr.studies.leaderboard.chart import chart
 from hkdsr.studies.leaderboard.collect import collect
+from hkdsr.studies.leaderboard.content import BudgetBoards
+from hkdsr.studies.leaderboard.curves import curves
+from hkdsr.studies.leaderboard.equal_time import collect_budgets
+from hkdsr.studies.leaderboard.equal_time_markdown import equal_time_markdown
 from hkdsr.studies.leaderboard.markdown import markdown
 from hkdsr.studies.published import find
 from hkdsr.studies.study import Row, Study
@@ -26,18 +30,21 @@ def write_leaderboard(study: Study, title: str, failures: Mapping[str, str]) -> 
     ``failures`` are reasons by the names of runs. Raises HkdsrError as ``collect`` does, for published tables that
     do not exist, and where the files cannot be written.
     """
-    board = collect(study, failures)
     tables = find(study.published.split()) if study.published else []
+    if study.budgets:
+        boards = collect_budgets(study, failures)
+        content = budgets_content(boards)
+        drawn, page = curves(study, boards, title), equal_time_markdown(study, title, boards, tables, f"{NAME}.svg")
+    else:
+        board = collect(study, failures)
+        content = dataclasses.asdict(board)
+        drawn, page = chart(board, title), markdown(study, title, board, tables, f"{NAME}.svg")
     content = {
         "study": study_settings(study),
-        **dataclasses.asdict(board),
+        **content,
         "published": [dataclasses.asdict(table) for table in tables],
     }
-    files = {
-        ".json": json.dumps(content, indent=1) + "\n",
-        ".svg": chart(board, title),
-        ".md": markdown(study, title, board, tables, f"{NAME}.svg"),
-    }
+    files = {".json": json.dumps(content, indent=1) + "\n", ".svg": drawn, ".md": page}
     for suffix, text in files.items():
         write_atomically(study.out / f"{NAME}{suffix}", text.encode())
     return study.out / f"{NAME}.md"
@@ -45,7 +52,18 @@ def write_leaderboard(study: Study, title: str, failures: Mapping[str, str]) -> 
 
 def study_settings(study: Study) -> dict[str, object]:
     """The study's settings as they are in the JSON file: those that decide the results."""
-    return {**_settings(study), "rows": list(map(_settings, study.rows))}
+    settings = _settings(study)
+    if study.budgets:
+        del settings["training.steps"]  # each run has its own
+    return {**settings, "rows": list(map(_settings, study.rows))}
+
+
+def budgets_content(boards: BudgetBoards) -> dict[str, object]:
+    """The leaderboards of all budgets as they are in the JSON file; the settings of a measurement are the study's."""
+    content = dataclasses.asdict(boards)
+    for row in content["measurement"].values():
+        del row["settings"]
+    return content
 
 
 def _settings(settings: Study | Row) -> dict[str, object]:

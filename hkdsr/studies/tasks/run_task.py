@@ -1,4 +1,4 @@
-"""What a task does: it scores a reference, or trains a student, records what that costs, and scores the student."""
+"""What a task does: score a reference; measure; or train a student, record what that costs, and score the student."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ from hkdsr.scoring.benchmark import find_benchmark
 from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.studies.controls import NOT_SLICEABLE
 from hkdsr.studies.results import Cost, Result, SetResult, read_result, settings_of, write_result
-from hkdsr.studies.study import Study, Task
+from hkdsr.studies.study import MEASUREMENT, Study, Task
 from hkdsr.studies.tasks.forward_passes import ForwardPassCounter
 from hkdsr.studies.tasks.machine import device_name, peak_memory
+from hkdsr.studies.tasks.measure import measure
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.run import distill
+from hkdsr.training.stage1 import trains_exits
 from hkdsr.training.student import WEIGHTS_FILE
 
 logger = logging.getLogger(__name__)
@@ -35,10 +37,13 @@ logger = logging.getLogger(__name__)
 def run_task(study: Study, task: Task, preparing: FileLock) -> None:
     """Do whatever of a task is not done yet, and write its result.
 
-    ``preparing`` is held while the teacher's exits and images are made, which several tasks share.
+    ``preparing`` is held while the teacher's exits and images and the pruned start are made, which several tasks share.
 
     Raises HkdsrError as ``distill`` and ``evaluate_set`` do.
     """
+    if task.name == MEASUREMENT:
+        measure(study)
+        return
     result = read_result(study, task)
     if task.recipe is None:
         network = None if task.name == BICUBIC else load(study.teacher)
@@ -71,7 +76,8 @@ class _CostObserver:
 def _train(recipe: DistillRecipe, preparing: FileLock) -> Cost:
     device = pick_device(recipe.training.device)
     counter = ForwardPassCounter(recipe, device)
-    with preparing.acquire(timeout=-1) if recipe.method.uses_teacher else nullcontext():
+    prepares = recipe.method.uses_teacher or recipe.init == "prune"
+    with preparing.acquire(timeout=-1) if prepares else nullcontext():
         trained = distill(recipe, _CostObserver(counter, preparing), extend=False)
     student, teacher = counter.averages(trained.steps)
     return Cost(
@@ -88,9 +94,7 @@ def _train(recipe: DistillRecipe, preparing: FileLock) -> Cost:
 
 def _exit_passes(recipe: DistillRecipe) -> float:
     method, exits = recipe.method.resolved(recipe.scale, recipe.init), recipe.exits
-    uses_teacher_exits = method.uses_teacher and method.uses_exits
-    # Heads that share the network's own tail have nothing to train, unless the whole network is trained.
-    trained = uses_teacher_exits and (exits.kind == "separate" or exits.stage1_trainable == "all")
+    trained = method.uses_teacher and method.uses_exits and trains_exits(exits)
     return exits.stage1_steps * exits.stage1_batch / recipe.training.batch if trained else 0.0
 
 

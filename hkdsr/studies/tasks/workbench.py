@@ -1,0 +1,178 @@
+"""Where the rows of a study are measured: the networks, a few training images, and the work to take the time of."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from hkdsr.data.crops import CropSampler, Prefetcher
+from hkdsr.data.sources import find_pairs, spread
+from hkdsr.data.store import ImageStore, build_store, default_cache
+from hkdsr.nets.exits import Exits, NetworkWithExits
+from hkdsr.nets.reparam import expand
+from hkdsr.settings.choices import TeacherImages
+from hkdsr.settings.recipe import DistillRecipe
+from hkdsr.training.context import Context
+from hkdsr.training.process_group import ALONE
+from hkdsr.training.pruned import start_pruned
+from hkdsr.training.run import assembled, image_store, loaded_teacher
+from hkdsr.training.stage1 import ExitTraining, score_exits, stage1_training, trains_exits, untrained_exits
+from hkdsr.training.step import Steps
+from hkdsr.training.teacher import HEADROOM, Teacher, prepared
+
+FEW = 4
+"""Training images that crops are cut from and that the teacher's images are made of."""
+REPEATS = 3
+"""How often the teacher's images are made; the median counts."""
+
+
+class Stepper:
+    """Takes the steps of one training and gives their time; to be closed."""
+
+    def __init__(self, steps: Steps, sampler: CropSampler, device: torch.device) -> None:
+        self._steps, self._device = steps, device
+        self._batches = Prefetcher(sampler, 0)
+        self._step = 0
+
+    def seconds(self, count: int) -> float:
+        """Take ``count`` steps; returns the mean seconds of one."""
+
+        def take() -> None:
+            for _ in range(count):
+                self._steps.take(self._step, self._batches)
+                self._step += 1
+
+        return seconds_of(take, self._device) / count
+
+    def close(self) -> None:
+        """Stop the thread that cuts the crops."""
+        self._batches.close()
+
+
+class Workbench:
+    """Makes the steppers of recipes that differ in method and start alone, and times their preparation.
+
+    ``folder`` takes everything that is written. Raises HkdsrError for a teacher or images that cannot be used.
+    """
+
+    def __init__(self, recipe: DistillRecipe, folder: Path, device: torch.device) -> None:
+        self._folder, self._device = folder, device
+        self._network = loaded_teacher(recipe)
+        self._store = image_store(recipe)
+        self._few = _few(recipe, self._store, folder)
+        self._teachers: dict[bool, NetworkWithExits] = {}
+        self._seconds: dict[tuple[str, bool], float] = {}
+
+    def ways(self, recipe: DistillRecipe) -> Sequence[TeacherImages]:
+        """The values of ``exits.teacher_images`` to compare: both where ``auto`` can choose, else what is set."""
+        choice, method = recipe.exits.teacher_images, recipe.method.resolved(recipe.scale, recipe.init)
+        if choice != "auto" or not method.uses_teacher:
+            return (choice,)
+        planes = 1 + (len(recipe.exits.teacher) if method.uses_exits else 0)
+        cache = recipe.data.cache or default_cache()
+        cache.mkdir(parents=True, exist_ok=True)
+        room = shutil.disk_usage(cache).free >= HEADROOM * planes * self._store.offsets[-1]
+        return ("cached", "live") if room else ("live",)
+
+    def stepper(self, recipe: DistillRecipe, images: TeacherImages) -> Stepper:
+        """The training of ``recipe`` with the teacher's images as ``images`` says. Raises HkdsrError as ``distill``."""
+        parts = assembled(recipe, self._network)
+        if recipe.training.reparameterise:
+            expand(parts.module.student)
+        teacher = self._teacher(recipe, images) if parts.method.uses_teacher else None
+        parts.move_networks(self._device)
+        context = Context(self._folder, recipe.training, {}, "", self._device)
+        stored = teacher.stored if teacher else None
+        sampler = CropSampler(self._few, recipe.data.patch, recipe.training.batch, recipe.training.seed, stored)
+        return Stepper(Steps(parts.module, context, teacher, parts.module.before_step), sampler, self._device)
+
+    def stage1_stepper(self, recipe: DistillRecipe) -> Stepper | None:
+        """Stage 1 of the teacher's exits; None if it trains nothing."""
+        settings, whole = recipe.exits, recipe.exits.stage1_trainable == "all"
+        if not trains_exits(settings):
+            return None
+        together = untrained_exits(copy.deepcopy(self._network), settings).to(self._device)
+        (together if whole else together.exits).requires_grad_(True)
+        context = Context(self._folder, stage1_training(settings, recipe.training), {}, "", self._device)
+        sampler = CropSampler(self._few, recipe.data.patch, settings.stage1_batch, settings.stage1_seed)
+        module = ExitTraining(together, whole, settings.stage1_include_final)
+        return Stepper(Steps(module, context), sampler, self._device)
+
+    def start(self, recipe: DistillRecipe) -> float:
+        """Seconds of the pruned start, from all training images. Raises HkdsrError if it is refused."""
+
+        def make() -> None:
+            network = loaded_teacher(recipe)  # not self._network, which may be on the GPU by now
+            student = assembled(recipe, network).module.student
+            start_pruned(student, network, self._store, self._folder, ALONE)
+
+        return self._once("start", False, lambda: seconds_of(make, self._device))
+
+    def exit_check(self, recipe: DistillRecipe) -> float:
+        """Seconds of the check of the teacher's exits, which every run makes."""
+        together = self._with_exits(recipe, True).to(self._device)
+
+        def check() -> None:
+            score_exits(together, self._store, self._device)
+
+        return self._once("exit check", True, lambda: seconds_of(check, self._device))
+
+    def images(self, recipe: DistillRecipe) -> float:
+        """Seconds that the teacher takes for all training images, from those for a few, by the number of pixels."""
+
+        def few() -> float:
+            rounds = []
+            for index in range(REPEATS):
+                folder = self._folder / f"images{index}"
+                rounds.append(seconds_of(lambda folder=folder: self._teacher(recipe, "cached", folder), self._device))
+            return median(rounds) * self._store.offsets[-1] / self._few.offsets[-1]
+
+        return self._once("images", recipe.method.resolved(recipe.scale, recipe.init).uses_exits, few)
+
+    def _once(self, part: str, variant: bool, seconds: Callable[[], float]) -> float:
+        if (part, variant) not in self._seconds:
+            self._seconds[part, variant] = seconds()
+        return self._seconds[part, variant]
+
+    def _teacher(self, recipe: DistillRecipe, images: TeacherImages, folder: Path | None = None) -> Teacher:
+        method = recipe.method.resolved(recipe.scale, recipe.init)
+        network = self._with_exits(recipe, method.uses_exits)
+        depths, cache = method.feature_depths, folder or self._folder
+        return prepared(network, depths, self._few, cache, images, self._device, ALONE)
+
+    def _with_exits(self, recipe: DistillRecipe, exits: bool) -> NetworkWithExits:
+        if exits not in self._teachers:
+            self._teachers[exits] = (
+                untrained_exits(self._network, recipe.exits)
+                if exits
+                else NetworkWithExits(self._network, Exits(self._network, ())).eval().requires_grad_(False)
+            )
+        return self._teachers[exits]
+
+
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """The seconds until ``work`` is done, also on a GPU."""
+    begun = time.perf_counter()
+    work()
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+    return time.perf_counter() - begun
+
+
+def _few(recipe: DistillRecipe, store: ImageStore, folder: Path) -> ImageStore:
+    """A few of the images that crops are cut from, evenly spread over their area, as crops are."""
+    patch, data = recipe.data.patch, recipe.data
+    CropSampler(store, patch, 1, 0)  # raises if no image is as large as the patch
+    sizes = np.array(store.sizes) // store.scale
+    fitting = np.flatnonzero(sizes.min(axis=1) >= patch)
+    up_to = np.cumsum(sizes[fitting].prod(axis=1))
+    places = np.searchsorted(up_to, (np.arange(FEW) + 0.5) / FEW * up_to[-1])
+    pairs = spread(find_pairs(data.train, recipe.scale, data.lr), data.share)
+    return build_store([pairs[index] for index in np.unique(fitting[places])], recipe.scale, folder, progress=False)

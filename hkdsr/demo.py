@@ -1,8 +1,9 @@
 """The demo: distillation on photographs that come inside two Python packages, with a table and a report at the end.
 
-One small student is trained three times from one teacher: plainly, by HKDSR for as many steps, and plainly again for as
-many seconds as HKDSR took. The images for scoring are never trained on. The curves show scores on them, but nothing is
-chosen by these scores: the averaged weights after the last step are reported.
+One small student is trained three times from one teacher, for the same seconds with all preparation: plainly; plainly
+from a pruned start; and by HKDSR+ from that start. The seconds of a step and of the preparation are measured first. The
+images for scoring are never trained on. The curves show scores on them, but nothing is chosen by these scores: the
+averaged weights after the last step are reported.
 """
 
 from __future__ import annotations
@@ -11,70 +12,69 @@ import dataclasses
 import logging
 import shutil
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 from hkdsr.cli import output
 from hkdsr.data.embedded import demo_files
 from hkdsr.errors import HkdsrError
-from hkdsr.methods import Plain
+from hkdsr.methods import HKDSRPlus
 from hkdsr.report import write_report
 from hkdsr.report.run import read_run
 from hkdsr.report.run_report import run_report
 from hkdsr.report.text import text_table
-from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training
-from hkdsr.training.log import read_log
+from hkdsr.settings.recipe import Data, DistillRecipe, Training
+from hkdsr.studies.budgets.measurement import measured
+from hkdsr.studies.budgets.plan import budget_runs
+from hkdsr.studies.study import Row, Study
+from hkdsr.studies.tasks.measure import measure
 from hkdsr.training.run import distill
 
 TEACHER = "compact_x2"
 STUDENT = "compact:features=12,convs=4"
-EQUAL_STEPS, EQUAL_SECONDS, OURS = "plain, equal steps", "plain, equal seconds", "HKDSR"
+BUDGET = "45 s"
+PLAIN, START, OURS = "plain", "pruned start", "HKDSR+ from it"
+SCORINGS = 10
+"""Points of each curve."""
 
 logger = logging.getLogger(__name__)
 
 
-def demo_recipe(folder: Path, steps: int) -> DistillRecipe:
-    """The demo's recipe; everything it writes is below ``folder``."""
-    return DistillRecipe(
+def demo_study(folder: Path, budget: str = BUDGET) -> Study:
+    """The demo's three rows and their settings; everything they write is below ``folder``."""
+    return Study(
         teacher=TEACHER,
         scale=2,
         student=STUDENT,
-        out=folder / "hkdsr",
+        out=folder / "runs",
         data=Data(train=(folder / "train",), val=folder / "scoring", cache=folder / "cache", patch=32),
-        training=Training(
-            steps=steps,
-            batch=8,
-            lr=1e-3,
-            milestones=(0.5, 0.75, 0.9),
-            ema=0.99,
-            log_every=10,
-            validate_every=max(steps // 10, 1),
-            save_every=max(steps // 4, 1),
-        ),
-        exits=ExitSettings(stage1_steps=max(steps // 8, 1)),
+        training=Training(batch=8, lr=1e-3, milestones=(0.5, 0.75, 0.9), ema=0.99, log_every=10),
+        rows=(Row(PLAIN), Row(START, init="prune"), Row(OURS, init="prune", method=HKDSRPlus())),
+        seeds=(10,),
+        budgets=(budget,),
     )
 
 
-def demo(folder: Path = Path("runs/demo"), steps: int = 700) -> Path:
+def demo(folder: Path = Path("runs/demo"), budget: str = BUDGET) -> Path:
     """Run the demo in ``folder``; returns the path of its report. After a kill, the same call continues.
 
-    Raises HkdsrError if scikit-image or scikit-learn is missing or the disk is full.
+    Raises HkdsrError if scikit-image or scikit-learn is missing, the disk is full, or ``budget`` is too short for the
+    preparation.
     """
     _copy_images(folder)
-    ours = demo_recipe(folder, steps)
-    plain = dataclasses.replace(ours, method=Plain(), out=folder / "plain")
-    distill(plain)
-    distill(ours)
-    longer_steps = equal_time_steps(plain.out, ours.out, steps)
-    longer = dataclasses.replace(
-        plain, out=folder / "plain-longer", training=dataclasses.replace(plain.training, steps=longer_steps)
-    )
-    distill(longer)
-    against = [read_run(plain.out, EQUAL_STEPS), read_run(longer.out, EQUAL_SECONDS)]
+    study = demo_study(folder, budget)
+    if not measured(study):
+        measure(study)
+    tasks = budget_runs(study)
+    if len(tasks) < len(study.rows):
+        raise HkdsrError(f"the preparation of a row takes longer than {budget}: give the demo more time")
+    for task in tasks:
+        assert task.recipe is not None
+        distill(_with_curve(task.recipe))
+    *others, ours = [read_run(study.out / task.name, task.label) for task in tasks]
     report = dataclasses.replace(
-        run_report(read_run(ours.out, OURS), against),
-        title="A small network distilled by HKDSR",
-        subtitle=f"{TEACHER} into {STUDENT}, trained on five photographs, scored on three others",
+        run_report(ours, others),
+        title=f"A small network after {budget} of training",
+        subtitle=f"{TEACHER} into {STUDENT}, all preparation counted; trained on five photographs, scored on three others",
     )
     path = folder / "report.html"
     write_report(report, path)
@@ -82,11 +82,6 @@ def demo(folder: Path = Path("runs/demo"), steps: int = 700) -> Path:
         logger.info(line)
     logger.info("images, curves and this table: %s", path)
     return path
-
-
-def equal_time_steps(plain: Path, other: Path, steps: int) -> int:
-    """How many steps of the run ``plain`` take as many seconds as ``steps`` steps of the run ``other``."""
-    return max(round(steps * _seconds_per_step(other) / _seconds_per_step(plain)), 1)
 
 
 def main() -> None:
@@ -99,17 +94,18 @@ def main() -> None:
         sys.exit(2)
 
 
+def _with_curve(recipe: DistillRecipe) -> DistillRecipe:
+    """The recipe with validations and checkpoints that are spread over its steps."""
+    every = max(recipe.training.steps // SCORINGS, 1)
+    training = dataclasses.replace(recipe.training, validate_every=every, save_every=2 * every)
+    return dataclasses.replace(recipe, training=training)
+
+
 def _copy_images(folder: Path) -> None:
     for part, files in zip(("train", "scoring"), demo_files(), strict=True):
         (folder / part).mkdir(parents=True, exist_ok=True)
         for name, path in files.items():
             shutil.copyfile(path, folder / part / f"{name}{path.suffix}")
-
-
-def _seconds_per_step(folder: Path) -> float:
-    """Of the fastest logged interval, so that other work of the machine does not count."""
-    points = [(line["step"], line["seconds"]) for line in read_log(folder) if "losses" in line]
-    return min((end[1] - start[1]) / (end[0] - start[0]) for start, end in pairwise([(0, 0.0), *points]))
 
 
 if __name__ == "__main__":

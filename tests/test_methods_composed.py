@@ -199,7 +199,7 @@ def test_gradient_reaches_student_and_every_head() -> None:
 
 def test_defaults_of_the_scale_reach_every_part() -> None:
     method = compose(Logits(), HKDSR(ada_w=0.1)).resolved(4)
-    assert method == compose(Logits(), HKDSR(ada_w=0.1, ada_wt=1.0))
+    assert method == compose(Logits(), HKDSR(ada_w=0.1, ada_wt=1.0, kd_on_intermediate=True))
 
 
 def test_the_same_methods_are_of_one_class() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -17,6 +17,7 @@ from hkdsr.methods.hkdsr import _same_window
 from hkdsr.methods.inputs import LossInputs
 from hkdsr.nets.exits import Exits, NetworkWithExits, Outputs
 from hkdsr.nets.families.compact import Compact
+from hkdsr.settings.choices import Init
 
 FSM = (0.0933519657, 0.0784485592, 0.0721744625)
 ACF = (0.0368026067, 0.0273458872, 0.0228327295)
@@ -108,8 +109,16 @@ def test_weights_that_depend_on_the_scale(scale: int, weights: tuple[float, floa
     method = HKDSR().resolved(scale)
     assert (method.ada_w, method.ada_wt) == weights
     assert (method.sim_w, method.sim_wt) == (0.2, 0.8)
-    assert HKDSR(ada_w=0.0, ada_wt=7.0).resolved(scale) == HKDSR(ada_w=0.0, ada_wt=7.0)
-    assert HKDSR(ada_wt=7.0).resolved(scale) == HKDSR(ada_w=weights[0], ada_wt=7.0)
+    given = HKDSR(kd_on_intermediate=True, ada_w=0.0, ada_wt=7.0)
+    assert given.resolved(scale) == given
+    assert HKDSR(ada_wt=7.0).resolved(scale) == dataclasses.replace(given, ada_w=weights[0])
+
+
+def test_exits_are_left_out_for_a_pruned_start_unless_they_are_asked_for() -> None:
+    inits = get_args(Init)
+    assert {init for init in inits if not HKDSR().resolved(2, init).uses_exits} == {"prune"}
+    assert all(HKDSR(kd_on_intermediate=True).resolved(2, init).uses_exits for init in inits)
+    assert not any(HKDSR(kd_on_intermediate=False).resolved(2, init).uses_exits for init in inits)
 
 
 def test_unresolved_weights_are_refused() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -12,16 +12,19 @@ from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
 from hkdsr.losses import spatial_affinity_distance
-from hkdsr.methods import HKDSR, HKDSRPlus
+from hkdsr.methods import HKDSR, HKDSRPlus, Logits
 from hkdsr.methods.dukd import zoom_in
 from hkdsr.methods.inputs import LossInputs
 from hkdsr.nets.exits import Outputs
 from hkdsr.nets.families.compact import Compact
+from hkdsr.settings.choices import Init
 
-UNBALANCED = HKDSRPlus(balance=False, fsm_share=1.0, acf_share=1.0, zoom_in_share=1.0, affinity_share=1.0)
-WHOLE = HKDSRPlus(zoom_in_share=0.5)
+UNBALANCED = HKDSRPlus(
+    balance=False, fsm_share=1.0, acf_share=1.0, zoom_in_share=1.0, affinity_share=1.0, logits_share=1.0
+)
+WHOLE = HKDSRPlus(zoom_in_share=0.5, logits_share=0.5)
 DEPTHS = HKDSRPlus().depths
-TERMS = ("fsm", "acf", "zoom_in", "affinity")
+TERMS = ("fsm", "acf", "zoom_in", "affinity", "logits")
 
 
 def networks() -> tuple[Compact, Compact]:
@@ -63,13 +66,14 @@ def test_without_balance_it_is_hkdsr_zoom_in_and_affinity() -> None:
     assert given.teacher is not None
     pairs = zip(given.student.features, given.teacher.features, strict=True)
     expected["affinity"] = torch.stack([spatial_affinity_distance(s, t) for s, t in pairs]).mean()
+    expected["logits"] = Logits().losses(None, given)["logits"]
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert found[name].item() == pytest.approx(value.item(), rel=1e-12), name
 
 
-@pytest.mark.parametrize("shares", [(0.5, 0.5, 0.5, 0.5), (0.2, 1.0, 3.0, 0.7)])
-def test_at_first_every_term_is_its_share_of_the_pixels(shares: tuple[float, float, float, float]) -> None:
+@pytest.mark.parametrize("shares", [(0.5, 0.5, 0.5, 0.5, 0.5), (0.2, 1.0, 3.0, 0.7, 2.0)])
+def test_at_first_every_term_is_its_share_of_the_pixels(shares: tuple[float, float, float, float, float]) -> None:
     found = terms(HKDSRPlus(*shares), inputs())
     pixel = found["pixel"].item()
     sizes = {name: found[name].item() / pixel for name in TERMS}
@@ -103,7 +107,7 @@ def test_only_the_distance_to_the_ground_truth_is_left_where_student_and_teacher
     alike = dataclasses.replace(given, student=same, teacher=same, hr=same.final.detach())
     found = terms(dataclasses.replace(UNBALANCED, zoom_in_share=0.0), alike)
     assert {name: value.item() for name, value in found.items()} == {
-        name: pytest.approx(0, abs=1e-12) for name in ("pixel", "fsm", "acf", "affinity")
+        name: pytest.approx(0, abs=1e-12) for name in ("pixel", "fsm", "acf", "affinity", "logits")
     }
 
 
@@ -134,8 +138,17 @@ def test_a_share_of_zero_takes_the_term_away(name: str) -> None:
     assert found.keys() == {"pixel", *TERMS} - {name}
 
 
-def test_zoom_in_is_off_by_default() -> None:
+def test_defaults_follow_the_students_start() -> None:
     assert terms(HKDSRPlus(), inputs()).keys() == {"pixel", "fsm", "acf", "affinity"}
+    for init in get_args(Init):
+        method = HKDSRPlus().resolved(2, init)
+        pruned = init == "prune"
+        assert method.uses_exits != pruned
+        assert (method.feature_depths == ()) == pruned
+        expected = {"pixel", "logits"} if pruned else {"pixel", "fsm", "acf", "affinity"}
+        assert terms(method, inputs(2 if method.uses_exits else 0)).keys() == expected
+    given = HKDSRPlus(0.1, 0.2, 0.3, 0.4, 0.5)
+    assert given.resolved(2, "prune") == given.resolved(2) == given
 
 
 def test_every_gate_there_is_has_a_gradient() -> None:

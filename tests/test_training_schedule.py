@@ -108,3 +108,16 @@ def test_the_sentence_without_milestones() -> None:
         "training.milestones was [0.5] and is now []: from step 4 on, the learning rate is that of a training of 9 "
         "steps (0.0001)"
     )
+
+
+def test_a_cosine_falls_from_the_rate_to_zero_and_follows_new_steps(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = tiny.recipe(tmp_path, Plain(), steps=4, lr=1e-3, schedule="cosine")
+    distill(recipe)
+    # (1 + cos(pi t)) / 2 at t = 0, 1/4, 1/2, 3/4.
+    expected = [1e-3, 8.535534e-4, 5e-4, 1.464466e-4]
+    assert rates(recipe.out) == pytest.approx(expected)
+    distill(changed(recipe, steps=8))
+    assert rates(recipe.out) == pytest.approx([*expected, 5e-4, 3.086583e-4, 1.464466e-4, 3.806023e-5])
+    assert any("of 8 steps (0.001, falling to zero along half a cosine)" in text for text in caplog.messages)

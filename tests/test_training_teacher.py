@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hkdsr.data.crops import Batch, CropSampler
-from hkdsr.data.derived import DerivedStore
+from hkdsr.data.derived import JoinedStores
 from hkdsr.data.store import ImageStore
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR
@@ -41,7 +41,7 @@ def teacher() -> NetworkWithExits:
     return NetworkWithExits(network, Exits(network, (0.3, 0.7), start="plain")).eval().requires_grad_(False)
 
 
-def filled(teacher: NetworkWithExits, store: ImageStore, cache: Path) -> DerivedStore:
+def filled(teacher: NetworkWithExits, store: ImageStore, cache: Path) -> JoinedStores:
     stored = prepared(teacher, (), store, cache, "cached", CPU, ALONE).stored
     assert stored is not None
     return stored
@@ -57,7 +57,7 @@ def stores(cache: Path) -> list[Path]:
 
 def test_cached_images_are_those_of_whole_images(teacher: NetworkWithExits, store: ImageStore, tmp_path: Path) -> None:
     derived = filled(teacher, store, tmp_path)
-    assert derived.complete
+    assert not derived.missing
     assert derived.planes == 3
     for index in range(len(store)):
         images = teacher(as_batch(store.lr(index)))
@@ -173,17 +173,29 @@ def test_filling_continues_after_a_kill_and_a_full_store_is_found(
 def test_other_weights_or_taps_have_another_store(teacher: NetworkWithExits, store: ImageStore, tmp_path: Path) -> None:
     filled(teacher, store, tmp_path)
     filled(teacher, store, tmp_path)
-    assert len(stores(tmp_path)) == 1
+    assert len(stores(tmp_path)) == 2  # one for the exits, one for the final images
     moved = NetworkWithExits(teacher.network, Exits(teacher.network, (0.5, 0.7)))
     moved.exits.heads = teacher.exits.heads
     filled(moved, store, tmp_path)
-    assert len(stores(tmp_path)) == 2
+    assert len(stores(tmp_path)) == 3
     next(teacher.exits.parameters()).data.view(-1)[0] += 1e-6
     filled(teacher, store, tmp_path)
-    assert len(stores(tmp_path)) == 3
+    assert len(stores(tmp_path)) == 4
     next(teacher.network.parameters()).data.view(-1)[0] += 1e-6
     filled(teacher, store, tmp_path)
-    assert len(stores(tmp_path)) == 4
+    assert len(stores(tmp_path)) == 6
+
+
+def test_final_images_are_made_once_for_all_methods(
+    teacher: NetworkWithExits, store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A method without exits finds the final images of a method with exits, and needs no pass of the teacher."""
+    with_exits = filled(teacher, store, tmp_path)
+    monkeypatch.setattr(module, "infer", None)
+    alone = filled(NetworkWithExits(teacher.network, Exits(teacher.network, ())), store, tmp_path)
+    assert alone.planes == 1
+    for index in range(len(store)):
+        assert np.array_equal(alone.get(0, index), with_exits.get(2, index))
 
 
 @pytest.fixture
@@ -215,7 +227,7 @@ def test_auto_caches_only_with_space_to_spare(
     free(1.6 * size)
     derived = prepared(teacher, (), store, tmp_path / "new", "auto", CPU, ALONE).stored
     assert derived is not None
-    assert derived.complete
+    assert not derived.missing
 
 
 def test_auto_keeps_to_what_is_cached_when_the_disk_has_filled_up(
@@ -230,7 +242,7 @@ def test_auto_keeps_to_what_is_cached_when_the_disk_has_filled_up(
     monkeypatch.setattr(module, "infer", None)
     derived = prepared(teacher, (), store, tmp_path, "auto", CPU, ALONE).stored
     assert derived is not None
-    assert derived.complete
+    assert not derived.missing
 
 
 def test_cached_on_a_small_disk_is_refused(

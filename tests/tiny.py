@@ -177,3 +177,8 @@ def metadata(weights: Path) -> dict[str, str]:
     """The metadata of a file of weights."""
     with safe_open(weights, "pt") as file:
         return file.metadata()
+
+
+def replaced(recipe: DistillRecipe, **changed: Any) -> DistillRecipe:
+    """The recipe with other settings of its own."""
+    return dataclasses.replace(recipe, **changed)

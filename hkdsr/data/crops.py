@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hkdsr.data.derived import DerivedStore
+from hkdsr.data.derived import DerivedStore, JoinedStores
 from hkdsr.data.store import ImageStore
 from hkdsr.errors import HkdsrError
 
@@ -36,7 +36,7 @@ class CropSampler:
     however the images were cut; the position is uniform over all that fit, the far edges included. Images smaller
     than the patch are left out; ``left_out`` is their number.
 
-    ``derived`` adds the planes of a ``DerivedStore`` (the teacher's images) as ``Batch.teacher``.
+    ``derived`` adds the planes of derived stores (the teacher's images) as ``Batch.teacher``.
 
     ``share`` (i, n) gives of each batch only the i-th (from 0) of n equal parts, for one of n processes.
 
@@ -49,7 +49,7 @@ class CropSampler:
         patch_lr: int,
         batch: int,
         seed: int,
-        derived: DerivedStore | None = None,
+        derived: DerivedStore | JoinedStores | None = None,
         share: tuple[int, int] = (0, 1),
     ) -> None:
         self._store, self._derived = store, derived

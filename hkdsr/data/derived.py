@@ -42,13 +42,15 @@ class DerivedStore:
         self._finished = {index for index in self._finished if self._is_whole(index)}
 
     @property
-    def complete(self) -> bool:
-        return len(self._finished) == len(self._like)
-
-    @property
     def missing(self) -> list[int]:
         """Indices of the images that still have to be ``put``, ascending."""
         return [index for index in range(len(self._like)) if index not in self._finished]
+
+    @property
+    def missing_bytes(self) -> int:
+        """Size of the images that still have to be ``put``."""
+        offsets = self._like.offsets
+        return self.planes * sum(offsets[index + 1] - offsets[index] for index in self.missing)
 
     def put(self, index: int, images: Sequence[np.ndarray]) -> None:
         """Store the ``planes`` images, uint8 (H, W, 3) each, of HR image ``index`` durably.
@@ -96,3 +98,42 @@ class DerivedStore:
                 if checksum.isdecimal():
                     self._sums[int(index)] = int(checksum)
         return {index for index in finished if index < len(self._like)}
+
+
+class JoinedStores:
+    """Several derived stores of the same images as one, with the planes of the first one first.
+
+    A plane that others need too, the teacher's final image, has a store of its own and is made once for all of them.
+    """
+
+    def __init__(self, *parts: DerivedStore) -> None:
+        self._parts = parts
+        self._planes = [(part, plane) for part in parts for plane in range(part.planes)]
+
+    @property
+    def planes(self) -> int:
+        """Images for each HR image."""
+        return len(self._planes)
+
+    @property
+    def missing(self) -> list[int]:
+        """Indices of the images that still have to be ``put`` in any part, ascending."""
+        return sorted(set().union(*(part.missing for part in self._parts)))
+
+    @property
+    def missing_bytes(self) -> int:
+        """Size of the images that still have to be ``put``."""
+        return sum(part.missing_bytes for part in self._parts)
+
+    def put(self, index: int, images: Sequence[np.ndarray]) -> None:
+        """Store the ``planes`` images of HR image ``index`` in the parts that miss them. Raises as their ``put``."""
+        start = 0
+        for part in self._parts:
+            if index in part.missing:
+                part.put(index, images[start : start + part.planes])
+            start += part.planes
+
+    def get(self, plane: int, index: int) -> np.ndarray:
+        """Image ``plane`` of HR image ``index``, uint8 (H, W, 3), without a copy; KeyError before its ``put``."""
+        part, own = self._planes[plane]
+        return part.get(own, index)

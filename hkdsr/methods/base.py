@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
 
 from hkdsr.paths import is_file, user_path
+from hkdsr.settings.choices import Init
 from hkdsr.settings.fields import as_tuple, resume_kind
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ class Method(ABC):
         """Facts that a table of results must state about this method, besides settings that are not the defaults."""
         return ()
 
-    def resolved(self, scale: int) -> Method:
-        """The same settings, with values for those whose defaults depend on the scale."""
+    def resolved(self, scale: int, init: Init = "scratch") -> Method:
+        """The same settings, with values for those whose defaults depend on the scale or on the student's start."""
         return self
 
     def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.Module | None:

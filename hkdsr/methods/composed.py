@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
+from hkdsr.settings.choices import Init
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -54,8 +55,8 @@ class Composed(Method):
         """The files of all parts, in their order."""
         return tuple(path for part in self.parts.values() for path in part.more_files)
 
-    def resolved(self, scale: int) -> Composed:
-        return replace(self, **{name: part.resolved(scale) for name, part in self.parts.items()})
+    def resolved(self, scale: int, init: Init = "scratch") -> Composed:
+        return replace(self, **{name: part.resolved(scale, init) for name, part in self.parts.items()})
 
     def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.Module | None:
         """The heads of the parts by the parts' names; None if no part has heads."""

@@ -19,7 +19,17 @@ from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
 from hkdsr.methods.checks import require_fractions, require_least
 from hkdsr.settings.checks import require_range
-from hkdsr.settings.choices import AcfBound, AcfGateTraining, AcfInputs, AcfPool, AcfSplit, FsmDomain, FsmMode, FsmNorm
+from hkdsr.settings.choices import (
+    AcfBound,
+    AcfGateTraining,
+    AcfInputs,
+    AcfPool,
+    AcfSplit,
+    FsmDomain,
+    FsmMode,
+    FsmNorm,
+    Init,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -44,8 +54,10 @@ class HKDSR(Method):
     """Weight of ACF for the final output; by default 1/3 at x2 and 1 at x3 and x4."""
     teacher_blend: float = 0.4
     """Share of the teacher's final image that is mixed into each of its exits, from 0 to 1 (released code: 0.4)."""
-    kd_on_intermediate: bool = True
-    """Use FSM and ACF for the intermediate exits. If false, neither network has exits."""
+    kd_on_intermediate: bool | None = None
+    """Use FSM and ACF for the intermediate exits. If false, neither network has exits. By default they are used unless
+    the student starts pruned out of its teacher (``init = "prune"``): its first blocks are then parts of a good network
+    already, and exits, which want images of them, take away more than they bring (docs/results.md)."""
     kd_on_final: bool = True
     """Use FSM and ACF for the final output."""
     legacy_cumulative: bool = False
@@ -95,7 +107,7 @@ class HKDSR(Method):
 
     @property
     def uses_exits(self) -> bool:
-        return self.kd_on_intermediate
+        return self.kd_on_intermediate is not False
 
     def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.Module:
         """An ACF term with its own gate for each output, the final one last; the identity for an output without ACF.
@@ -143,17 +155,18 @@ class HKDSR(Method):
             terms["acf"] = torch.stack(fused).sum()
         return terms
 
-    def resolved(self, scale: int) -> HKDSR:
+    def resolved(self, scale: int, init: Init = "scratch") -> HKDSR:
         intermediate, final = ACF_WEIGHTS[scale]
         return replace(
             self,
+            kd_on_intermediate=init != "prune" if self.kd_on_intermediate is None else self.kd_on_intermediate,
             ada_w=intermediate if self.ada_w is None else self.ada_w,
             ada_wt=final if self.ada_wt is None else self.ada_wt,
         )
 
     def _has_acf(self, count: int) -> list[bool]:
         """Whether each output has an ACF term; weights that are not yet resolved are taken as above 0."""
-        return [self.ada_w != 0 and self.kd_on_intermediate] * (count - 1) + [self.ada_wt != 0 and self.kd_on_final]
+        return [self.ada_w != 0 and self.uses_exits] * (count - 1) + [self.ada_wt != 0 and self.kd_on_final]
 
     def _blended(self, image: Tensor, final: Tensor) -> Tensor:
         return image if not self.teacher_blend else image.lerp(final, self.teacher_blend)
@@ -161,7 +174,7 @@ class HKDSR(Method):
     def _per_output(self, count: int, intermediate: float | None, final: float | None) -> list[float]:
         if intermediate is None or final is None:
             raise HkdsrError("method.ada_w and method.ada_wt depend on the scale: set both, or call resolved(scale)")
-        weights = [intermediate * self.kd_on_intermediate] * (count - 1) + [final * self.kd_on_final]
+        weights = [intermediate * self.uses_exits] * (count - 1) + [final * self.kd_on_final]
         return cumulative(weights) if self.legacy_cumulative else weights
 
     def _fsm(self, students: list[Tensor], teachers: list[Tensor], hr: Tensor, weights: list[float]) -> Tensor:

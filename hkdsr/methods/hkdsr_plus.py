@@ -8,11 +8,16 @@ rate than the L1 to the ground truth, which never becomes zero. Here, weights ar
 
 The means are running means, which are constants for the gradient (hkdsr_plus_balance.py). The terms L_i are:
 
+    logits   mean |S_K - T_K|, the L1 to the teacher's final image
     fsm      FSM of all outputs as in HKDSR; an exit has a quarter of the final output's weight
     acf      ACF of all outputs as in HKDSR; an exit has half of the final output's weight
     affinity FAKD's spatial affinity: mean |A(F_S) - A(F_T)| over the taps, A the cosines between all pairs of positions
     zoom_in  DUKD's zoom-in: mean |C^-1(S(C(u))) - T(u)|, u a random tile of G as large as the LR crop, C changes that
              can be undone
+
+What pays depends on what the student starts from, and so do the defaults (docs/results.md). A student with random
+weights gains most from FSM, ACF and affinity at equal steps. One that is pruned out of its teacher (``init = "prune"``)
+gains from the teacher's image, which costs next to nothing; to that, FSM and ACF add nothing, and exits take away.
 
 A term whose share is 0 is not computed. ``affinity`` costs one pass of the teacher in each step; the teacher must be of
 a family of this package. ``zoom_in`` costs one pass of each network; it is off by default, because it costs the most
@@ -30,7 +35,7 @@ from hkdsr.methods.checks import require_depths, require_fractions, require_weig
 from hkdsr.methods.dukd import zoom_in
 from hkdsr.methods.features import feature_pairs
 from hkdsr.methods.hkdsr import HKDSR
-from hkdsr.settings.choices import FsmNorm
+from hkdsr.settings.choices import FsmNorm, Init
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,18 +44,27 @@ if TYPE_CHECKING:
     from hkdsr.nets.base import Network
 
 
+SCRATCH = {"fsm": 0.5, "acf": 0.5, "zoom_in": 0.0, "affinity": 1.0, "logits": 0.0}
+PRUNED = {"fsm": 0.0, "acf": 0.0, "zoom_in": 0.0, "affinity": 0.0, "logits": 1.0}
+"""Shares by default: of a student that starts from random weights, and of one that is pruned out of its teacher."""
+
+
 @dataclass(frozen=True)
 class HKDSRPlus(Method):
     """Settings of HKDSR+; HkdsrError for a negative share, wrong depths, and a blend or probability outside [0, 1]."""
 
-    fsm_share: float = 0.5
-    """Size of the FSM term relative to the pixel term; 0: it is not computed."""
-    acf_share: float = 0.5
-    """Size of the ACF term relative to the pixel term; 0: it is not computed."""
+    fsm_share: float | None = None
+    """Size of the FSM term relative to the pixel term; 0: it is not computed. By default 0.5, for a pruned start 0."""
+    acf_share: float | None = None
+    """Size of the ACF term relative to the pixel term; 0: it is not computed. By default 0.5, for a pruned start 0."""
     zoom_in_share: float = 0.0
     """Size of the zoom-in term relative to the pixel term; 0: it is not computed."""
-    affinity_share: float = 1.0
-    """Size of the affinity term relative to the pixel term; 0: it is not computed."""
+    affinity_share: float | None = None
+    """Size of the affinity term relative to the pixel term; 0: it is not computed. By default 1, for a pruned start
+    0."""
+    logits_share: float | None = None
+    """Size of the L1 to the teacher's final image relative to the pixel term; 0: it is not computed. By default 0, for
+    a pruned start 1."""
     depths: tuple[float, ...] = (0.3, 0.7, 1.0)
     """Relative depths of the taps of both networks, for the affinity; 1.0 is after the last block."""
     probability: float = 0.3
@@ -73,11 +87,15 @@ class HKDSRPlus(Method):
 
     @property
     def uses_exits(self) -> bool:
-        return self.exits and bool(self.fsm_share or self.acf_share)
+        shares = self._all_shares()
+        return self.exits and bool(shares["fsm"] or shares["acf"])
 
     @property
     def feature_depths(self) -> tuple[float, ...]:
-        return self.depths if self.affinity_share else ()
+        return self.depths if self._all_shares()["affinity"] else ()
+
+    def resolved(self, scale: int, init: Init = "scratch") -> HKDSRPlus:
+        return replace(self, **{f"{name}_share": share for name, share in self._all_shares(init).items()})
 
     def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.ModuleDict:
         """The gates of ACF and the running means."""
@@ -101,21 +119,32 @@ class HKDSRPlus(Method):
         terms = self._hkdsr(scale).losses(parts["gates"], inputs)
         if self.zoom_in_share:
             terms["zoom_in"] = zoom_in(inputs, self.probability)
-        if self.affinity_share:
+        shares = self._shares()
+        if "affinity" in shares:
             distances = [spatial_affinity_distance(s, t) for s, t in feature_pairs(inputs)]
             terms["affinity"] = torch.stack(distances).mean()
+        if "logits" in shares:
+            assert inputs.teacher is not None
+            terms["logits"] = (inputs.student.final - inputs.teacher.final).abs().mean()
         pixel = terms.pop("pixel")
         if "balance" in parts:
             terms = parts["balance"](pixel, terms)
-        return {"pixel": pixel, **{name: share * terms[name] for name, share in self._shares().items()}}
+        return {"pixel": pixel, **{name: share * terms[name] for name, share in shares.items()}}
+
+    def _all_shares(self, init: Init = "scratch") -> dict[str, float]:
+        """The share of every term, defaults included."""
+        given = {name: getattr(self, f"{name}_share") for name in SCRATCH}
+        default = PRUNED if init == "prune" else SCRATCH
+        return {name: default[name] if share is None else share for name, share in given.items()}
 
     def _shares(self) -> dict[str, float]:
-        shares = {name: getattr(self, f"{name}_share") for name in ("fsm", "acf", "zoom_in", "affinity")}
-        return {name: share for name, share in shares.items() if share}
+        """The shares of the terms to compute."""
+        return {name: share for name, share in self._all_shares().items() if share}
 
     def _hkdsr(self, scale: int) -> HKDSR:
         """HKDSR with its default weights, without terms whose share is 0."""
         own = HKDSR(teacher_blend=self.teacher_blend, kd_on_intermediate=self.exits, fsm_norm=self.fsm_norm)
-        own = own if self.fsm_share else replace(own, sim_w=0.0, sim_wt=0.0)
-        own = own if self.acf_share else replace(own, ada_w=0.0, ada_wt=0.0)
+        shares = self._shares()
+        own = own if "fsm" in shares else replace(own, sim_w=0.0, sim_wt=0.0)
+        own = own if "acf" in shares else replace(own, ada_w=0.0, ada_wt=0.0)
         return own.resolved(scale)

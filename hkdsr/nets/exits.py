@@ -40,7 +40,9 @@ class ExitHead(nn.Module):
         tail: ``upsampler``, as in the paper: convolutions to 4 (or 9) times the channels with pixel shuffles, then one
             to RGB at HR size; ``shuffle``: one convolution to 3 * scale^2 channels and a pixel shuffle, much cheaper.
         start: ``bicubic`` adds the bicubically upscaled input and initialises the last convolution with zeros, so that
-            the exit starts as bicubic; ``plain``, as in the paper, adds nothing and uses the default initialisation.
+            the exit starts as bicubic; ``solved`` does so too, and its first convolution starts as the identity, so
+            that ``hkdsr.nets.start.heads`` can solve the last one; ``plain``, as in the paper, adds nothing and uses
+            the default initialisation.
     """
 
     def __init__(self, channels: int, scale: int, tail: HeadTail, start: HeadStart) -> None:
@@ -57,15 +59,24 @@ class ExitHead(nn.Module):
             last = nn.Conv2d(channels, 3 * scale**2, 3, padding=1)
             layers += [last, nn.PixelShuffle(scale)]
         self.tail = nn.Sequential(*layers)
-        if start == "bicubic":
+        if start == "solved":
+            nn.init.dirac_(self.body.weight)
+            assert self.body.bias is not None
+            nn.init.zeros_(self.body.bias)
+        if start != "plain":
             nn.init.zeros_(last.weight)
             assert last.bias is not None
             nn.init.zeros_(last.bias)
 
+    @property
+    def last(self) -> nn.Conv2d:
+        """The convolution that gives the image, at HR size or, before a pixel shuffle, at LR size."""
+        return next(layer for layer in reversed(self.tail) if isinstance(layer, nn.Conv2d))
+
     def forward(self, features: Tensor, shallow: Tensor, base: Tensor) -> Tensor:
         """Features, shallow features (B, C, h, w) and bicubic image (B, 3, scale*h, scale*w) -> SR image."""
         image = self.tail(self.body(features) + shallow)
-        return image + base if self.start == "bicubic" else image
+        return image if self.start == "plain" else image + base
 
 
 class Exits(nn.Module):

@@ -27,10 +27,11 @@ MipkdTarget = Literal["gt", "teacher"]
 
 HeadKind = Literal["separate", "shared", "teacher_tail"]
 HeadTail = Literal["auto", "upsampler", "shuffle"]
-HeadStart = Literal["auto", "bicubic", "plain"]
+HeadStart = Literal["auto", "bicubic", "plain", "solved"]
 Stage1Trainable = Literal["heads", "all"]
 
 TeacherImages = Literal["auto", "cached", "live"]
+Schedule = Literal["milestones", "cosine"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 Init = Literal["scratch", "slice", "drop", "prune", "student"]

@@ -21,6 +21,7 @@ from hkdsr.settings.choices import (
     HeadTail,
     Init,
     Precision,
+    Schedule,
     Stage1Trainable,
     TeacherImages,
     TrainInit,
@@ -78,6 +79,9 @@ class Training:
     same, except for methods that compare the images of a batch with one another."""
     lr: float = 1e-4
     """Learning rate of Adam at the first step."""
+    schedule: Schedule = "milestones"
+    """How the learning rate falls. ``milestones``: by ``gamma`` at each of ``milestones``. ``cosine``: along half a
+    cosine, from ``lr`` to zero at the last step."""
     betas: tuple[float, float] = (0.9, 0.99)
     """Decay rates of Adam's running means, of the gradient and of its square, each from 0 to below 1."""
     milestones: tuple[float, ...] = (2 / 3,)
@@ -142,7 +146,8 @@ class ExitSettings:
     ``upsampler`` if the network itself has one, else ``shuffle``."""
     start: HeadStart = "auto"
     """First output of a separate head. ``bicubic``: the bicubically enlarged LR image, which the head corrects.
-    ``plain``: the output of random weights, without the enlarged image (the paper). ``auto``: ``bicubic``."""
+    ``plain``: the output of random weights, without the enlarged image (the paper). ``solved``: as ``bicubic``, with
+    its last convolution solved by least squares on training crops. ``auto``: ``bicubic``."""
     stage1_steps: int = 1000
     """Training steps of stage 1."""
     stage1_lr: float = 1e-3

@@ -12,19 +12,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from hkdsr.data.crops import Batch, CropSampler
+from hkdsr.data.crops import Batch
 from hkdsr.data.store import ImageStore
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import enlarge
 from hkdsr.nets.files.load import digest, save
 from hkdsr.nets.start.prune.prune import VERSION, prune
-from hkdsr.training.distributed import ProcessGroup
-
-CROPS = 128
-SIDE = 32
-SEED = 20
-"""Apart from the training's, so that runs with other seeds have the same start."""
+from hkdsr.training.process_group import ProcessGroup
+from hkdsr.training.start_crops import CROPS, SEED, SIDE, start_crops
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +45,7 @@ def start_pruned(student: Network, teacher: Network, store: ImageStore, cache: P
 
 
 def _make(student: Network, teacher: Network, store: ImageStore) -> None:
-    side = min(SIDE, max(min(size) for size in store.sizes) // store.scale)
-    crops = CropSampler(store, side, CROPS, SEED).batch(0)
+    crops = start_crops(store)
     with tqdm(desc="pruned start", unit="step", disable=None) as bar:
         prune(student, teacher, crops.lr, crops.hr, bar.update)
     with torch.no_grad():

@@ -21,6 +21,7 @@ from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, exit_taps
 from hkdsr.nets.files.load import build, digest, load
 from hkdsr.nets.sanity import name_of
+from hkdsr.nets.start.heads import solve_heads
 from hkdsr.nets.start.initialise import initialise
 from hkdsr.nets.start.prune.prune import check_prunable
 from hkdsr.paths import require_writable
@@ -32,6 +33,7 @@ from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import process_group
 from hkdsr.training.pruned import start_pruned
 from hkdsr.training.stage1 import teacher_with_exits
+from hkdsr.training.start_crops import start_crops
 from hkdsr.training.student import Observer, StudentTraining, TrainingResult
 from hkdsr.training.teacher import Teacher, prepared
 
@@ -85,6 +87,9 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
         cache = recipe.data.cache or default_cache()
         if recipe.init == "prune" and context.found is None:
             start_pruned(parts.module.student, network, store, cache, context.processes)
+        if parts.module.exits and recipe.exits.start == "solved" and context.found is None:
+            crops = start_crops(store)
+            solve_heads(parts.module.student.eval(), parts.module.exits, crops.lr, crops.hr)
         teacher = _teacher(recipe, network, method, store, cache, context) if method.uses_teacher else None
         parts.move_networks(context.device)
         return training.run(context, teacher, observer)
@@ -117,7 +122,7 @@ def assembled(recipe: DistillRecipe, network: Network) -> Assembled:
     """
     student = _student(recipe)
     started = _started(recipe, student, network)
-    method = recipe.method.resolved(recipe.scale)
+    method = recipe.method.resolved(recipe.scale, recipe.init)
     exits = _student_exits(student, network, recipe.exits) if method.uses_exits else None
     networks = (network, *_more_teachers(method, recipe.scale)) if method.uses_teacher else ()
     # Made before stage 1, which draws random numbers only if its heads are not in the cache.

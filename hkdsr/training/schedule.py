@@ -12,7 +12,13 @@ SETTINGS = ("training.steps", "training.milestones")
 
 
 def learning_rate(settings: Training, step: int) -> float:
-    """The base rate times ``gamma`` for every milestone (a share of all steps) passed before ``step`` (from 0)."""
+    """The learning rate of ``step`` (from 0).
+
+    ``milestones``: the base rate times ``gamma`` for every milestone (a share of all steps) passed before ``step``.
+    ``cosine``: the base rate times (1 + cos(pi step / steps)) / 2.
+    """
+    if settings.schedule == "cosine":
+        return settings.lr * (1 + math.cos(math.pi * step / settings.steps)) / 2
     passed = sum(step >= share * settings.steps for share in settings.milestones)
     return settings.lr * settings.gamma**passed
 
@@ -27,6 +33,8 @@ def change(old: Mapping[str, str], new: Mapping[str, str], settings: Training, s
     values = " and ".join(f"{name} was {old.get(name)} and is now {new.get(name)}" for name in changed(old, new))
     places = ", ".join(str(math.ceil(share * settings.steps)) for share in sorted(settings.milestones))
     drops = f", times {settings.gamma:g} after step {places}" if places else ""
+    if settings.schedule == "cosine":
+        drops = ", falling to zero along half a cosine"
     return (
         f"{values}: from step {step} on, the learning rate is that of a training of {settings.steps} steps "
         f"({settings.lr:g}{drops})"

@@ -23,12 +23,14 @@ from hkdsr.files import write_atomically
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, NetworkWithExits, Outputs, enlarge
 from hkdsr.nets.files.load import digest
+from hkdsr.nets.start.heads import solve_heads
 from hkdsr.scoring.metrics import psnr_y
 from hkdsr.settings.choices import HeadKind
 from hkdsr.settings.recipe import ExitSettings, Training
 from hkdsr.training.checkpoint import FILE
 from hkdsr.training.context import Context, opened
 from hkdsr.training.fit import fit
+from hkdsr.training.start_crops import start_crops
 from hkdsr.training.teacher import infer
 
 logger = logging.getLogger(__name__)
@@ -111,6 +113,9 @@ def trained_exits(
         stage1 = stage1_training(settings, context.settings)
         with opened(folder, stage1, {"key": key}, "teacher's exits", wait=True) as own:
             if not finished.exists():  # another run may have trained them meanwhile
+                if settings.start == "solved" and own.found is None:
+                    crops = start_crops(store)
+                    solve_heads(teacher, exits, crops.lr.to(context.device), crops.hr.to(context.device))
                 module = ExitTraining(together, train_all, settings.stage1_include_final)
                 sampler = CropSampler(store, patch, settings.stage1_batch, settings.stage1_seed)
                 _write(fit(module, sampler, own).average, train_all, finished)

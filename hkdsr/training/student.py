@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from hkdsr.data.crops import CropSampler
-from hkdsr.data.derived import DerivedStore
+from hkdsr.data.derived import JoinedStores
 from hkdsr.data.store import ImageStore
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import save
@@ -134,7 +134,7 @@ class StudentTraining:
         student = fused(fitted.average.student).cpu().eval()
         return TrainingResult(student, recipe.out / WEIGHTS_FILE, fitted.steps, fitted.seconds)
 
-    def _sampler(self, stored: DerivedStore | None) -> CropSampler:
+    def _sampler(self, stored: JoinedStores | None) -> CropSampler:
         training, processes = self._recipe.training, process_group()
         share = (processes.rank, processes.size)
         return CropSampler(self._store, self._recipe.data.patch, training.batch, training.seed, stored, share)

@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from hkdsr.data.crops import Batch
-from hkdsr.data.derived import DerivedStore
+from hkdsr.data.derived import DerivedStore, JoinedStores
 from hkdsr.data.store import ImageStore
 from hkdsr.data.tensors import to_tensor, to_uint8
 from hkdsr.errors import HkdsrError
@@ -49,7 +49,7 @@ class Teacher:
     """
 
     def __init__(
-        self, network: NetworkWithExits, depths: Sequence[float] = (), stored: DerivedStore | None = None
+        self, network: NetworkWithExits, depths: Sequence[float] = (), stored: JoinedStores | None = None
     ) -> None:
         self.stored = stored
         self._network = network
@@ -101,8 +101,8 @@ def infer(teacher: NetworkWithExits, lr: np.ndarray, device: torch.device) -> li
 
 def _stored(
     network: NetworkWithExits, store: ImageStore, cache: Path, choice: TeacherImages, device: torch.device
-) -> DerivedStore | None:
-    """The complete store, uint8: for each image the teacher's exits in order, then its final output."""
+) -> JoinedStores | None:
+    """The complete stores, uint8: for each image the teacher's exits in order, then its final output."""
     if choice == "live":
         return None
     stored = _opened(network, store, cache, choice)
@@ -122,18 +122,19 @@ def _stored(
     return stored
 
 
-def _opened(network: NetworkWithExits, store: ImageStore, cache: Path, choice: TeacherImages) -> DerivedStore | None:
-    """The store to fill; None for ``auto`` if the disk has too little space for the images still to be stored.
+def _opened(network: NetworkWithExits, store: ImageStore, cache: Path, choice: TeacherImages) -> JoinedStores | None:
+    """The stores to fill; None for ``auto`` if the disk has too little space for the images still to be stored.
 
-    Images already stored need no more space, so a continued run chooses as it did before.
+    Final images have a store of their own, which methods with other exits or without exits use too. Images already
+    stored need no more space, so a continued run chooses as it did before.
     """
-    key = f"{digest(network.state_dict())} taps {network.exits.taps}"
+    exits, taps = digest(network.state_dict()), network.exits.taps
     try:
-        stored = DerivedStore(cache, store, key, len(network.exits.taps) + 1)
+        parts = [DerivedStore(cache, store, f"{exits} taps {taps}", len(taps))] if taps else []
+        stored = JoinedStores(*parts, DerivedStore(cache, store, f"{digest(network.network.state_dict())} final", 1))
     except HkdsrError:
         if choice == "cached":
             raise
         return None
-    to_come = stored.planes * sum(store.offsets[index + 1] - store.offsets[index] for index in stored.missing)
-    scarce = shutil.disk_usage(cache).free < HEADROOM * to_come
+    scarce = shutil.disk_usage(cache).free < HEADROOM * stored.missing_bytes
     return None if choice == "auto" and scarce else stored

@@ -113,7 +113,7 @@ def _interleaved(steppers: Sequence[Stepper]) -> list[float]:
 
 
 def _has_exits(recipe: DistillRecipe) -> bool:
-    return recipe.method.uses_teacher and recipe.method.resolved(recipe.scale).uses_exits
+    return recipe.method.uses_teacher and recipe.method.resolved(recipe.scale, recipe.init).uses_exits
 
 
 def _recipe(study: Study, row: Row, folder: Path) -> DistillRecipe:

@@ -93,7 +93,7 @@ def _train(recipe: DistillRecipe, preparing: FileLock) -> Cost:
 
 
 def _exit_passes(recipe: DistillRecipe) -> float:
-    method, exits = recipe.method.resolved(recipe.scale), recipe.exits
+    method, exits = recipe.method.resolved(recipe.scale, recipe.init), recipe.exits
     trained = method.uses_teacher and method.uses_exits and trains_exits(exits)
     return exits.stage1_steps * exits.stage1_batch / recipe.training.batch if trained else 0.0
 

@@ -72,7 +72,7 @@ class Workbench:
 
     def ways(self, recipe: DistillRecipe) -> Sequence[TeacherImages]:
         """The values of ``exits.teacher_images`` to compare: both where ``auto`` can choose, else what is set."""
-        choice, method = recipe.exits.teacher_images, recipe.method.resolved(recipe.scale)
+        choice, method = recipe.exits.teacher_images, recipe.method.resolved(recipe.scale, recipe.init)
         if choice != "auto" or not method.uses_teacher:
             return (choice,)
         planes = 1 + (len(recipe.exits.teacher) if method.uses_exits else 0)
@@ -134,7 +134,7 @@ class Workbench:
                 rounds.append(seconds_of(lambda folder=folder: self._teacher(recipe, "cached", folder), self._device))
             return median(rounds) * self._store.offsets[-1] / self._few.offsets[-1]
 
-        return self._once("images", recipe.method.resolved(recipe.scale).uses_exits, few)
+        return self._once("images", recipe.method.resolved(recipe.scale, recipe.init).uses_exits, few)
 
     def _once(self, part: str, variant: bool, seconds: Callable[[], float]) -> float:
         if (part, variant) not in self._seconds:
@@ -142,7 +142,7 @@ class Workbench:
         return self._seconds[part, variant]
 
     def _teacher(self, recipe: DistillRecipe, images: TeacherImages, folder: Path | None = None) -> Teacher:
-        method = recipe.method.resolved(recipe.scale)
+        method = recipe.method.resolved(recipe.scale, recipe.init)
         network = self._with_exits(recipe, method.uses_exits)
         depths, cache = method.feature_depths, folder or self._folder
         return prepared(network, depths, self._few, cache, images, self._device, ALONE)

@@ -28,6 +28,8 @@ TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 JPEG_START = b"\xff\xd8"
 # Their profiles do not suit the RGB that they are converted to.
 CONVERTED = ("CMYK", "LAB")
+# The most pixels in a byte of GIF: a code of 12 bits stands for at most 4096.
+LZW_RATIO = 2731
 # Photographs with depth or gain maps beside them; the first image is all that is meant.
 ONE_IMAGE = ("MPO",)
 
@@ -155,6 +157,7 @@ def _read_by_pillow(path: Path, limit: int, is_jpeg: bool) -> ImageData:
 def _read_source(path: Path, source: Path | bytes, limit: int) -> ImageData:
     with opened(source, path, limit) as image:
         _report_frames(path, _frames(image))
+        _require_room(path, source, image)
         mode = image.mode
         profile = image.info.get("icc_profile")
         pixels = pixels_of(path, source, image, limit)
@@ -167,6 +170,15 @@ def _read_source(path: Path, source: Path | bytes, limit: int) -> ImageData:
         logger.warning("%s is converted from %s to RGB, so its %s profile is left out", path, mode, mode)
         profile = None
     return _image(pixels, pixels.shape[2] in (2, 4), orientation, profile, notes)
+
+
+def _require_room(path: Path, source: Path | bytes, image: ImageFile.ImageFile) -> None:
+    """Raises HkdsrError for a GIF file whose header promises more pixels than its data can hold."""
+    size = len(source) if isinstance(source, bytes) else path.stat().st_size
+    if image.format == "GIF" and image.width * image.height > LZW_RATIO * size:
+        raise HkdsrError(
+            f"{path} promises {image.width}x{image.height} pixels, which its {size:,} bytes cannot hold: save it again"
+        )
 
 
 def _frames(image: ImageFile.ImageFile) -> int:

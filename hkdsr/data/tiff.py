@@ -89,6 +89,8 @@ def _require_supported(path: Path, page: TiffPage) -> None:
         lacking = f"{bits}-bit samples"
     elif page.photometric not in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB):
         lacking = f"{bits}-bit {colour} colours"
+    elif page.imagedepth > 1:
+        lacking = f"{page.imagedepth} planes of depth"
     elif page.samplesperpixel not in wanted:
         lacking = f"{page.samplesperpixel} samples per pixel"
     if lacking:

@@ -42,6 +42,11 @@ def exists(path: str | Path) -> bool:
     return _mode(Path(path)) is not None
 
 
+def leads_nowhere(path: Path) -> bool:
+    """Whether this is a link to something that is not there."""
+    return path.is_symlink() and not exists(path)
+
+
 def same_file(one: Path, other: Path) -> bool:
     """Whether both are there and are one file or folder, under whatever names."""
     return exists(one) and exists(other) and one.samefile(other)

@@ -6,6 +6,7 @@ colour, of 8 bits or less: palettes, bilevel, YCbCr, CMYK, Lab.
 
 from __future__ import annotations
 
+import logging
 import struct
 import zlib
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from hkdsr.errors import HkdsrError
 
 ORIENTATION, XMP, PROFILE = 274, 700, 34675
 ASSOCIATED, UNASSOCIATED = 1, 2
+# Without a handler, Python prints what tifffile logs about damaged tags.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
 READ_ERRORS = (
     *(OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, AttributeError, AssertionError),
     *(struct.error, zlib.error, MemoryError),

@@ -8,6 +8,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from hkdsr.errors import HkdsrError
@@ -92,6 +93,8 @@ def require_writable(target: Path, *, folder: bool = False) -> None:
     if not is_folder(nearest):
         raise HkdsrError(f"cannot write {target}, as {nearest} is not a folder: name another target")
     try:
+        with suppress(FileNotFoundError):
+            os.lstat(target)  # says whether the name is too long
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:

@@ -17,7 +17,16 @@ from hkdsr.data import read_image
 from hkdsr.data.sources import find_pairs
 from hkdsr.deploy.upscale_files import upscale_file
 
-TRAIN = ("--student", "compact:features=4,convs=1", "--training.steps", "1", "--training.batch", "1", "--data.patch", "8")
+TRAIN = (
+    "--student",
+    "compact:features=4,convs=1",
+    "--training.steps",
+    "1",
+    "--training.batch",
+    "1",
+    "--data.patch",
+    "8",
+)
 
 
 def of_kind(kind: str) -> bytes:

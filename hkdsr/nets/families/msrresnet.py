@@ -1,8 +1,8 @@
 """MSRResNet: the plain residual network with which BasicSR starts, EDSR's blocks beside an enlarged input.
 
 SRResNet (Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network", CVPR
-2017) without batch normalisation, as BasicSR trains it (its class MSRResNet). The parameters have the names of BasicSR's
-files, which load with ``strict=True``.
+2017) without batch normalisation, as BasicSR trains it (its class MSRResNet). The parameters have the names of
+BasicSR's files, which load with ``strict=True``.
 """
 
 from __future__ import annotations

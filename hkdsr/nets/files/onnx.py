@@ -58,7 +58,9 @@ class OnnxNetwork(OpaqueNetwork):
         try:
             made, *_ = session.run(None, {image.name: probe})
         except errors as error:
-            raise HkdsrError(f"{name} fails on an RGB image of {PROBE[1]}x{PROBE[0]}: give another ONNX file") from error
+            raise HkdsrError(
+                f"{name} fails on an RGB image of {PROBE[1]}x{PROBE[0]}: give another ONNX file"
+            ) from error
         super().__init__(_scale(made, name))
         self.name, self._session, self._input, self._errors = name, session, image, errors
         # It has no weights in PyTorch: the hash tells networks apart, the empty parameter carries device and type.

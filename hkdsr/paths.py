@@ -8,6 +8,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from hkdsr.errors import HkdsrError
@@ -40,6 +41,11 @@ def is_folder(path: str | Path) -> bool:
 def exists(path: str | Path) -> bool:
     """Whether there is anything. Raises HkdsrError where that cannot be looked up."""
     return _mode(Path(path)) is not None
+
+
+def leads_nowhere(path: Path) -> bool:
+    """Whether this is a link to something that is not there."""
+    return path.is_symlink() and not exists(path)
 
 
 def same_file(one: Path, other: Path) -> bool:
@@ -87,6 +93,8 @@ def require_writable(target: Path, *, folder: bool = False) -> None:
     if not is_folder(nearest):
         raise HkdsrError(f"cannot write {target}, as {nearest} is not a folder: name another target")
     try:
+        with suppress(FileNotFoundError):
+            os.lstat(target)  # says whether the name is too long
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:

@@ -52,6 +52,7 @@ def kinds() -> dict[str, ModelProto]:
         ),
         "wide": enlarged(("Identity", "e", "y", {}), scales=(1, 2)),
         "high": enlarged(("Identity", "e", "y", {}), scales=(2, 1)),
+        "transposed": enlarged(("Transpose", "e", "y", {"perm": [0, 1, 3, 2]})),
         "two images": enlarged(("Concat", "e e", "y", {"axis": 0})),
         "one channel taken": enlarged(("Split", "e split", "y z", {"axis": 1}), split=halves),
     }

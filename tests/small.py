@@ -22,6 +22,7 @@ SMALL = {
     "hitsrf": "hitsrf:features=32,groups=4,blocks=2,heads=2,mlp_dim=16",
     "hpinet": "hpinet:dim=8,blocks=4,layers=1,qk_dim=4,mlp_dim=8",
     "imdn": "imdn:features=16,blocks=4",
+    "msrresnet": "msrresnet:features=8,blocks=4",
     "rcan": "rcan:groups=4,blocks=1,features=8,reduction=4",
     "rlfn": "rlfn:features=8,blocks=4,esa_channels=4",
     "smfanet": "smfanet:dim=8,blocks=4,ffn_scale=1.5",

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tifffile
 from hostile import deep, photo, refusal, refusal_or_none
+from PIL import Image
 
-from hkdsr.data import read_image, rgb
+from hkdsr.data import read_image, rgb, write_image
 
 LAYOUTS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -161,3 +162,21 @@ def test_a_cut_tiff_is_called_damaged(tmp_path: Path) -> None:
     for length in (len(whole) // 4, len(whole) // 2, len(whole) - 200):
         path.write_bytes(whole[:length])
         assert "damaged" in refusal(lambda: read_image(path))
+
+
+def test_the_exif_of_a_bigtiff_file_is_kept_readable(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", deep(), photometric="rgb", bigtiff=True, metadata=None, software="a camera")
+    write_image(tmp_path / "b.png", read_image(tmp_path / "a.tif"))
+    with Image.open(tmp_path / "b.png") as image:
+        assert image.getexif().get(305) == "a camera"
+
+
+def test_a_volume_is_refused_by_its_depth(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([deep()[..., 0]] * 5), photometric="minisblack", volumetric=True)
+    assert "5 planes of depth" in refusal(lambda: read_image(tmp_path / "a.tif"))
+
+
+def test_an_impossible_resolution_is_passed_over(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", deep(), photometric="rgb", resolution=(4e9, 4e9), resolutionunit=2)
+    write_image(tmp_path / "b.png", read_image(tmp_path / "a.tif"))
+    assert read_image(tmp_path / "b.png").notes.dpi is None

@@ -78,6 +78,13 @@ def test_targets_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc, where even root cannot make files")
+def test_a_name_that_is_too_long_is_noticed_before_the_work(tmp_path: Path) -> None:
+    for folder in (False, True):
+        with pytest.raises(HkdsrError, match="too long"):
+            require_writable(tmp_path / ("n" * 300), folder=folder)
+    require_writable(tmp_path / ("n" * 250))
+
+
 def test_a_file_system_that_takes_no_files() -> None:
     with pytest.raises(HkdsrError, match=r"^cannot write /proc/self/out \("):
         require_writable(Path("/proc/self/out"))

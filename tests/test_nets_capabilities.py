@@ -58,7 +58,7 @@ CAPABLE = {
     "runs_in_pytorch": EVERY - {"onnx"},
     "joins_blocks": {"bsrn", "imdn", "span"},
 }
-UPSAMPLER_EXITS = {"edsr", "rcan", "swinir"}
+UPSAMPLER_EXITS = {"edsr", "msrresnet", "rcan", "swinir"}
 TAPPABLE = EVERY - {"onnx"}
 
 pytestmark = pytest.mark.parametrize("name", NETWORKS)

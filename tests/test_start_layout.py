@@ -40,6 +40,7 @@ SWIN_QKV = [*range(4), *range(8, 12), *range(16, 20)]
 WIDER: dict[str, tuple[str, str, dict[str, dict[int, list[int]]]]] = {
     "compact": ("features=3,convs=2", "features=5,convs=2", {}),
     "edsr": ("features=3,blocks=2", "features=4,blocks=2", {}),
+    "msrresnet": ("features=3,blocks=2", "features=4,blocks=2", {}),
     "rcan": ("groups=2,blocks=2,features=4,reduction=2", "groups=2,blocks=2,features=6,reduction=2", {}),
     "rlfn": ("features=4,blocks=2,esa_channels=3", "features=6,blocks=2,esa_channels=4", {}),
     "smfanet": (

@@ -30,6 +30,7 @@ CUT = {
     ),
     "hpinet": ("dim=12,blocks=2,layers=1,qk_dim=8,mlp_dim=12", "dim=6,blocks=1,layers=1,qk_dim=4,mlp_dim=6"),
     "imdn": ("features=32,blocks=4", "features=16,blocks=2"),
+    "msrresnet": ("features=16,blocks=4", "features=8,blocks=2"),
     "rcan": ("groups=4,blocks=1,features=12,reduction=4", "groups=2,blocks=1,features=6,reduction=3"),
     "rlfn": ("features=12,blocks=4,esa_channels=4", "features=6,blocks=2,esa_channels=3"),
     "smfanet": ("dim=12,blocks=4,ffn_scale=2.0", "dim=6,blocks=2,ffn_scale=2.0"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,15 +20,26 @@ from hkdsr.data.jpeg import without_notes
 from hkdsr.data.notes import Notes, pillow_notes, pixel_limit, read_exif
 from hkdsr.data.tiff import read_tiff
 from hkdsr.errors import HkdsrError
-from hkdsr.paths import entries, is_file, is_folder, user_path
+from hkdsr.paths import entries, exists, is_file, is_folder, leads_nowhere, user_path
 
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 JPEG_START = b"\xff\xd8"
+STARTS_READ = 32
+FOREIGN = {
+    "empty": re.compile(rb"\Z"),
+    "an HEIC or AVIF photograph, or a video": re.compile(rb".{4}ftyp", re.DOTALL),
+    "a web page or a drawing in XML": re.compile(rb"(\xef\xbb\xbf)?\s*<[!?a-zA-Z]"),
+    "a pointer of Git LFS, whose file was not fetched": re.compile(rb"version https://git-lfs"),
+    "a PDF document": re.compile(rb"%PDF"),
+}
+"""What files with the name of an image often are instead, by how they begin."""
 # Their profiles do not suit the RGB that they are converted to.
 CONVERTED = ("CMYK", "LAB")
+# The most pixels in a byte of GIF: a code of 12 bits stands for at most 4096.
+LZW_RATIO = 2731
 # Photographs with depth or gain maps beside them; the first image is all that is meant.
 ONE_IMAGE = ("MPO",)
 
@@ -57,24 +69,28 @@ def read_image(path: str | Path) -> ImageData:
     Raises HkdsrError if the file is missing, a folder, damaged, not an image, of a layout that is not supported, or
     larger than 10^9 pixels (environment variable HKDSR_MAX_PIXELS).
     """
-    path = user_path(path)
+    path, start = user_path(path), b"?"
     limit = pixel_limit(os.environ.get("HKDSR_MAX_PIXELS"))
     try:
         if is_folder(path):
             raise HkdsrError(f"{path} is a folder: name an image inside it")
+        if exists(path) and not is_file(path):
+            raise HkdsrError(f"{path} is a pipe or device: name an image file")
         with path.open("rb") as file:
-            start = file.read(len(png.SIGNATURE))
-        if start == png.SIGNATURE:
+            start = file.read(STARTS_READ)
+        if start.startswith(png.SIGNATURE):
             return _read_png(path, limit)
         if start[:4] in TIFF_STARTS:
             return _read_tiff(path, limit)
         return _read_by_pillow(path, limit, is_jpeg=start[:2] == JPEG_START)
     except FileNotFoundError as error:
+        if path.is_symlink():
+            raise HkdsrError(f"{path} is a link to a file that is gone: bring that back, or remove the link") from error
         raise HkdsrError(f"there is no image at {path}: check the path") from error
     except MemoryError as error:
         raise HkdsrError(f"{path} does not fit into memory: split it, or free memory") from error
     except CODEC_ERRORS as error:
-        reason = getattr(error, "strerror", None) or "damaged or of an unknown format"
+        reason = getattr(error, "strerror", None) or _foreign(start)
         raise HkdsrError(f"{path} cannot be read ({reason}): give a whole PNG, JPEG, WebP, BMP or TIFF file") from error
 
 
@@ -88,11 +104,14 @@ def rgb(path: str | Path) -> np.ndarray:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files directly in ``folder`` by name, hidden ones left out; there may be none."""
+    """The image files directly in ``folder`` by name, hidden ones left out; there may be none.
+
+    A link to an image that is gone is one of them: whoever reads it gets a sentence, instead of fewer images unsaid.
+    """
     return sorted(
         path
         for path in entries(folder)
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and is_file(path)
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and (is_file(path) or leads_nowhere(path))
     )
 
 
@@ -155,6 +174,7 @@ def _read_by_pillow(path: Path, limit: int, is_jpeg: bool) -> ImageData:
 def _read_source(path: Path, source: Path | bytes, limit: int) -> ImageData:
     with opened(source, path, limit) as image:
         _report_frames(path, _frames(image))
+        _require_room(path, source, image)
         mode = image.mode
         profile = image.info.get("icc_profile")
         pixels = pixels_of(path, source, image, limit)
@@ -167,6 +187,20 @@ def _read_source(path: Path, source: Path | bytes, limit: int) -> ImageData:
         logger.warning("%s is converted from %s to RGB, so its %s profile is left out", path, mode, mode)
         profile = None
     return _image(pixels, pixels.shape[2] in (2, 4), orientation, profile, notes)
+
+
+def _require_room(path: Path, source: Path | bytes, image: ImageFile.ImageFile) -> None:
+    """Raises HkdsrError for a GIF file whose header promises more pixels than its data can hold."""
+    size = len(source) if isinstance(source, bytes) else path.stat().st_size
+    if image.format == "GIF" and image.width * image.height > LZW_RATIO * size:
+        raise HkdsrError(
+            f"{path} promises {image.width}x{image.height} pixels, which its {size:,} bytes cannot hold: save it again"
+        )
+
+
+def _foreign(start: bytes) -> str:
+    """What a file that begins with ``start`` is, as far as is known, where it cannot be read."""
+    return next((kind for kind, begins in FOREIGN.items() if begins.match(start)), "damaged or of an unknown format")
 
 
 def _frames(image: ImageFile.ImageFile) -> int:

@@ -42,6 +42,9 @@ LAYOUT_TAGS = frozenset(
 SIZE_TAGS = (40962, 40963)
 """Width and height in the EXIF block."""
 
+MOST_DOTS = 65535
+"""The highest resolution that JPEG files hold."""
+
 READ_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error)
 """What Pillow raises for EXIF blocks that are damaged."""
 
@@ -72,7 +75,9 @@ def read_exif(image: Image.Image) -> tuple[int, bytes | None, bool]:
 
 def _parsed(exif: Image.Exif) -> tuple[int, bytes | None]:
     orientation = exif.get(ExifTags.Base.Orientation, 1)
-    exif.get_ifd(ExifTags.IFD.Exif)  # read now: a damaged block raises here and not when it is written
+    for block in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        exif.get_ifd(block)  # read now: a damaged block raises here and not when it is written
+    exif.bigtiff = False  # an EXIF block is a TIFF of the older kind, whatever it was read from
     for tag in [tag for tag in exif if tag in LAYOUT_TAGS]:
         del exif[tag]
     for tag in SIZE_TAGS:
@@ -88,12 +93,12 @@ def pillow_notes(info: dict[Any, Any], exif: bytes | None) -> Notes:
 
 
 def resolution(dpi: object) -> tuple[float, float] | None:
-    """(x, y) if these are two finite numbers; 1 stands for none, as TIFF files without a unit have it."""
+    """(x, y) if these are numbers that a file can hold; 1 stands for none, as TIFF files without a unit have it."""
     try:
         x, y = (float(value) for value in dpi)  # pyright: ignore[reportGeneralTypeIssues]
     except (TypeError, ValueError, ArithmeticError):
         return None
-    return (x, y) if 1 < x < float("inf") and 1 < y < float("inf") else None
+    return (x, y) if 1 < x <= MOST_DOTS and 1 < y <= MOST_DOTS else None
 
 
 def pixel_limit(setting: str | None) -> int:

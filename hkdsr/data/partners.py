@@ -20,15 +20,17 @@ from pathlib import Path
 
 import numpy as np
 
-from hkdsr.data.images import image_files
+from hkdsr.data.images import SUFFIXES, image_files
 from hkdsr.errors import HkdsrError
-from hkdsr.paths import entries, is_folder
+from hkdsr.paths import entries, is_folder, leads_nowhere
 
 logger = logging.getLogger(__name__)
 
 HR_NAME = re.compile(r"(?P<prefix>.*[_-])?(?:HR|GT)(?:mod\d+)?(?P<variant>[_-].+)?", re.IGNORECASE)
 LR_NAME = re.compile(r"(?P<prefix>.*[_-])?(?:LR|LQ)(?P<rest>.*)", re.IGNORECASE)
 SCALE_MARK = re.compile(r"x(\d+)", re.IGNORECASE)
+OF_THE_SYSTEM = {"@eadir", "#recycle", "$recycle.bin", "__macosx", "system volume information"}
+"""Folders of thumbnails and deleted files, which network drives, Windows and macOS put among images."""
 SELFEXSR = re.compile(r"(?P<start>.*_SRF_(?P<scale>\d+)_)HR")
 
 
@@ -85,12 +87,16 @@ def _hr_folders(folder: Path, seen: set[Path]) -> Iterator[Path]:
         return
     seen.add(folder.resolve())
     try:
-        children = [path for path in entries(folder) if not path.name.startswith(".") and is_folder(path)]
+        inside = [path for path in entries(folder) if not path.name.startswith(".")]
+        children = [path for path in inside if is_folder(path) and path.name.lower() not in OF_THE_SYSTEM]
     except HkdsrError as error:
         if len(seen) == 1:  # the folder that was named
             raise
         logger.warning("left out: %s", error)
         return
+    for path in inside:
+        if leads_nowhere(path) and path.suffix.lower() not in SUFFIXES:
+            logger.warning("left out: %s is a link to something that is gone", path)
     yield folder
     prefixes = {named["prefix"] for child in children if (named := HR_NAME.fullmatch(child.name))}
     for child in children:

@@ -6,6 +6,7 @@ colour, of 8 bits or less: palettes, bilevel, YCbCr, CMYK, Lab.
 
 from __future__ import annotations
 
+import logging
 import struct
 import zlib
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from hkdsr.errors import HkdsrError
 
 ORIENTATION, XMP, PROFILE = 274, 700, 34675
 ASSOCIATED, UNASSOCIATED = 1, 2
+# Without a handler, Python prints what tifffile logs about damaged tags.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
 READ_ERRORS = (
     *(OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, AttributeError, AssertionError),
     *(struct.error, zlib.error, MemoryError),
@@ -89,6 +93,8 @@ def _require_supported(path: Path, page: TiffPage) -> None:
         lacking = f"{bits}-bit samples"
     elif page.photometric not in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB):
         lacking = f"{bits}-bit {colour} colours"
+    elif page.imagedepth > 1:
+        lacking = f"{page.imagedepth} planes of depth"
     elif page.samplesperpixel not in wanted:
         lacking = f"{page.samplesperpixel} samples per pixel"
     if lacking:

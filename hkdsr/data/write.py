@@ -50,14 +50,16 @@ def write_image(path: str | Path, image: ImageData) -> None:
         planes = [np.rint(image.colour.mean(axis=2, keepdims=True)).astype(image.colour.dtype)]
     if image.alpha is not None:
         planes.append(image.alpha[..., None])
-    pixels = np.concatenate(planes, axis=2)
+    size = f"{image.colour.shape[1]}x{image.colour.shape[0]}"
     try:
+        pixels = np.concatenate(planes, axis=2)
         encoded = png.encode16(pixels) if deep else _encoded(pixels, image, suffix)
+        if suffix == ".png":
+            encoded = png.with_notes(encoded, image.profile, image.notes)
     except CODEC_ERRORS as error:
-        size = f"{pixels.shape[1]}x{pixels.shape[0]}"
         raise HkdsrError(f"{path} cannot hold an image of {size} pixels: name it .png or .tif") from error
-    if suffix == ".png":
-        encoded = png.with_notes(encoded, image.profile, image.notes)
+    except MemoryError as error:
+        raise HkdsrError(f"{path} does not fit into memory while it is written: free memory") from error
     write_atomically(path, encoded)
     if lost := _lost(suffix, image):
         logger.warning("%s cannot hold %s, which are lost: name it .png to keep them", path, ", ".join(lost))

@@ -71,14 +71,18 @@ def upscale_files(
 
     Where there are several, ``target`` is a folder, which is made if it is missing.
 
-    Raises HkdsrError as ``upscale_file`` does, for a pattern that nothing matches, and for one file as the target of
-    several images.
+    Raises HkdsrError as ``upscale_file`` does, for a pattern that nothing matches, and, before anything is written, for
+    one file as the target of several images.
     """
     paths = matching_paths(sources)
-    if target is not None and len(paths) > 1:
+    if target is None:
+        _require_apart([(path, _beside(path, network.scale)) for path in paths])
+    elif len(paths) > 1:
         target = user_path(target)
         if not is_folder(target) and (target.suffix.lower() in SUFFIXES or exists(target)):
             raise HkdsrError(f"{target} is a file, but there are {len(paths)} images: name a folder")
+        images = [image for path in paths for image in (list_images(path) if is_folder(path) else [path])]
+        _require_own_targets(images, target)
         require_writable(target, folder=True)
         _make_folder(target)
     for path in paths:
@@ -114,12 +118,21 @@ def _kept_name(folder: Path, source: Path, image: ImageData) -> Path:
 
 
 def _require_own_targets(images: list[Path], target: Path) -> None:
-    """Raises HkdsrError if two images would be written to one file."""
-    names = {path.name for path in images}
+    """Raises HkdsrError if two images would be written to one file of the folder ``target``."""
+    _require_apart([(path, target / path.name) for path in images])
+    by_name = {path.name: path for path in images}
     for path in images:
-        other = f"{path.name}.png"
-        if other in names and _kept_name(target, path, read_image(path)).name == other:
-            raise HkdsrError(f"{path} and {other} beside it would both become {target / other}: rename one of them")
+        other = by_name.get(f"{path.name}.png")
+        if other and _kept_name(target, path, read_image(path)).name == other.name:
+            _require_apart([(path, target / other.name), (other, target / other.name)])
+
+
+def _require_apart(targets: Iterable[tuple[Path, Path]]) -> None:
+    """Raises HkdsrError for two sources with one target; ``targets`` are pairs of both."""
+    seen: dict[Path, Path] = {}
+    for source, target in targets:
+        if (other := seen.setdefault(target, source)) is not source:
+            raise HkdsrError(f"{other} and {source} would both become {target}: rename one, or enlarge one at a time")
 
 
 def _check_other(source: Path, target: Path) -> None:

@@ -10,8 +10,8 @@ from hkdsr.nets.base import Network
 
 FARTHEST = 64.0
 """Networks overshoot [0, 1] a little; one that works in 0..255 exceeds this on all but black images."""
-PROBE = 24
-"""Side of the probe in LR pixels."""
+PROBE = (24, 20)
+"""Height and width of the probe in LR pixels."""
 
 
 def require_image(sr: Tensor, name: str) -> None:
@@ -35,7 +35,7 @@ def require_sane(network: Network, name: str) -> Network:
     """``network``, once it has given an image for a small probe. Raises HkdsrError, naming ``name``, if it does not."""
     weight = next(network.parameters(), torch.zeros(()))
     generator = torch.Generator().manual_seed(0)
-    probe = 0.25 + 0.5 * torch.rand(1, 3, PROBE, PROBE, generator=generator)
+    probe = 0.25 + 0.5 * torch.rand(1, 3, *PROBE, generator=generator)
     require_image(network(probe.to(weight)), name)
     return network
 

@@ -20,7 +20,7 @@ from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Traced
 from hkdsr.nets.opaque import OpaqueNetwork
 
-PROBE = 48  # LR pixels of the image that the scale is measured on, more than any layer here needs
+PROBE = (48, 56)  # height and width of the image that the scale is measured on, more than any layer here needs
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
@@ -54,11 +54,13 @@ class OnnxNetwork(OpaqueNetwork):
         if any(isinstance(side, int) for side in image.shape[2:]):
             size = f"{image.shape[3]}x{image.shape[2]}"
             raise HkdsrError(f"{name} takes only images of {size}: export it with a variable height and width")
-        probe = np.zeros((1, 3, PROBE, PROBE), TYPES[image.type])
+        probe = np.zeros((1, 3, *PROBE), TYPES[image.type])
         try:
             made, *_ = session.run(None, {image.name: probe})
         except errors as error:
-            raise HkdsrError(f"{name} fails on an RGB image of {PROBE}x{PROBE}: give another ONNX file") from error
+            raise HkdsrError(
+                f"{name} fails on an RGB image of {PROBE[1]}x{PROBE[0]}: give another ONNX file"
+            ) from error
         super().__init__(_scale(made, name))
         self.name, self._session, self._input, self._errors = name, session, image, errors
         # It has no weights in PyTorch: the hash tells networks apart, the empty parameter carries device and type.
@@ -114,9 +116,9 @@ def _scale(made: object, name: str) -> int:
     """By how much the probe was enlarged."""
     if isinstance(made, np.ndarray) and np.issubdtype(made.dtype, np.floating):
         for scale in (2, 3, 4):
-            if made.shape == (1, 3, scale * PROBE, scale * PROBE):
+            if made.shape == (1, 3, *(scale * side for side in PROBE)):
                 return scale
-        what = f"an output of shape {made.shape} for an input of (1, 3, {PROBE}, {PROBE})"
+        what = f"an output of shape {made.shape} for an input of {(1, 3, *PROBE)}"
     else:
         what = f"an output of the type {getattr(made, 'dtype', type(made).__name__)}"
     raise HkdsrError(f"{name} gives {what}: give a network that turns one RGB image into one x2, x3 or x4")

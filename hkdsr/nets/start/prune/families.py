@@ -20,6 +20,7 @@ from hkdsr.nets.families.hitsrf import HierarchicalLayer, HiTSRF
 from hkdsr.nets.families.hpinet import HPINet
 from hkdsr.nets.families.hpinet_attention import TransformerLayer
 from hkdsr.nets.families.imdn import IMDN
+from hkdsr.nets.families.msrresnet import MSRResNet
 from hkdsr.nets.families.rcan import RCAN
 from hkdsr.nets.families.rlfn import RLFN
 from hkdsr.nets.families.smfanet import FeatureModulationBlock, SMFANet
@@ -68,6 +69,17 @@ def _edsr(network: EDSR, wires: Wiring) -> None:
         wires.residual(block, second)
     wires.layer(network.body[-1], stream, stream)
     upsampled(network.tail, stream, wires)
+
+
+def _msrresnet(network: MSRResNet, wires: Wiring) -> None:
+    stream = x = wires.layer(network.conv_first, wires.new(COLOURS))
+    block: Any
+    for block in network.blocks:
+        wires.layer(block.conv2, wires.layer(block.conv1, stream), stream)
+        wires.residual(block, block.conv2)
+    for name, factor in network.upconvs.items():
+        x = wires.upsampling(conv(network.get_submodule(name)), x, factor)
+    wires.layer(network.conv_last, wires.layer(network.conv_hr, x))
 
 
 def _rcan(network: RCAN, wires: Wiring) -> None:
@@ -246,6 +258,7 @@ WIRINGS: dict[type[Network], Callable[[Any, Wiring], None]] = {
     HiTSRF: _hitsrf,
     HPINet: _hpinet,
     IMDN: _imdn,
+    MSRResNet: _msrresnet,
     RCAN: _rcan,
     RLFN: _rlfn,
     SMFANet: _smfanet,

@@ -14,6 +14,7 @@ from hkdsr.data.decode import CODEC_ERRORS
 from hkdsr.data.images import SUFFIXES, ImageData
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
+from hkdsr.memory import needed_for
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,8 @@ def write_image(path: str | Path, image: ImageData) -> None:
         planes.append(image.alpha[..., None])
     pixels = np.concatenate(planes, axis=2)
     try:
-        encoded = png.encode16(pixels) if deep else _encoded(pixels, image, suffix)
+        with needed_for(str(path), "cut the image into smaller ones, or free memory"):
+            encoded = png.encode16(pixels) if deep else _encoded(pixels, image, suffix)
     except CODEC_ERRORS as error:
         size = f"{pixels.shape[1]}x{pixels.shape[0]}"
         raise HkdsrError(f"{path} cannot hold an image of {size} pixels: name it .png or .tif") from error

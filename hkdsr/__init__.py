@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # oneDNN, which computes PyTorch's convolutions on CPUs, makes code for every layer and size of image, and keeps that of
-# the last 1024 in each of two caches: over images of ever other sizes a process grows by a hundred megabytes. A training
-# step has well under 100 different ones. oneDNN reads this at its first convolution; whoever has set it is obeyed.
+# the last 1024 in each of two caches: over images of ever other sizes a process grows by a hundred megabytes. The
+# trainings of this package need under 100 at a time. oneDNN reads this at its first convolution; what is set stays.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 os.environ.setdefault("LRU_CACHE_CAPACITY", "1")
 

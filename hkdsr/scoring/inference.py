@@ -36,7 +36,8 @@ def super_resolve(
         return images if ensemble else [rounded(image) for image in images]
 
     def run(x: Tensor) -> Tensor:
-        return enlarged(network, x, str(name), CUT, checked)[0]
+        # On the CPU, where those made of tiles are too.
+        return enlarged(network, x, str(name), CUT, checked)[0].cpu()
 
     with needed_for(str(name), CUT), evaluation_mode(network), torch.inference_mode():
         x = to_tensor(lr).to(like)

@@ -6,8 +6,10 @@ Prints one JSON object with the outcome of each. A process of its own, as a test
 from __future__ import annotations
 
 import json
+import pkgutil
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,7 @@ def evaluation_of_the_whole(folder: Path) -> None:
     # 77 MB for each of three layers of 1100 pixels, and a quarter of that for the image on which its reach is measured.
     network = build("rcan:groups=2,blocks=1,features=16,reduction=4", 2).eval()
     shaded(folder / "bigger", 1100)
+    hkdsr.evaluate(network, "tiny", folder)
     report("evaluation_of_the_whole", ROOM, lambda: hkdsr.evaluate(network, "bigger", folder))
 
 
@@ -66,12 +69,10 @@ def upscaling(folder: Path) -> None:
 def distillation(folder: Path) -> None:
     method = ("--teacher", wide_network(folder), "--method.name", "logits", "--exits.teacher-images", "cached")
     words = ("distill", *method, *training(folder, "big"))
-    import_optimisers()
     report("distillation", ROOM, in_tiles(lambda: run(*words)))
 
 
 def training_step(folder: Path) -> None:
-    import_optimisers()
     # 75 MB for every layer, forward and backward.
     words = training(folder, "big", student=WIDE, patch=190, batch=4)
     report("training_step", ROOM, lambda: run("train", *words))
@@ -79,7 +80,6 @@ def training_step(folder: Path) -> None:
 
 
 def validation(folder: Path) -> None:
-    import_optimisers()
     words = (*training(folder, "tiny", student=WIDE), "--data.val", folder / "big")
     report("validation", ROOM, in_tiles(lambda: run("train", *words)))
 
@@ -131,8 +131,11 @@ def training(folder: Path, images: str, student: str = SMALL, patch: int = 8, ba
     return (*places, *steps, "--training.device", "cpu", "--student", student, "--data.patch", str(patch))
 
 
-def import_optimisers() -> None:
-    """They import a large part of PyTorch at their first step, for which the memory is not meant."""
+def import_everything() -> None:
+    """The memory is not meant for imports, of which optimisers do many at their first step."""
+    for module in pkgutil.walk_packages(hkdsr.__path__, "hkdsr."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
     weight = torch.zeros(1, requires_grad=True)
     weight.grad = torch.zeros(1)
     torch.optim.Adam([weight]).step()
@@ -164,6 +167,7 @@ found: dict[str, str] = {}
 if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    import_everything()
     place = Path(sys.argv[1])
     shaded(place / "big", SIDE)
     shaded(place / "tiny", 64)

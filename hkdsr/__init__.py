@@ -6,6 +6,7 @@ The commands are ``load``, ``train``, ``distill``, ``compare``, ``evaluate``, ``
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from hkdsr.training.run import distill, train
 
 __version__ = "0.1.0"
+
+# oneDNN, which computes PyTorch's convolutions on CPUs, makes code for every layer and size of image, and keeps that of
+# the last 1024 in each of two caches: over images of ever other sizes a process grows by a hundred megabytes. The
+# trainings of this package need under 100 at a time. oneDNN reads this at its first convolution; what is set stays.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+os.environ.setdefault("LRU_CACHE_CAPACITY", "1")
 
 _HOMES = {
     "Data": "hkdsr.settings.recipe",

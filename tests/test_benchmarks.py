@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from benchmarks import exit_start, speed, step
+from benchmarks import exit_start, growth, speed, step
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +59,10 @@ def test_exit_start_scores_both_starts(tmp_path: Path, capsys: pytest.CaptureFix
     # The correction starts at zero, random weights are far from an image.
     assert bicubic["exit 1"] == bicubic["exit 2"] == bicubic["bicubic"] == plain["bicubic"]
     assert max(plain["exit 1"], plain["exit 2"]) < bicubic["bicubic"] - 5
+
+
+def test_growth_compares_both_settings_of_the_caches(capsys: pytest.CaptureFixture[str]) -> None:
+    growth.main(["tiny_x4", "--images", "52"])
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split(":")[0] for row in rows] == ["caches as the package sets them", "caches as PyTorch has them"]
+    assert all(re.search(r": \d+ MB after 50 images, \d+ after 52, -?\d+ more$", row) for row in rows)

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from hkdsr.data import imresize, rgb
-from hkdsr.deploy import upscale as module
-from hkdsr.deploy.tiles import cover, measure_reach
+from hkdsr.deploy.tiles import cover, measure_reach, reach
 from hkdsr.deploy.upscale import upscale
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
@@ -66,7 +65,12 @@ class Nearest(Chain):
     room = 10**9
     says: Exception = torch.OutOfMemoryError("CUDA out of memory")
 
+    def __init__(self, scale: int = 2) -> None:
+        super().__init__(scale)
+        self.tried: list[tuple[int, int]] = []
+
     def forward(self, x: Tensor) -> Tensor:
+        self.tried.append((x.shape[-2], x.shape[-1]))
         if x.shape[-2] * x.shape[-1] > self.room:
             raise self.says
         return F.interpolate(x, scale_factor=float(self.scale))
@@ -199,25 +203,18 @@ def test_deep_images_do_not_pass_through_eight_bits(street: np.ndarray) -> None:
 @pytest.mark.parametrize(
     "says", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
-def test_auto_halves_tiles_until_they_fit(street: np.ndarray, says: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_halves_tiles_until_they_fit(street: np.ndarray, says: Exception) -> None:
     network = Nearest()
     network.says = says
-    tried: list[int] = []
-    attempt = module._upscale_if_it_fits
-
-    def noted(network: Network, image: np.ndarray, side: int, progress: bool) -> np.ndarray | None:
-        tried.append(side)
-        return attempt(network, image, side, progress)
-
-    monkeypatch.setattr(module, "_upscale_if_it_fits", noted)
-    monkeypatch.setattr(module, "reach", lambda _: measure_reach(Chain(kernel=1)))
     whole = upscale(network, street, tile="auto")
-    assert tried == [132]
-    network.room = 40 * 40
+    assert network.tried == [(96, 132)]
+    assert not reach(network).pixels
+    network.room, network.tried = 40 * 40, []
     np.testing.assert_array_equal(upscale(network, street, tile="auto"), whole)
-    assert tried == [132, 132, 66, 33]
+    assert network.tried == [(96, 132), (66, 66), *[(side, 33) for side in (33, 33, 30) for _ in range(4)]]
     network.room = 10
-    with pytest.raises(HkdsrError, match="tiles of 16 pixels do not fit into the memory of cpu: use a smaller network"):
+    sentence = "the image: tiles of 16 pixels do not fit into the memory of cpu: use a smaller network"
+    with pytest.raises(HkdsrError, match=sentence):
         upscale(network, street, tile="auto")
     with pytest.raises(HkdsrError, match=r"tiles of 64 pixels do not fit .* set tile to 'auto'"):
         upscale(network, street, tile=64)

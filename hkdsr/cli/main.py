@@ -11,6 +11,7 @@ from importlib import import_module
 from hkdsr import __version__
 from hkdsr.cli import output
 from hkdsr.errors import HkdsrError
+from hkdsr.memory import needed_for
 
 COMMANDS = {
     "distill": "shrink a teacher network into a small student",
@@ -45,7 +46,8 @@ def main() -> None:
         output.complain(f"hkdsr: unknown command '{name}': choose one of {', '.join(COMMANDS)}")
         sys.exit(2)
     try:
-        import_module(f"hkdsr.cli.{name}").run(arguments)
+        with needed_for(f"the work of hkdsr {name}", "free memory, or use smaller images or a smaller network"):
+            import_module(f"hkdsr.cli.{name}").run(arguments)
     except HkdsrError as error:
         output.complain(f"hkdsr {name}: {error}")
         sys.exit(2)

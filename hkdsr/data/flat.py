@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hkdsr.errors import HkdsrError
+from hkdsr.memory import OutOfMemoryError, ran_out
 
 
 def write(file: FileIO, image: np.ndarray) -> None:
@@ -50,6 +51,8 @@ def writing_to(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if ran_out(error):
+            raise OutOfMemoryError(f"the files in {folder} do not fit into memory: free memory") from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             message = (
                 f"the disk of {folder} is full: free some space on it, or set data.cache to a folder on another disk"

@@ -20,6 +20,7 @@ from hkdsr.data.jpeg import without_notes
 from hkdsr.data.notes import Notes, pillow_notes, pixel_limit, read_exif
 from hkdsr.data.tiff import read_tiff
 from hkdsr.errors import HkdsrError
+from hkdsr.memory import OutOfMemoryError, ran_out
 from hkdsr.paths import entries, exists, is_file, is_folder, leads_nowhere, user_path
 
 logger = logging.getLogger(__name__)
@@ -87,9 +88,9 @@ def read_image(path: str | Path) -> ImageData:
         if path.is_symlink():
             raise HkdsrError(f"{path} is a link to a file that is gone: bring that back, or remove the link") from error
         raise HkdsrError(f"there is no image at {path}: check the path") from error
-    except MemoryError as error:
-        raise HkdsrError(f"{path} does not fit into memory: split it, or free memory") from error
-    except CODEC_ERRORS as error:
+    except (MemoryError, *CODEC_ERRORS) as error:
+        if ran_out(error):
+            raise OutOfMemoryError(f"{path} does not fit into memory: split it, or free memory") from error
         reason = getattr(error, "strerror", None) or _foreign(start)
         raise HkdsrError(f"{path} cannot be read ({reason}): give a whole PNG, JPEG, WebP, BMP or TIFF file") from error
 
@@ -162,8 +163,8 @@ def _read_tiff(path: Path, limit: int) -> ImageData:
 def _read_by_pillow(path: Path, limit: int, is_jpeg: bool) -> ImageData:
     try:
         return _read_source(path, path, limit)
-    except CODEC_ERRORS:
-        if not is_jpeg:
+    except CODEC_ERRORS as error:
+        if not is_jpeg or ran_out(error):
             raise
     # What stands beside the pixels may be what is damaged.
     image = _read_source(path, without_notes(path.read_bytes()), limit)

@@ -34,6 +34,7 @@ from hkdsr.data.partners import matching
 from hkdsr.data.resize import bicubic_pair
 from hkdsr.data.sources import Pair
 from hkdsr.errors import HkdsrError
+from hkdsr.memory import CUT, OutOfMemoryError, needed_for, ran_out
 from hkdsr.paths import is_folder, user_path
 
 FORMAT = 1  # Raise it whenever the layout of the files or the way LR is made changes.
@@ -80,6 +81,8 @@ class ImageStore:
             if len(self._sums) != len(self.sizes):
                 raise ValueError("another number of sums")
         except (OSError, ValueError, TypeError, KeyError) as error:
+            if ran_out(error):
+                raise OutOfMemoryError(f"the images in {folder} do not fit into memory: free memory") from error
             reason = getattr(error, "strerror", None) or "damaged"
             raise HkdsrError(f"{folder} is no complete image store ({reason}): delete it to have it rebuilt") from error
 
@@ -151,6 +154,8 @@ def _found(target: Path) -> ImageStore | None:
     """The store there, if its files are complete."""
     try:
         return ImageStore(target) if is_folder(target) else None
+    except OutOfMemoryError:
+        raise  # the files may be whole
     except HkdsrError as error:
         logger.warning("%s", error)
         return None
@@ -187,6 +192,11 @@ def _build(pairs: Sequence[Pair], scale: int, key: str, target: Path, workers: i
 
 
 def _decode(pair: Pair, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    with needed_for(str(pair.hr), CUT):
+        return _decoded(pair, scale)
+
+
+def _decoded(pair: Pair, scale: int) -> tuple[np.ndarray, np.ndarray]:
     hr = rgb(pair.hr)
     if min(hr.shape[:2]) < scale:
         raise HkdsrError(f"{pair.hr} is smaller than the scale {scale} on a side: remove it from the training images")

@@ -15,4 +15,11 @@ def to_tensor(image: np.ndarray, device: torch.device | None = None) -> Tensor:
 
 def to_uint8(image: Tensor) -> np.ndarray:
     """(1, 3, H, W) of any device and floating-point type -> uint8 RGB (H, W, 3): clamped to [0, 1], then rounded."""
-    return image[0].float().clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return rounded(image)[0].permute(1, 2, 0).cpu().numpy()
+
+
+def rounded(image: Tensor) -> Tensor:
+    """The same as a uint8 tensor of the same shape and device; uint8 stays as it is."""
+    if image.dtype == torch.uint8:
+        return image
+    return image.float().clamp(0, 1).mul(255).round().to(torch.uint8)

@@ -18,6 +18,7 @@ from tifffile import PHOTOMETRIC, TiffPage
 
 from hkdsr.data.decode import require_pixels
 from hkdsr.errors import HkdsrError
+from hkdsr.memory import ran_out
 
 ORIENTATION, XMP, PROFILE = 274, 700, 34675
 ASSOCIATED, UNASSOCIATED = 1, 2
@@ -69,6 +70,8 @@ def read_tiff(path: Path, limit: int) -> Tiff | None:
     except HkdsrError:
         raise
     except READ_ERRORS as error:
+        if ran_out(error):
+            raise MemoryError from error
         if "imagecodecs" in str(error):
             raise HkdsrError(
                 f"{path} has a compression that is not supported ({error}): save it uncompressed or with Deflate"

@@ -14,6 +14,7 @@ from hkdsr.data.decode import CODEC_ERRORS
 from hkdsr.data.images import SUFFIXES, ImageData
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
+from hkdsr.memory import needed_for
 
 logger = logging.getLogger(__name__)
 
@@ -52,14 +53,13 @@ def write_image(path: str | Path, image: ImageData) -> None:
         planes.append(image.alpha[..., None])
     size = f"{image.colour.shape[1]}x{image.colour.shape[0]}"
     try:
-        pixels = np.concatenate(planes, axis=2)
-        encoded = png.encode16(pixels) if deep else _encoded(pixels, image, suffix)
-        if suffix == ".png":
-            encoded = png.with_notes(encoded, image.profile, image.notes)
+        with needed_for(str(path), "cut the image into smaller ones, or free memory"):
+            pixels = np.concatenate(planes, axis=2)
+            encoded = png.encode16(pixels) if deep else _encoded(pixels, image, suffix)
+            if suffix == ".png":
+                encoded = png.with_notes(encoded, image.profile, image.notes)
     except CODEC_ERRORS as error:
         raise HkdsrError(f"{path} cannot hold an image of {size} pixels: name it .png or .tif") from error
-    except MemoryError as error:
-        raise HkdsrError(f"{path} does not fit into memory while it is written: free memory") from error
     write_atomically(path, encoded)
     if lost := _lost(suffix, image):
         logger.warning("%s cannot hold %s, which are lost: name it .png to keep them", path, ", ".join(lost))

@@ -18,6 +18,7 @@ from hkdsr.data import imresize, mod_crop, rgb
 from hkdsr.data.embedded import demo_files
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
+from hkdsr.memory import ran_out
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.onnx import OnnxNetwork
 from hkdsr.scoring import cost, psnr_y
@@ -109,6 +110,8 @@ def onnx(network: Network) -> bytes:
     except ImportError as error:
         raise HkdsrError("export needs ONNX: pip install 'hkdsr[onnx]'") from error
     except (torch.onnx.OnnxExporterError, RuntimeError) as error:
+        if ran_out(error):
+            raise MemoryError from error
         raise HkdsrError(f"PyTorch cannot export a network of the family {network.family}: choose another") from error
     assert program is not None
     model = program.model_proto

@@ -16,6 +16,10 @@ import torch
 from torch import Tensor
 
 from hkdsr.nets.base import Network
+from hkdsr.nets.exits import NetworkWithExits
+
+Enlarger = Network | NetworkWithExits
+"""What turns one LR image into one SR image or, with exits, into several."""
 
 # A change of the output, in [0, 1], that still counts as none: far below a grey level, so that few roundings turn.
 SAME = 0.02 / 255
@@ -67,19 +71,35 @@ def cover(size: tuple[int, int], side: int, surroundings: int, multiple: int) ->
             yield Tile((seen_rows, seen_columns), (rows, columns))
 
 
-_known: WeakKeyDictionary[Network, Reach] = WeakKeyDictionary()
+def network_of(enlarger: Enlarger) -> Network:
+    """The network itself, without its exits."""
+    return enlarger if isinstance(enlarger, Network) else enlarger.network
 
 
-def reach(network: Network) -> Reach:
-    """``measure_reach``, once per network: its weights are taken to stay as they are."""
-    if network not in _known:
-        _known[network] = measure_reach(network)
-    return _known[network]
+def images_of(enlarger: Enlarger, x: Tensor) -> list[Tensor]:
+    """LR (1, 3, h, w) -> SR images (1, 3, scale*h, scale*w): those of the exits and, last, the final one."""
+    made = enlarger(x)
+    return [made] if isinstance(made, Tensor) else [*made.exits, made.final]
+
+
+_known: WeakKeyDictionary[Enlarger, Reach] = WeakKeyDictionary()
+
+
+def reach(enlarger: Enlarger) -> Reach:
+    """``measure_reach``, once per network: its weights are taken to stay as they are until ``forget_reach``."""
+    if enlarger not in _known:
+        _known[enlarger] = measure_reach(enlarger)
+    return _known[enlarger]
+
+
+def forget_reach(enlarger: Enlarger) -> None:
+    """Measure anew when it is next asked for, as the weights have changed."""
+    _known.pop(enlarger, None)
 
 
 @torch.inference_mode()
-def measure_reach(network: Network) -> Reach:
-    """How far ``network`` sees, from a probe image run with and without its surroundings.
+def measure_reach(enlarger: Enlarger) -> Reach:
+    """How far ``enlarger`` sees, from a probe image run with and without its surroundings.
 
     Where the two results agree, the cut edges are out of reach. The surroundings are brighter and flatter than the
     middle, so that statistics over the whole image give themselves away. Small probes are tried first: a shallow
@@ -88,14 +108,15 @@ def measure_reach(network: Network) -> Reach:
     # TF32 would round by more than a far neighbour's influence, and differently for each size of image.
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         for widest in (WIDEST // 4, WIDEST // 2, WIDEST):
-            pixels = _reach_within(network, widest)
+            pixels = _reach_within(enlarger, widest)
             if pixels <= widest:
                 return Reach(pixels, sees_all=False)
     return Reach(ENOUGH, sees_all=True)
 
 
-def _reach_within(network: Network, widest: int) -> int:
+def _reach_within(enlarger: Enlarger, widest: int) -> int:
     """The reach in LR pixels, if it is at most ``widest``; else some larger number."""
+    network = network_of(enlarger)
     scale, multiple = network.scale, network.pad_multiple
     # An odd number of multiples is cut off, which shifts strides that ``pad_multiple`` does not know of.
     margin = multiple * (-(-widest // multiple) | 1)
@@ -106,8 +127,8 @@ def _reach_within(network: Network, widest: int) -> int:
     middle = image[..., margin : margin + inside, margin : margin + inside]
     middle.copy_(torch.rand(middle.shape, generator=generator))
 
-    weight = next(network.parameters())
-    cut, whole = network(middle.to(weight)), network(image.to(weight))
+    weight = next(enlarger.parameters(), torch.zeros(()))
+    cut, whole = (torch.cat(images_of(enlarger, x.to(weight))) for x in (middle, image))
     start, stop = scale * margin, scale * (margin + inside)
     change = (whole[..., start:stop, start:stop] - cut).abs().amax(dim=(0, 1)).float().cpu()
     return _farthest(change > max(SAME, 2 * torch.finfo(weight.dtype).eps), scale)

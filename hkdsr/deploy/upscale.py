@@ -1,31 +1,26 @@
-"""Upscale images of any size and kind: in tiles if need be, one on the device at a time, joined without seams.
-
-The result is assembled in host memory, so that the device holds one tile and nothing of the image.
-"""
+"""Upscale images of any size and kind: in tiles if need be, one on the device at a time, joined without seams."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, overload
 
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
+from torch import Tensor
 
 from hkdsr.data import imresize, rgb
-from hkdsr.deploy.tiles import Tile, cover, reach
+from hkdsr.deploy.piecewise import SMALLEST_TILE, Images, Job, halved, run
+from hkdsr.deploy.tiles import Tile
 from hkdsr.deploy.transparency import fill_hidden
 from hkdsr.errors import HkdsrError
+from hkdsr.memory import CUT, needed_for
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import load
 from hkdsr.nets.sanity import name_of, require_image
 
-logger = logging.getLogger(__name__)
-
-SMALLEST_TILE = 16
 # Linux rarely refuses memory, it ends the process that uses it: on the CPU "auto" does not begin with more than this.
 LARGEST_CPU_TILE = 1024
 MODES = {"1": "L", "LA": "RGBA", "PA": "RGBA", "P": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
@@ -71,21 +66,23 @@ def upscale(
         raise HkdsrError(f"cannot upscale by {_kind(network)}: give a network, its file or the name of a shipped one")
     if isinstance(image, Image.Image):
         converted = image.convert(MODES[image.mode]) if image.mode in MODES else image
-        return Image.fromarray(upscale(network, np.array(converted), tile, progress))
+        return Image.fromarray(upscale_array(network, np.array(converted), "the image", tile, progress))
     if isinstance(image, str | Path):
-        image = rgb(image)
+        return upscale_array(network, rgb(image), str(image), tile, progress)
+    return upscale_array(network, image, "the image", tile, progress)
+
+
+def upscale_array(
+    network: Network, image: np.ndarray, name: str, tile: TileSize = None, progress: bool = False
+) -> np.ndarray:
+    """As ``upscale``, for an array that messages call ``name``."""
     _check_image(image)
-    if image.shape[2:] == (4,):
-        colour = upscale(network, fill_hidden(image[..., :3], image[..., 3]), tile, progress)
-        return np.dstack((colour, enlarged_alpha(image[..., 3], network.scale)))
     check_tile(tile)
-    side = 0
-    for side in _sides(image, tile, _device(network)):
-        upscaled = _upscale_if_it_fits(network, image, side, progress)
-        if upscaled is not None:
-            return upscaled
-    remedy = "use a smaller network" if tile == "auto" else "set tile to 'auto' or to a smaller number"
-    raise HkdsrError(f"tiles of {side} pixels do not fit into the memory of {_device(network)}: {remedy}")
+    with needed_for(name, CUT):
+        if image.shape[2:] == (4,):
+            colour = upscale_array(network, fill_hidden(image[..., :3], image[..., 3]), name, tile, progress)
+            return np.dstack((colour, enlarged_alpha(image[..., 3], network.scale)))
+        return _enlarged(network, image, name, tile, progress)
 
 
 def enlarged_alpha(alpha: np.ndarray, scale: int) -> np.ndarray:
@@ -118,66 +115,34 @@ def check_tile(tile: TileSize) -> None:
         raise HkdsrError(f"tile is {tile}: leave it out or set it to at least {SMALLEST_TILE} pixels")
 
 
-def _sides(image: np.ndarray, tile: TileSize, device: torch.device) -> Iterator[int]:
+def _sides(image: np.ndarray, tile: TileSize, device: torch.device) -> Iterable[int]:
     """The tile sizes to try, largest first."""
     whole = max(image.shape[:2])
-    if tile is None:
-        yield whole
-    elif tile != "auto":
-        yield tile
-    else:
-        side = min(whole, LARGEST_CPU_TILE) if device.type == "cpu" else whole
-        yield side
-        while side > SMALLEST_TILE:
-            side = max(-(-side // 2), SMALLEST_TILE)
-            yield side
+    if tile == "auto":
+        return halved(min(whole, LARGEST_CPU_TILE) if device.type == "cpu" else whole)
+    return [whole if tile is None else tile]
 
 
-def _upscale_if_it_fits(network: Network, image: np.ndarray, side: int, progress: bool) -> np.ndarray | None:
-    """The upscaled image, or None if memory ran out."""
-    try:
-        tiles = list(_tiles(network, image, side))
-        return _join(network, image, tqdm(tiles, unit="tile", disable=None if progress and len(tiles) > 1 else True))
-    except (RuntimeError, MemoryError) as error:
-        # CUDA has an exception of its own; other devices tell only by their words.
-        named = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not named and not any(words in str(error).lower() for words in ("allocat", "out of memory")):
-            raise
-    torch.cuda.empty_cache()
-    return None
-
-
-def _tiles(network: Network, image: np.ndarray, side: int) -> Iterable[Tile]:
-    size = (image.shape[0], image.shape[1])
-    if side >= max(size):
-        return cover(size, side, 0, 1)
-    needed = reach(network)
-    if needed.sees_all:
-        logger.warning(
-            "%s sees the whole image at once, so tiles of %d pixels differ slightly from it: use larger tiles, or none",
-            name_of(network),
-            side,
-        )
-    return cover(size, side, needed.pixels, network.pad_multiple)
-
-
-@torch.inference_mode()
-def _join(network: Network, image: np.ndarray, tiles: Iterable[Tile]) -> np.ndarray:
+def _enlarged(network: Network, image: np.ndarray, name: str, tile: TileSize, progress: bool) -> np.ndarray:
+    """Grey (H, W) or RGB (H, W, 3), enlarged tile by tile into an array of the same type."""
     network.to(memory_format=torch.channels_last)  # on a CPU down to half the time for plain convolutions
     scale, weight = network.scale, next(network.parameters())
-    rounded = np.issubdtype(image.dtype, np.integer)
+    rounded, grey = np.issubdtype(image.dtype, np.integer), image.ndim == 2
     largest = np.iinfo(image.dtype).max if rounded else 1
     joined = np.empty((scale * image.shape[0], scale * image.shape[1], *image.shape[2:]), image.dtype)
-    for tile in tiles:
+
+    def given(tile: Tile) -> Tensor:
         pixels = torch.from_numpy(image[tile.seen].astype(np.float32) / largest)
-        planes = pixels.expand(3, -1, -1) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
-        upscaled = network(planes[None].to(weight))[0][:, *tile.kept_of_seen(scale)]
+        return (pixels.expand(3, -1, -1) if grey else pixels.permute(2, 0, 1))[None].to(weight)
+
+    def keep(tile: Tile, images: Images) -> None:
+        ((upscaled,),) = images
         require_image(upscaled, name_of(network))
         upscaled = upscaled.float().clamp(0, 1)
-        upscaled = largest * (upscaled.mean(0) if pixels.ndim == 2 else upscaled.permute(1, 2, 0))
+        upscaled = largest * (upscaled.mean(0) if grey else upscaled.permute(1, 2, 0))
         joined[tile.kept_of_whole(scale)] = (upscaled.round() if rounded else upscaled).cpu().numpy()
+
+    remedy = "use a smaller network" if tile == "auto" else "set tile to 'auto' or to a smaller number"
+    job = Job(name, (image.shape[0], image.shape[1]), remedy, given, keep, exact=False)
+    run(network, job, _sides(image, tile, weight.device), progress)
     return joined
-
-
-def _device(network: Network) -> torch.device:
-    return next(network.parameters()).device

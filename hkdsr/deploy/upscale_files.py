@@ -14,8 +14,9 @@ from tqdm import tqdm
 from hkdsr.data import ImageData, check_target, holds, list_images, read_image, write_image
 from hkdsr.data.images import SUFFIXES
 from hkdsr.deploy.transparency import fill_hidden
-from hkdsr.deploy.upscale import TileSize, check_tile, enlarged_alpha, upscale
+from hkdsr.deploy.upscale import TileSize, check_tile, enlarged_alpha, upscale_array
 from hkdsr.errors import HkdsrError
+from hkdsr.memory import CUT, needed_for
 from hkdsr.nets.base import Network
 from hkdsr.paths import entries, exists, is_folder, matching_paths, require_writable, same_file, user_path
 
@@ -49,6 +50,11 @@ def upscale_file(
     if is_folder(source):
         _upscale_folder(network, source, target, tile, progress)
         return target
+    with needed_for(str(source), CUT):
+        return _upscale_one(network, source, target, tile, progress)
+
+
+def _upscale_one(network: Network, source: Path, target: Path, tile: TileSize, progress: bool) -> Path:
     image = read_image(source)
     if is_folder(target):
         target = _kept_name(target, source, image)
@@ -56,7 +62,7 @@ def upscale_file(
     check_target(target, image)
     require_writable(target)
     _make_folder(target.parent)
-    write_image(target, _upscale_image(network, image, tile, progress))
+    write_image(target, _upscale_image(network, source, image, tile, progress))
     return target
 
 
@@ -96,18 +102,19 @@ def _upscale_folder(network: Network, source: Path, target: Path, tile: TileSize
     _report_others(source, images)
     require_writable(target, folder=True)
     _make_folder(target)
-    failures: list[HkdsrError] = []
+    failures: list[str] = []
     for path in tqdm(images, unit="image", disable=None if progress else True):
         try:
-            upscaled = _upscale_image(network, read_image(path), tile, progress=False)
+            with needed_for(str(path), CUT):
+                upscaled = _upscale_image(network, path, read_image(path), tile, progress=False)
         except HkdsrError as error:
-            failures.append(error)
+            failures.append(str(error))  # the error itself would keep the image in memory
             continue
         write_image(_kept_name(target, path, upscaled), upscaled)
     if failures:
         raise HkdsrError(
             f"{len(failures)} of {len(images)} images are missing from {target} "
-            f"({'; '.join(map(str, failures))}): repair them and run again with --output {target}"
+            f"({'; '.join(failures)}): repair them and run again with --output {target}"
         )
 
 
@@ -158,13 +165,13 @@ def _report_others(folder: Path, images: list[Path]) -> None:
         logger.warning("left out of %s, as they are not image files: %s%s", folder, named, more)
 
 
-def _upscale_image(network: Network, image: ImageData, tile: TileSize, progress: bool) -> ImageData:
+def _upscale_image(network: Network, path: Path, image: ImageData, tile: TileSize, progress: bool) -> ImageData:
     colour = image.colour if image.alpha is None else fill_hidden(image.colour, image.alpha)
     if image.grey:
-        grey = upscale(network, colour[..., 0], tile, progress)
+        grey = upscale_array(network, colour[..., 0], str(path), tile, progress)
         colour = np.broadcast_to(grey[..., None], (*grey.shape, 3))
     else:
-        colour = upscale(network, colour, tile, progress)
+        colour = upscale_array(network, colour, str(path), tile, progress)
     alpha = None if image.alpha is None else enlarged_alpha(image.alpha, network.scale)
     return replace(image, colour=colour, alpha=alpha)
 

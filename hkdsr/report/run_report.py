@@ -135,7 +135,7 @@ def _scores(
         (lr, hr), name = benchmark.pair(index), benchmark.hr[index].stem
         images: dict[str, np.ndarray] = {}
         for label, network in networks.items():
-            images[label] = upscaled(network, lr, scale)
+            images[label] = upscaled(network, lr, scale, name=benchmark.hr[index])
             by_label[label].append(score_image(name, images[label], hr, scale))
         if len(comparisons) < SHOWN:
             comparisons.append(Comparison(name, images, hr))

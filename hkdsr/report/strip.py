@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from hkdsr.data import ImageData, check_target, rgb, write_image
 from hkdsr.data.resize import bicubic_pair
 from hkdsr.errors import HkdsrError
+from hkdsr.memory import CUT, needed_for
 from hkdsr.nets.files.load import load
 from hkdsr.paths import require_writable, same_file, user_path
 from hkdsr.report.labels import labels
@@ -49,11 +50,11 @@ def draw_strip(hr: Path, networks: Sequence[str], at: tuple[int, int] | None = N
     height, width = truth.shape[:2]
     if min(height, width) < side or side < 1:
         raise HkdsrError(f"a square of {side} does not fit into {hr} of {width}x{height}: set another --side")
-    bicubic = upscaled(None, lr, scale)
+    bicubic = upscaled(None, lr, scale, name=hr)
     top, left = at or most_different_crops(bicubic, truth, truth, side, 1)[0]
     if not (0 <= top <= height - side and 0 <= left <= width - side):
         raise HkdsrError(f"the square of {side} at {top}, {left} is not inside {hr}: set another --at")
-    images = [bicubic if network is None else upscaled(network, lr, scale) for network in loaded]
+    images = [bicubic if network is None else upscaled(network, lr, scale, name=hr) for network in loaded]
     square = slice(top, top + side), slice(left, left + side)
     panels = [
         _Panel(label, f"{psnr_y(sr, truth, scale):.2f} dB / {ssim_y(sr, truth, scale):.4f}", sr[square])
@@ -68,14 +69,16 @@ def write_strip(
 ) -> None:
     """Write the strip of ``draw_strip`` to the image file ``target``.
 
-    Raises HkdsrError as ``draw_strip`` does, and if ``target`` is the HR image or cannot be written.
+    Raises HkdsrError as ``draw_strip`` does, if ``target`` is the HR image or cannot be written, and for a lack of
+    memory.
     """
     target, hr = user_path(target), user_path(hr)
     if same_file(target, hr):
         raise HkdsrError(f"{target} is also the HR image: name another output")
     check_target(target, ImageData(np.zeros((1, 1, 3), np.uint8)))
     require_writable(target)
-    write_image(target, ImageData(draw_strip(hr, networks, at, side)))
+    with needed_for(str(hr), CUT):
+        write_image(target, ImageData(draw_strip(hr, networks, at, side)))
 
 
 def _marked_scene(truth: np.ndarray, top: int, left: int, side: int) -> Image.Image:

@@ -2,38 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hkdsr.data.resize import imresize
-from hkdsr.data.tensors import to_tensor, to_uint8
+from hkdsr.data.tensors import rounded, to_tensor, to_uint8
+from hkdsr.deploy.piecewise import Images, enlarged
+from hkdsr.memory import CUT, needed_for
 from hkdsr.nets.base import Network
 from hkdsr.nets.sanity import name_of, require_image
 
 
-def super_resolve(network: Network, lr: np.ndarray, *, ensemble: bool = False) -> np.ndarray:
+def super_resolve(
+    network: Network, lr: np.ndarray, *, ensemble: bool = False, name: str | Path = "the image"
+) -> np.ndarray:
     """Enlarge LR (h, w, 3) uint8 by the network: clamped to [0, 1] and rounded to uint8 (scale*h, scale*w, 3).
 
-    Runs on the network's device in its precision. ``ensemble`` averages over the eight flips and rotations.
+    Runs on the network's device in its precision, on the whole image or, where that does not fit into memory, in tiles
+    that differ from it by roundings. ``ensemble`` averages over the eight flips and rotations.
+
+    Raises HkdsrError, which says the image's ``name``, if tiles do not fit either, or would not give the same image.
     """
     like = example_tensor(network)
-    x = to_tensor(lr).to(like)
-    with evaluation_mode(network), torch.inference_mode():
-        sr = self_ensemble(network, x) if ensemble else network(x)
-    require_image(sr, name_of(network))
-    return to_uint8(sr)
+
+    def checked(images: Images) -> Images:
+        for image in images:
+            require_image(image, name_of(network))
+        return images if ensemble else [rounded(image) for image in images]
+
+    def run(x: Tensor) -> Tensor:
+        # On the CPU, where those made of tiles are too.
+        return enlarged(network, x, str(name), CUT, checked)[0].cpu()
+
+    with needed_for(str(name), CUT), evaluation_mode(network), torch.inference_mode():
+        x = to_tensor(lr).to(like)
+        return to_uint8(self_ensemble(run, x) if ensemble else run(x))
 
 
-def upscaled(network: Network | None, lr: np.ndarray, scale: int, *, ensemble: bool = False) -> np.ndarray:
+def upscaled(
+    network: Network | None, lr: np.ndarray, scale: int, *, ensemble: bool = False, name: str | Path = "the image"
+) -> np.ndarray:
     """The same for a network, or bicubic enlargement by ``scale`` for None."""
-    return imresize(lr, scale) if network is None else super_resolve(network, lr, ensemble=ensemble)
+    if network is not None:
+        return super_resolve(network, lr, ensemble=ensemble, name=name)
+    with needed_for(str(name), CUT):
+        return imresize(lr, scale)
 
 
-def self_ensemble(network: Network, x: Tensor) -> Tensor:
+def self_ensemble(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Mean of the network's outputs for the eight flips and rotations of (1, 3, h, w), each turned back.
 
     Timofte et al., "Seven ways to improve example-based single image super resolution", CVPR 2016.

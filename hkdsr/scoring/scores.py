@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hkdsr.errors import HkdsrError
+from hkdsr.memory import CUT, needed_for
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import load
 from hkdsr.paths import user_path
@@ -73,9 +74,9 @@ def evaluate_set(
 ) -> SetScore:
     """Score ``network``, or bicubic enlargement for None, on the set in ``folder``.
 
-    Whole images run on the network's device in its precision. ``ensemble`` averages over the eight flips and rotations.
-    ``progress`` shows a progress bar, on a terminal only. Raises HkdsrError for a scale that is not the network's, and
-    as ``find_benchmark`` and ``Benchmark.pair`` do.
+    Images run as in ``super_resolve``, whole where memory suffices. ``ensemble`` averages over the eight flips and
+    rotations. ``progress`` shows a progress bar, on a terminal only. Raises HkdsrError for a scale that is not the
+    network's, for a lack of memory, and as ``find_benchmark`` and ``Benchmark.pair`` do.
     """
     if network is not None and network.scale != scale:
         raise HkdsrError(f"the network is a x{network.scale} network: set the scale to {network.scale}")
@@ -83,8 +84,11 @@ def evaluate_set(
     scores = []
     bar = tqdm(range(len(benchmark)), benchmark.name, leave=False, disable=None if progress else True)
     for index in bar:
-        lr, hr = benchmark.pair(index)
-        scores.append(score_image(benchmark.hr[index].stem, upscaled(network, lr, scale, ensemble=ensemble), hr, scale))
+        path = benchmark.hr[index]
+        with needed_for(str(path), CUT):
+            lr, hr = benchmark.pair(index)
+            sr = upscaled(network, lr, scale, ensemble=ensemble, name=path)
+            scores.append(score_image(path.stem, sr, hr, scale))
     ensemble = ensemble and network is not None
     return SetScore(benchmark.name, protocol(scale, ensemble, benchmark.lr_source), tuple(scores))
 

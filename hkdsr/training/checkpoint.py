@@ -12,6 +12,7 @@ import torch
 
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
+from hkdsr.memory import needed_for
 from hkdsr.nets.files.pickles import DAMAGED
 from hkdsr.paths import exists
 
@@ -54,7 +55,8 @@ def read_checkpoint(path: Path, fingerprint: Mapping[str, str] | None, free: Col
     if not exists(path):
         return None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with needed_for(str(path), "free memory, or delete it to start again"):
+            content = torch.load(path, map_location="cpu", weights_only=True)
         if content.pop("format") != FORMAT:
             raise KeyError("format")
         checkpoint = Checkpoint(**content)

@@ -20,6 +20,7 @@ from hkdsr.data.store import ImageStore
 from hkdsr.data.tensors import to_tensor, to_uint8
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
+from hkdsr.memory import needed_for
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, NetworkWithExits, Outputs, enlarge
 from hkdsr.nets.files.load import digest
@@ -118,7 +119,8 @@ def trained_exits(
                     solve_heads(teacher, exits, crops.lr.to(context.device), crops.hr.to(context.device))
                 module = ExitTraining(together, train_all, settings.stage1_include_final)
                 sampler = CropSampler(store, patch, settings.stage1_batch, settings.stage1_seed)
-                _write(fit(module, sampler, own).average, train_all, finished)
+                with needed_for("the training of the teacher's exits", "lower exits.stage1_batch or data.patch"):
+                    _write(fit(module, sampler, own).average, train_all, finished)
                 (folder / FILE).unlink(missing_ok=True)
     trained.load_state_dict(load_file(finished))
     # The memory layout of a run that finds the heads in the cache: another one would round differently.

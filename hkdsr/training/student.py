@@ -15,6 +15,7 @@ from torch import nn
 from hkdsr.data.crops import CropSampler
 from hkdsr.data.derived import JoinedStores
 from hkdsr.data.store import ImageStore
+from hkdsr.memory import needed_for
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import save
 from hkdsr.nets.reparam import expand, fused
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS_FILE = "student.safetensors"
 BEST_FILE = "best.safetensors"
+REMEDY = "lower training.batch or data.patch, raise training.accumulate, or choose a smaller student"
 REPORT_EVERY = 60.0
 """Seconds between two messages on the progress of a training if no terminal shows a progress bar."""
 INITIAL_SHARE = 0.1
@@ -115,15 +117,16 @@ class StudentTraining:
                 logger.info("step %d of %d", step, recipe.training.steps)
 
         session = self._session(context)
-        fitted = fit(
-            self._module,
-            self._sampler(stored),
-            context,
-            teacher,
-            self._validation,
-            lambda module, step, score: self._write(module, BEST_FILE, {"step": step, "val_psnr_y": score}),
-            before_step,
-        )
+        with needed_for(f"the training in {recipe.out}", REMEDY):
+            fitted = fit(
+                self._module,
+                self._sampler(stored),
+                context,
+                teacher,
+                self._validation,
+                lambda module, step, score: self._write(module, BEST_FILE, {"step": step, "val_psnr_y": score}),
+                before_step,
+            )
         if session:
             session.ended(fitted.steps, fitted.seconds - context.seconds)
         if processes.main:

@@ -19,8 +19,10 @@ from tqdm import tqdm
 from hkdsr.data.crops import Batch
 from hkdsr.data.derived import DerivedStore, JoinedStores
 from hkdsr.data.store import ImageStore
-from hkdsr.data.tensors import to_tensor, to_uint8
+from hkdsr.data.tensors import rounded, to_tensor, to_uint8
+from hkdsr.deploy.piecewise import Images, enlarged
 from hkdsr.errors import HkdsrError
+from hkdsr.memory import OutOfMemoryError, needed_for
 from hkdsr.nets.exits import NetworkWithExits, Outputs
 from hkdsr.nets.files.load import digest
 from hkdsr.nets.sanity import name_of, require_image
@@ -31,6 +33,7 @@ from hkdsr.training.process_group import ProcessGroup
 
 logger = logging.getLogger(__name__)
 
+REMEDY = "set exits.teacher_images to 'live', or cut the image into smaller ones"
 HEADROOM = 1.5  # "auto" caches only if the disk has this many times the space still needed
 
 
@@ -92,11 +95,22 @@ def prepared(
 
 
 @torch.inference_mode()
-def infer(teacher: NetworkWithExits, lr: np.ndarray, device: torch.device) -> list[np.ndarray]:
-    """uint8 LR (h, w, 3) -> uint8 images of every exit and, last, the final output."""
-    images = teacher.to(device)(to_tensor(lr, device))
-    require_image(images.final, name_of(teacher.network))
-    return [to_uint8(image) for image in (*images.exits, images.final)]
+def infer(teacher: NetworkWithExits, lr: np.ndarray, device: torch.device, name: str = "") -> list[np.ndarray]:
+    """uint8 LR (h, w, 3) -> uint8 images of every exit and, last, the final output.
+
+    An image that does not fit into memory runs in tiles: better for a student than the teacher's images of crops, even
+    of a teacher that sees the whole image, for which a warning is logged. Raises HkdsrError, naming the image, if tiles
+    do not fit either.
+    """
+
+    def finish(images: Images) -> Images:
+        require_image(images[-1], name_of(teacher.network))
+        return [rounded(image) for image in images]
+
+    name = f"the teacher's image of {name or 'a training image'}"
+    with needed_for(name, REMEDY):
+        images = enlarged(teacher.to(device), to_tensor(lr, device), name, REMEDY, finish, exact=False)
+        return [to_uint8(image) for image in images]
 
 
 def _stored(
@@ -118,7 +132,7 @@ def _stored(
         )
     for index in tqdm(missing, desc="teacher's images", unit="image", disable=None if missing else True):
         check_launcher()
-        stored.put(index, infer(network, store.lr(index), device))
+        stored.put(index, infer(network, store.lr(index), device, store.names[index]))
     return stored
 
 
@@ -132,6 +146,8 @@ def _opened(network: NetworkWithExits, store: ImageStore, cache: Path, choice: T
     try:
         parts = [DerivedStore(cache, store, f"{exits} taps {taps}", len(taps))] if taps else []
         stored = JoinedStores(*parts, DerivedStore(cache, store, f"{digest(network.network.state_dict())} final", 1))
+    except OutOfMemoryError:
+        raise
     except HkdsrError:
         if choice == "cached":
             raise

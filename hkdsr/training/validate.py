@@ -10,7 +10,10 @@ import torch
 from torch import nn
 
 from hkdsr.data import bicubic_pair, list_images, rgb
-from hkdsr.data.tensors import to_tensor, to_uint8
+from hkdsr.data.tensors import rounded, to_tensor, to_uint8
+from hkdsr.deploy.piecewise import Images, enlarged
+from hkdsr.deploy.tiles import forget_reach
+from hkdsr.memory import CUT, needed_for
 from hkdsr.scoring.metrics import psnr_y
 from hkdsr.training.distiller import Distiller
 
@@ -25,8 +28,10 @@ class Validation:
 
     def __init__(self, folder: Path, scale: int, count: int) -> None:
         self._scale = scale
-        pairs = [bicubic_pair(rgb(path), scale) for path in list_images(folder)[:count]]
-        self._lr, self._hr = [to_tensor(lr) for lr, _ in pairs], [hr for _, hr in pairs]
+        self._paths = list_images(folder)[:count]
+        with needed_for(f"data.val {folder}", "lower data.val_images, or cut its images into smaller ones"):
+            pairs = [bicubic_pair(rgb(path), scale) for path in self._paths]
+            self._lr, self._hr = [to_tensor(lr) for lr, _ in pairs], [hr for _, hr in pairs]
         pixels = hashlib.sha256()
         for hr in self._hr:
             pixels.update(f"{hr.shape}".encode() + hr.tobytes())
@@ -34,8 +39,20 @@ class Validation:
 
     @torch.inference_mode()
     def score(self, module: nn.Module) -> float:
-        """Mean PSNR-Y in dB of a ``Distiller``'s student, ``scale`` pixels cropped from each side."""
+        """Mean PSNR-Y in dB of a ``Distiller``'s student, ``scale`` pixels cropped from each side.
+
+        Images that do not fit into memory run in tiles. Raises HkdsrError, naming the image, if that is not possible.
+        """
         assert isinstance(module, Distiller)
-        device = next(module.parameters()).device
-        images = (to_uint8(module.student(lr.to(device))) for lr in self._lr)
-        return float(np.mean([psnr_y(sr, hr, self._scale) for sr, hr in zip(images, self._hr, strict=True)]))
+        student, device = module.student, next(module.parameters()).device
+        forget_reach(student)
+        scores = []
+        for path, lr, hr in zip(self._paths, self._lr, self._hr, strict=True):
+            with needed_for(str(path), CUT):
+                sr, *_ = enlarged(student, lr.to(device), str(path), CUT, _rounded)
+                scores.append(psnr_y(to_uint8(sr), hr, self._scale))
+        return float(np.mean(scores))
+
+
+def _rounded(images: Images) -> Images:
+    return [rounded(image) for image in images]

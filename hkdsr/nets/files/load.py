@@ -16,10 +16,12 @@ from torch import Tensor
 
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
+from hkdsr.memory import needed_for
 from hkdsr.nets import FAMILIES
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.basicsr import official_names
 from hkdsr.nets.files.onnx import OnnxNetwork
+from hkdsr.nets.files.pickles import REMEDY
 from hkdsr.nets.files.spandrel import SpandrelNetwork
 from hkdsr.nets.files.state_dict import Declared, read_checkpoint, variants
 from hkdsr.nets.sanity import require_sane
@@ -50,7 +52,8 @@ def load(path_or_name: str | Path) -> Network:
             "of a shipped network"
         )
     path = _find(path_or_name)
-    return require_sane(_read(path), str(path))
+    with needed_for(str(path), REMEDY):
+        return require_sane(_read(path), str(path))
 
 
 def _read(path: Path) -> Network:
@@ -184,7 +187,8 @@ def _construct(family: str, arguments: Mapping[str, Any]) -> Network:
     if "scale" not in arguments:
         raise HkdsrError(f"the scale of {family} is missing: set it to 2, 3 or 4")
     try:
-        return kind(**arguments)
+        with needed_for(f"a {family} network with {dict(arguments)}", "choose smaller values, or free memory"):
+            return kind(**arguments)
     except (ArithmeticError, RuntimeError, ValueError) as error:
         raise HkdsrError(f"{family} cannot be built with {dict(arguments)}: choose other values") from error
 
@@ -198,7 +202,8 @@ def _suits(kind: type, value: object) -> bool:
 def _filled(network: Network, state: Mapping[str, Tensor], path: Path) -> Network:
     own = network.state_dict()
     try:
-        state = network.own_state(state)
+        with needed_for(str(path), REMEDY):
+            state = network.own_state(state)
     except (LookupError, RuntimeError) as error:
         raise _misshapen(path, network.family) from error
     fitting = {key: value for key, value in state.items() if key not in own or own[key].shape == value.shape}

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
+from hkdsr.memory import needed_for, ran_out
 from hkdsr.nets.base import Traced
 from hkdsr.nets.opaque import OpaqueNetwork
 
@@ -43,7 +44,8 @@ class OnnxNetwork(OpaqueNetwork):
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 4  # errors are raised, so they need not be printed
         try:
-            session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            with needed_for(name, "use a smaller network, or free memory"):
+                session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except errors as error:
             raise HkdsrError(f"{name} cannot be run by ONNX Runtime: export it again") from error
         image = session.get_inputs()[0]
@@ -96,6 +98,8 @@ class OnnxNetwork(OpaqueNetwork):
         try:
             (sr, *_) = self._session.run(None, {self._input.name: images})
         except self._errors as error:
+            if ran_out(error):
+                raise MemoryError(f"{self.name}: {error}") from error
             raise HkdsrError(f"{self.name} fails on images of {x.shape[3]}x{x.shape[2]}: use larger ones") from error
         return torch.from_numpy(sr).to(x)
 

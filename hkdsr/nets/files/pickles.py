@@ -20,12 +20,16 @@ import torch
 from torch import _utils
 
 from hkdsr.errors import HkdsrError
+from hkdsr.memory import needed_for
 
 DAMAGED = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError),
     *(OSError, RuntimeError, TypeError, ValueError, RecursionError, struct.error, pickle.UnpicklingError),
 )
 """What torch and pickle raise for a damaged file."""
+
+REMEDY = "free memory, or copy the file again, as it may be damaged"
+"""Where a file wants more memory than there is. A damaged one may want any amount."""
 
 FIRST_BYTES = (b"PK", b"\x80")
 """Of the files that ``torch.save`` writes: a zip archive or, before PyTorch 1.6, a pickle."""
@@ -52,7 +56,8 @@ def read_pickle(path: Path) -> dict[Any, Any]:
     """
     _require_pytorch(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with needed_for(str(path), REMEDY):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except DAMAGED:
         content = _tensors_alone(path)
     return content if isinstance(content, dict) else {}
@@ -63,7 +68,8 @@ def _tensors_alone(path: Path) -> Any:
         __name__=__name__, Unpickler=_TensorUnpickler, load=_load, UnpicklingError=pickle.UnpicklingError
     )
     try:
-        return torch.load(path, map_location="cpu", pickle_module=module, weights_only=False)
+        with needed_for(str(path), REMEDY):
+            return torch.load(path, map_location="cpu", pickle_module=module, weights_only=False)
     except DAMAGED as error:
         raise HkdsrError(
             f"{path} is not a readable checkpoint (truncated, damaged or another format): copy it again, or ask its "

@@ -15,8 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
+from hkdsr.memory import needed_for
 from hkdsr.nets.base import Traced
 from hkdsr.nets.files.anatomy import Anatomy, explore, recording
+from hkdsr.nets.files.pickles import REMEDY
 from hkdsr.nets.opaque import OpaqueNetwork
 
 if TYPE_CHECKING:
@@ -69,7 +71,8 @@ class SpandrelNetwork(OpaqueNetwork):
         spandrel = _spandrel()
         for state in states:
             try:
-                descriptor = spandrel.ModelLoader(device="cpu").load_from_state_dict(state)
+                with needed_for(str(path), REMEDY):
+                    descriptor = spandrel.ModelLoader(device="cpu").load_from_state_dict(state)
             except spandrel.UnsupportedModelError:
                 continue
             except FAULTS as error:
@@ -127,7 +130,10 @@ class SpandrelNetwork(OpaqueNetwork):
         """The anatomy, from one pass over a small image."""
         probe = self._probe(1)
         try:
-            with recording(self.model.modules()) as calls:
+            with (
+                needed_for(self.name, "use a smaller network, or free memory"),
+                recording(self.model.modules()) as calls,
+            ):
                 sr = self._run(probe)
         except FAULTS as error:
             raise HkdsrError(

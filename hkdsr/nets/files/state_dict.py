@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hkdsr.errors import HkdsrError
-from hkdsr.nets.files.pickles import read_pickle
+from hkdsr.memory import needed_for
+from hkdsr.nets.files.pickles import REMEDY, read_pickle
 
 CONTAINERS = (
     *("params_ema", "ema", "ema_state_dict", "model_ema", "g_ema"),
@@ -65,7 +66,7 @@ def is_safetensors(path: Path) -> bool:
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Declared | None]:
     """As ``read_checkpoint``, for safetensors."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with needed_for(str(path), REMEDY), safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             names = file.keys()
             state = {name: file.get_tensor(name) for name in names}

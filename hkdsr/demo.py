@@ -74,7 +74,7 @@ def demo(folder: Path = Path("runs/demo"), budget: str = BUDGET) -> Path:
     report = dataclasses.replace(
         run_report(ours, others),
         title=f"A small network after {budget} of training",
-        subtitle=f"{TEACHER} into {STUDENT}, all preparation counted; trained on five photographs, scored on three others",
+        subtitle=f"{TEACHER} into {STUDENT}, preparation counted; trained on five photographs, scored on three others",
     )
     path = folder / "report.html"
     write_report(report, path)

@@ -88,7 +88,7 @@ def test_a_student_of_another_scale(tmp_path: Path, caplog: pytest.LogCaptureFix
     for block, of in zip(trained.network.blocks, load(x2).blocks, strict=True):
         assert digest(block.state_dict()) == digest(of.state_dict())
     with safe_open(trained.weights, "pt") as file:
-        assert file.metadata()["init_sha256"] == digest(load(x2).state_dict())
+        assert file.metadata()["init_from_sha256"] == digest(load(x2).state_dict())
 
 
 def test_another_student_to_start_from_is_noticed_but_not_another_place(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_another_student_to_start_from_is_noticed_but_not_another_place(tmp_path
     assert distill(dataclasses.replace(recipe, init_from=moved)).steps == 2
     other = build(tiny.STUDENT, 2)
     save(other, start)
-    with pytest.raises(HkdsrError, match=r"begun with other settings \(init_sha256\)"):
+    with pytest.raises(HkdsrError, match=r"begun with other settings \(content of init_from\)"):
         distill(recipe)
 
 

@@ -88,6 +88,7 @@ class HKDSR(Method):
     """``joint``: gates are trained with the student. ``frozen``: all images have equal weights."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_least(self, 0, "sim_w", "sim_wt", "ada_w", "ada_wt", "fsm_low_weight")
         require_least(self, 1, "fsm_crop", "fsm_samples", "acf_hidden")
         require_range("method.fsm_levels", min(self.fsm_levels, default=0), 1)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 from hkdsr.methods.base import Method
 from hkdsr.methods.checks import require_weights
 from hkdsr.settings.choices import MtkdAggregate
-from hkdsr.settings.fields import CONTENT, as_tuple
+from hkdsr.settings.fields import CONTENT
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,8 +45,8 @@ class MTKD(Method):
     uses_networks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_weights(self)
-        object.__setattr__(self, "teachers", as_tuple(self.teachers))
 
     @property
     def more_teachers(self) -> tuple[str, ...]:

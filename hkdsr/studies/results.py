@@ -11,6 +11,7 @@ from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
 from hkdsr.scoring import BICUBIC
 from hkdsr.settings.recipe import DistillRecipe
+from hkdsr.settings.removed import constants
 from hkdsr.settings.resume import flat_settings, lasting_settings, settings_by_kind
 from hkdsr.studies.study import Study, Task
 
@@ -69,7 +70,7 @@ def settings_of(study: Study, task: Task) -> dict[str, str]:
 def read_result(study: Study, task: Task) -> Result | None:
     """The result in the task's folder; None if there is none.
 
-    A setting that is newer than the result counts as its default.
+    A setting that is newer than the result counts as its default, and one that was removed since as its constant.
 
     Raises HkdsrError if the file is damaged or from other settings, which are named.
     """
@@ -83,6 +84,8 @@ def read_result(study: Study, task: Task) -> Result | None:
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise HkdsrError(f"{path} is damaged or from another version: delete it to repeat the run") from error
     expected, default = settings_of(study, task), _defaults(task)
+    removed = constants(expected)
+    expected, default = {**removed, **expected}, {**removed, **default}
     names = sorted(expected.keys() | result.settings.keys())
     if changed := [name for name in names if expected.get(name) != result.settings.get(name, default.get(name))]:
         raise HkdsrError(

@@ -14,7 +14,7 @@ from hkdsr.methods import Method, Plain, method_name
 from hkdsr.methods.composed import Composed
 from hkdsr.scoring import BICUBIC
 from hkdsr.settings.choices import Init
-from hkdsr.settings.fields import CONTENT, FREE
+from hkdsr.settings.fields import CONTENT, FREE, accept_single_values
 from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training
 from hkdsr.settings.toml import read_recipe
 
@@ -33,6 +33,8 @@ class Row:
     """First weights of the student, as in a recipe: ``scratch``, ``slice``, ``drop``, ``prune`` or ``student``."""
     init_from: Path | None = field(default=None, metadata=CONTENT)
     """The checkpoint to start from where ``init`` is ``student``."""
+    exits: ExitSettings | None = None
+    """Exits of this row, ``[rows.exits]``, in place of all those of the study."""
 
     @property
     def is_plain(self) -> bool:
@@ -85,6 +87,7 @@ class Study:
     """Published tables to show below the study's own, such as ``rcan x4``."""
 
     def __post_init__(self) -> None:
+        accept_single_values(self)
         if not self.rows:
             raise HkdsrError("the study has no rows: add [[rows]], each with a label and a method")
         for row in self.rows:
@@ -157,7 +160,7 @@ def training(study: Study, row: Row, seed: int, steps: int) -> Task:
         out=study.out / name,
         data=study.data,
         training=dataclasses.replace(study.training, seed=seed, steps=steps),
-        exits=study.exits,
+        exits=row.exits or study.exits,
         method=row.method,
         init=row.init,
         init_from=row.init_from,

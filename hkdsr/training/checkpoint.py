@@ -14,9 +14,12 @@ from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
 from hkdsr.nets.files.pickles import DAMAGED
 from hkdsr.paths import exists
+from hkdsr.settings.removed import constants
 
 FILE = "last.pt"
 FORMAT = 2
+HASH = "_sha256"
+"""End of the keys of a fingerprint that are hashes of a setting's file, and not its value."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,17 @@ def read_checkpoint(path: Path, fingerprint: Mapping[str, str] | None, free: Col
         raise HkdsrError(f"{path} is damaged or from another version: delete it to start again") from error
     if fingerprint is None:
         return checkpoint
-    changed = sorted(
-        key
-        for key in (fingerprint.keys() | checkpoint.fingerprint.keys()) - set(free)
-        if fingerprint.get(key) != checkpoint.fingerprint.get(key)
-    )
+    removed = constants(fingerprint)
+    now, then = {**removed, **fingerprint}, {**removed, **checkpoint.fingerprint}
+    changed = sorted(key for key in (now.keys() | then.keys()) - set(free) if now.get(key) != then.get(key))
     if changed:
         raise HkdsrError(
-            f"{path.parent} was begun with other settings ({', '.join(changed)}): set them back, or change 'out'"
+            f"{path.parent} was begun with other settings ({', '.join(map(_described, changed))}): set them back, or "
+            "change 'out'"
         )
     return checkpoint
+
+
+def _described(key: str) -> str:
+    """``content of teacher`` for the hash ``teacher_sha256``."""
+    return f"content of {key.removesuffix(HASH)}" if key.endswith(HASH) else key

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from hkdsr.training.checkpoint import FILE
 from hkdsr.training.context import Context, opened
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import process_group
+from hkdsr.training.origin import content_hashes
 from hkdsr.training.pruned import start_pruned
 from hkdsr.training.stage1 import teacher_with_exits
 from hkdsr.training.student import Observer, StudentTraining, TrainingResult
@@ -78,15 +78,16 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
     started = _started(recipe, student, network)
     method = recipe.method.resolved(recipe.scale)
     exits = _student_exits(student, network, recipe.exits) if method.uses_exits else None
-    networks = (network, *_more_teachers(method, recipe.scale)) if method.uses_teacher else ()
+    further = _more_teachers(method, recipe.scale)
+    networks = (network, *(further[name] for name in method.more_teachers)) if method.uses_teacher else ()
     # Made before stage 1, which draws random numbers only if its heads are not in the cache.
     module = Distiller(student, exits, method, networks)
     store = _store(recipe)
     origin = {
         "teacher": _name(recipe.teacher),
-        "teacher_sha256": ", ".join(digest(one.state_dict()) for one in networks or [network]),
+        "teacher_sha256": digest(network.state_dict()),
         **started,
-        **_more_hashes(method),
+        **content_hashes(recipe, {name: digest(one.state_dict()) for name, one in further.items()}),
     }
     training = StudentTraining(recipe, module, store, origin)
     with _opened(recipe, training, extend=extend) as context:
@@ -140,20 +141,12 @@ def _opened(recipe: TrainRecipe | DistillRecipe, training: StudentTraining, *, e
         yield context
 
 
-def _more_teachers(method: Method, scale: int) -> list[Network]:
-    networks = [load(path).requires_grad_(False) for path in method.more_teachers]
-    for path, network in zip(method.more_teachers, networks, strict=True):
+def _more_teachers(method: Method, scale: int) -> dict[str, Network]:
+    networks = {path: load(path).requires_grad_(False) for path in method.more_teachers}
+    for path, network in networks.items():
         if network.scale != scale:
             raise HkdsrError(f"the teacher {path} is a x{network.scale} network: choose one for x{scale}")
     return networks
-
-
-def _more_hashes(method: Method) -> dict[str, str]:
-    try:
-        hashes = [hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest() for path in method.more_files]
-    except OSError as error:
-        raise HkdsrError(f"cannot read {error.filename} ({error.strerror}): check the method's settings") from error
-    return {"files_sha256": ", ".join(hashes)} if hashes else {}
 
 
 def _student(recipe: TrainRecipe | DistillRecipe) -> Network:
@@ -179,7 +172,7 @@ def _started(recipe: TrainRecipe | DistillRecipe, student: Network, teacher: Net
     # No message for a continued run, which takes its weights from the checkpoint.
     if recipe.init != "scratch" and not (recipe.out / FILE).exists():
         logger.info("%s", start.sentence())
-    return {"init_sha256": start.sha256} if start.sha256 else {}
+    return {"init_from_sha256": start.sha256} if start.sha256 else {}
 
 
 def _student_exits(student: Network, teacher: Network, settings: ExitSettings) -> Exits:

@@ -20,6 +20,7 @@ from hkdsr.nets.files.load import save
 from hkdsr.nets.reparam import expand, fused
 from hkdsr.settings.recipe import DistillRecipe, TrainRecipe
 from hkdsr.settings.resume import lasting_settings, settings_by_kind
+from hkdsr.training.checkpoint import HASH
 from hkdsr.training.context import Context
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import process_group
@@ -72,7 +73,7 @@ class StudentTraining:
         self, recipe: TrainRecipe | DistillRecipe, module: Distiller, store: ImageStore, origin: dict[str, str]
     ) -> None:
         self._recipe, self._module, self._store = recipe, module, store
-        hashes = {key: value for key, value in origin.items() if key.endswith("_sha256")}
+        hashes = {key: value for key, value in origin.items() if key.endswith(HASH)}
         self.fingerprint = {**lasting_settings(recipe), **hashes, "images of data.train": store.key}
         """What must be equal when the run is continued, by name."""
         settings = settings_by_kind(recipe, "same", "content")

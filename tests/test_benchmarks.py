@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from benchmarks import exit_start, speed, step
+from benchmarks import exit_start, prune_cuts, speed, step
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +59,24 @@ def test_exit_start_scores_both_starts(tmp_path: Path, capsys: pytest.CaptureFix
     # The correction starts at zero, random weights are far from an image.
     assert bicubic["exit 1"] == bicubic["exit 2"] == bicubic["bicubic"] == plain["bicubic"]
     assert max(plain["exit 1"], plain["exit 2"]) < bicubic["bicubic"] - 5
+
+
+def test_prune_cuts_scores_pruned_and_sliced_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny.photographs(tmp_path / "train", height=80, width=80)
+    tiny.photographs(tmp_path / "Set5", count=1)
+    few = ["--only", "small_x2", "--cuts", "1", "--crops", "4"]
+    places = ["--root", str(tmp_path), "--out", str(tmp_path / "out")]
+    prune_cuts.main([str(tmp_path), str(tmp_path / "train"), *few, *places])
+    teacher, student = capsys.readouterr().out.splitlines()
+    found = re.fullmatch(
+        r"  compact:features=36,convs=8 \(\d+ % .*: pruned ([\d.]+), slice ([\d.]+) dB; \d+ s of CPU", student
+    )
+    assert found
+    pruned, sliced = map(float, found.groups())
+    assert re.fullmatch(r"small_x2 \(x2\): [\d.]+ dB", teacher)
+    assert sliced < pruned < float(teacher.split()[-2])
+
+
+def test_every_benchmark_is_tested_here() -> None:
+    scripts = {path.stem for path in Path(exit_start.__file__).parent.glob("*.py")} - {"__init__"}
+    assert scripts == {module.__name__.removeprefix("benchmarks.") for module in (exit_start, prune_cuts, speed, step)}

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from hkdsr.data import imresize, rgb
-from hkdsr.deploy import upscale as module
 from hkdsr.deploy.tiles import cover, measure_reach
 from hkdsr.deploy.upscale import upscale
 from hkdsr.errors import HkdsrError
@@ -61,12 +60,20 @@ class Chain(Network):
 
 
 class Nearest(Chain):
-    """Repeats pixels exactly, so that results are known to the last bit; refuses images larger than ``room``."""
+    """Repeats pixels exactly, so that results are known to the last bit.
+
+    Refuses images larger than ``room``, and notes the longer sides of all that it is given.
+    """
 
     room = 10**9
     says: Exception = torch.OutOfMemoryError("CUDA out of memory")
 
+    def __init__(self, scale: int = 2) -> None:
+        super().__init__(scale)
+        self.given: list[int] = []
+
     def forward(self, x: Tensor) -> Tensor:
+        self.given.append(max(x.shape[-2:]))
         if x.shape[-2] * x.shape[-1] > self.room:
             raise self.says
         return F.interpolate(x, scale_factor=float(self.scale))
@@ -199,23 +206,19 @@ def test_deep_images_do_not_pass_through_eight_bits(street: np.ndarray) -> None:
 @pytest.mark.parametrize(
     "says", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
-def test_auto_halves_tiles_until_they_fit(street: np.ndarray, says: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_halves_tiles_until_they_fit(street: np.ndarray, says: Exception) -> None:
     network = Nearest()
     network.says = says
-    tried: list[int] = []
-    attempt = module._upscale_if_it_fits
-
-    def noted(network: Network, image: np.ndarray, side: int, progress: bool) -> np.ndarray | None:
-        tried.append(side)
-        return attempt(network, image, side, progress)
-
-    monkeypatch.setattr(module, "_upscale_if_it_fits", noted)
-    monkeypatch.setattr(module, "reach", lambda _: measure_reach(Chain(kernel=1)))
+    upscale(network, street, tile=64)  # its reach is measured once, here with room enough
+    network.given.clear()
     whole = upscale(network, street, tile="auto")
-    assert tried == [132]
+    assert network.given == [132]
     network.room = 40 * 40
     np.testing.assert_array_equal(upscale(network, street, tile="auto"), whole)
-    assert tried == [132, 132, 66, 33]
+    # The whole again, then tiles of 66 pixels and tiles of 33, each with what surrounds it.
+    tried = list(dict.fromkeys(network.given))
+    assert [side // 33 for side in tried[:3]] == [4, 2, 1]
+    assert max(tried[2:]) <= 40
     network.room = 10
     with pytest.raises(HkdsrError, match="tiles of 16 pixels do not fit into the memory of cpu: use a smaller network"):
         upscale(network, street, tile="auto")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,8 @@ class Checkpoint:
     """Everything a run needs to continue as if it had never been interrupted.
 
     ``seconds`` of training so far; ``fingerprint`` holds the settings that must not change; ``best`` is the best
-    validation score so far and ``validated_on`` a hash of the images it was reached on. The data order needs no
-    state: crops depend only on seed and step.
+    validation score so far and ``validated_on`` a hash of the images it was reached on; ``metadata`` is what the
+    file of the weights will say about the run. The data order needs no state: crops depend only on seed and step.
     """
 
     step: int
@@ -39,6 +39,7 @@ class Checkpoint:
     model: dict[str, Any]
     average: dict[str, Any]
     optimiser: dict[str, Any]
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

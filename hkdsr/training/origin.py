@@ -1,4 +1,4 @@
-"""Hashes of the files that a method's settings name: their names may change when a run is continued, these may not."""
+"""Hashes of the files that a method's settings name: when a run is continued, names may be others, contents may not."""
 
 from __future__ import annotations
 

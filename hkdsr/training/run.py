@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -138,7 +139,7 @@ def _opened(recipe: TrainRecipe | DistillRecipe, training: StudentTraining, *, e
             logger.info("continuing at step %d in %s", context.step, out)
         if context.found and schedule.changed(context.found.fingerprint, new):
             logger.warning("%s", schedule.change(context.found.fingerprint, new, settings, context.step))
-        yield context
+        yield dataclasses.replace(context, metadata=training.metadata)
 
 
 def _more_teachers(method: Method, scale: int) -> dict[str, Network]:

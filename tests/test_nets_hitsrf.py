@@ -155,6 +155,15 @@ def test_any_size_gives_an_image_of_its_own(h: int, w: int, scale: int) -> None:
     check_any_size(net, torch.rand(2, 3, h, w, dtype=torch.float64))
 
 
+def test_gradients_reach_every_parameter() -> None:
+    net = HiTSRF(**{**PUBLISHED, "groups": 1})
+    net(torch.rand(1, 3, 21, 13)).square().mean().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
+
+
 @pytest.mark.parametrize("size", [(1, 1), (5, 40), (23, 29)])
 def test_taps_are_the_block_outputs(shared: Path, size: tuple[int, int]) -> None:
     net, lr = published(shared), woman(shared)[..., : size[0], : size[1]]
@@ -175,15 +184,6 @@ def test_taps_are_the_block_outputs(shared: Path, size: tuple[int, int]) -> None
     assert torch.equal(traced.sr, sr)
     # Whatever the size, the image reduced again is about the one given.
     assert (torch.nn.functional.avg_pool2d(sr, 4) - lr).abs().mean() < 0.03
-
-
-def test_gradients_reach_every_parameter() -> None:
-    net = HiTSRF(**{**PUBLISHED, "groups": 1})
-    net(torch.rand(1, 3, 21, 13)).square().mean().backward()
-    for name, parameter in net.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.any(), name
 
 
 @pytest.mark.parametrize("size", [(1, 1), (19, 25)])

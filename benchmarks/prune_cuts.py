@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from hkdsr.data.crops import CropSampler
@@ -24,23 +25,20 @@ from hkdsr.training.pruned import CROPS, SEED, SIDE
 from hkdsr.training.run import train
 
 STEPS = 600
+RLFN = ("rlfn:features=39", "rlfn:features=26", "rlfn:features=13", "rlfn:blocks=3")
+SMFANET = (
+    "smfanet:dim=27,blocks=8",
+    "smfanet:dim=18,blocks=8",
+    "smfanet:dim=9,blocks=8",
+    "smfanet:dim=36,blocks=4",
+)
 # By teacher, a file or the description of one to train: students of 3/4, 1/2 and 1/4 of its width (as near as the
 # family's rules allow), and of half of its blocks.
 CUTS: dict[str, tuple[str, ...]] = {
-    "RLFN/rlfn_x2.pth": ("rlfn:features=39", "rlfn:features=26", "rlfn:features=13", "rlfn:blocks=3"),
-    "RLFN/rlfn_x4.pth": ("rlfn:features=39", "rlfn:features=26", "rlfn:features=13", "rlfn:blocks=3"),
-    "SMFANet/SMFANet_DF2K_100w_x2SR.pth": (
-        "smfanet:dim=27,blocks=8",
-        "smfanet:dim=18,blocks=8",
-        "smfanet:dim=9,blocks=8",
-        "smfanet:dim=36,blocks=4",
-    ),
-    "SMFANet/SMFANet_DF2K_100w_x3SR.pth": (
-        "smfanet:dim=27,blocks=8",
-        "smfanet:dim=18,blocks=8",
-        "smfanet:dim=9,blocks=8",
-        "smfanet:dim=36,blocks=4",
-    ),
+    "RLFN/rlfn_x2.pth": RLFN,
+    "RLFN/rlfn_x4.pth": RLFN,
+    "SMFANet/SMFANet_DF2K_100w_x2SR.pth": SMFANET,
+    "SMFANet/SMFANet_DF2K_100w_x3SR.pth": SMFANET,
     "IMDN/IMDN_x2.pth": ("imdn:features=48", "imdn:features=32", "imdn:features=16", "imdn:blocks=3"),
     "BSRN/BSRN_x2.pth": ("bsrn:features=48", "bsrn:features=32", "bsrn:features=16", "bsrn:blocks=4"),
     "small_x2": (
@@ -82,8 +80,8 @@ CUTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def main() -> None:
-    """Print one line for every teacher and student."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Print one line for every teacher and student. ``words`` are those of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("weights", type=Path)
     parser.add_argument("train", type=Path, nargs="+")
@@ -91,15 +89,17 @@ def main() -> None:
     parser.add_argument("--set", default="Set5")
     parser.add_argument("--out", type=Path, default=Path("runs/prune_cuts"), help="for trained teachers and the cache")
     parser.add_argument("--only", nargs="*", default=[""], help="beginnings of the teachers' names")
-    arguments = parser.parse_args()
+    parser.add_argument("--cuts", type=int, default=4, help="students of each teacher, the first ones")
+    parser.add_argument("--crops", type=int, default=CROPS, help="training crops that a start is made from")
+    arguments = parser.parse_args(words)
     for name, students in CUTS.items():
         if not name.startswith(tuple(arguments.only)):
             continue
         teacher = _teacher(name, arguments.weights, arguments.train, arguments.out).requires_grad_(False)
         store = build_store(find_pairs(arguments.train, teacher.scale), teacher.scale, arguments.out / "cache")
-        crops = CropSampler(store, SIDE, CROPS, SEED).batch(0)
+        crops = CropSampler(store, SIDE, arguments.crops, SEED).batch(0)
         print(f"{name} (x{teacher.scale}): {_score(teacher, arguments):.2f} dB", flush=True)
-        for description in students:
+        for description in students[: arguments.cuts]:
             pruned, sliced = (build(description, teacher.scale).requires_grad_(False).eval() for _ in range(2))
             begun = time.process_time()
             prune(pruned, teacher, crops.lr, crops.hr)

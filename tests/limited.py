@@ -1,4 +1,4 @@
-"""Work in a forked process with little memory and time, and what became of it."""
+"""Work with little memory, time or room on the disk, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 import resource
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hkdsr.errors import HkdsrError
@@ -18,6 +19,17 @@ def status(name: str) -> int:
     """An entry of /proc/self/status, in MB."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) // 1024
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """No file may grow past ``size`` bytes, as on a full disk: writing to it fails with "File too large"."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def outcome(work: Callable[[], object], room: int, seconds: int = 20) -> str:
@@ -37,7 +49,7 @@ def outcome(work: Callable[[], object], room: int, seconds: int = 20) -> str:
             said = _said(work)
             os.write(writing, said.encode(errors="replace")[:60_000])
         finally:
-            os._exit(0)
+            os._exit(0)  # a forked process must not run what pytest does at its end
     os.close(writing)
     with os.fdopen(reading, "rb") as file:
         said = file.read().decode()

@@ -65,3 +65,26 @@ def refusal(action: Callable[[], object]) -> str:
     assert "\n" not in message
     assert ": " in message or "; " in message  # the remedy
     return message
+
+
+def check_any_size(network: Network, x: Tensor, atol: float | None = None, rtol: float | None = None) -> None:
+    """Each of two images (2, 3, h, w) gets an image of its own, scale times as large, and is not changed."""
+    before = x.clone()
+    with torch.inference_mode():
+        both = network(x)
+        single = torch.cat([network(x[:1]), network(x[1:])])
+    assert torch.equal(x, before)
+    assert both.shape == (2, 3, network.scale * x.shape[2], network.scale * x.shape[3])
+    assert both.isfinite().all()
+    torch.testing.assert_close(both, single, atol=atol, rtol=rtol)
+
+
+def check_gradient(network: Network, height: int, width: int) -> None:
+    """The gradient for an image of this size is the slope of a x2 network in float64, in a random direction."""
+    x = torch.rand(1, 3, height, width, dtype=torch.float64, requires_grad=True)
+    direction, weights = torch.randn_like(x), torch.randn(1, 3, 2 * height, 2 * width, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((network(x) * weights).sum(), x)
+    step = 1e-6 * direction
+    with torch.no_grad():
+        slope = ((network(x + step) - network(x - step)) * weights).sum() / 2e-6
+    assert (gradient * direction).sum().item() == pytest.approx(slope.item(), rel=1e-4)

@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from benchmarks import exit_start, growth, speed, step
+from benchmarks import exit_start, growth, prune_cuts, speed, step
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +66,24 @@ def test_growth_compares_both_settings_of_the_caches(capsys: pytest.CaptureFixtu
     rows = capsys.readouterr().out.splitlines()
     assert [row.split(":")[0] for row in rows] == ["caches as the package sets them", "caches as PyTorch has them"]
     assert all(re.search(r": \d+ MB after 50 images, \d+ after 52, -?\d+ more$", row) for row in rows)
+
+
+def test_prune_cuts_scores_pruned_and_sliced_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny.photographs(tmp_path / "train", height=80, width=80)
+    tiny.photographs(tmp_path / "Set5", count=1)
+    few = ["--only", "small_x2", "--cuts", "1", "--crops", "4"]
+    places = ["--root", str(tmp_path), "--out", str(tmp_path / "out")]
+    prune_cuts.main([str(tmp_path), str(tmp_path / "train"), *few, *places])
+    teacher, student = capsys.readouterr().out.splitlines()
+    found = re.fullmatch(
+        r"  compact:features=36,convs=8 \(\d+ % .*: pruned ([\d.]+), slice ([\d.]+) dB; \d+ s of CPU", student
+    )
+    assert found
+    pruned, sliced = map(float, found.groups())
+    assert re.fullmatch(r"small_x2 \(x2\): [\d.]+ dB", teacher)
+    assert sliced < pruned < float(teacher.split()[-2])
+
+
+def test_every_benchmark_is_tested_here() -> None:
+    scripts = {path.stem for path in Path(exit_start.__file__).parent.glob("*.py")} - {"__init__"}
+    assert scripts == {module.__name__.removeprefix("benchmarks.") for module in (exit_start, prune_cuts, speed, step)}

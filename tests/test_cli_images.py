@@ -1,4 +1,4 @@
-"""Commands that take images on the command line: per-image scores, and the images that an export is compared on."""
+"""Flags on images: ``--per-image`` scores, ``--tile`` of upscaling, ``--images`` that an export is compared on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import tiny
 
 from hkdsr.__main__ import main
+from hkdsr.data import rgb
 from hkdsr.nets.files.load import build, save
 from hkdsr.scoring import evaluate_set
 
@@ -19,6 +20,14 @@ def output(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
     main()
     found = capsys.readouterr()
     return found.out, found.err
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """What ``hkdsr`` says when it refuses these arguments."""
+    with pytest.raises(SystemExit) as ended:
+        output(monkeypatch, capsys, *arguments)
+    assert ended.value.code == 2
+    return capsys.readouterr().err
 
 
 def test_evaluate_shows_every_image(
@@ -36,6 +45,23 @@ def test_evaluate_shows_every_image(
     assert [line.split() for line in long.splitlines()[2:]] == [*each, total]
 
 
+def test_upscale_in_tiles_joins_them_without_seams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny.photographs(tmp_path / "images", 1, 40, 44)
+    (image,) = (tmp_path / "images").iterdir()
+    network = tmp_path / "network.safetensors"
+    save(build(tiny.STUDENT, 2), network)
+    for name, more in (("whole.png", ()), ("tiles.png", ("--tile", 16))):
+        out, _ = output(monkeypatch, capsys, "upscale", image, "-m", network, "-o", tmp_path / name, *more)
+        assert out.endswith(f"written: {tmp_path / name}\n")
+    whole, tiles = (rgb(tmp_path / name).astype(int) for name in ("whole.png", "tiles.png"))
+    assert whole.shape == (80, 88, 3)
+    assert abs(whole - tiles).max() <= 1
+    message = refused(monkeypatch, capsys, "upscale", image, "-m", network, "-o", tmp_path / "c.png", "--tile", 8)
+    assert message == "hkdsr upscale: tile is 8: leave it out or set it to at least 16 pixels\n"
+
+
 def test_export_compares_on_the_images_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -48,7 +74,4 @@ def test_export_compares_on_the_images_given(
     # Each image whole, and a corner of it with odd sides.
     assert "4 images" in messages
     assert target.exists()
-    monkeypatch.setattr(sys, "argv", ["hkdsr", "export", str(network), "--images", str(tmp_path / "absent.png")])
-    with pytest.raises(SystemExit):
-        main()
-    assert "absent.png" in capsys.readouterr().err
+    assert "absent.png" in refused(monkeypatch, capsys, "export", network, "--images", tmp_path / "absent.png")

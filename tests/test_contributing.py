@@ -70,7 +70,7 @@ def test_the_file_of_the_page_may_move(tmp_path: Path) -> None:
     again = dataclasses.replace(recipe, method=kind(prior=str(moved)))  # pyright: ignore[reportCallIssue]
     assert distill(again).steps == 1
     moved.write_text("other statistics")
-    with pytest.raises(HkdsrError, match=r"begun with other settings \(files_sha256\)"):
+    with pytest.raises(HkdsrError, match=r"begun with other settings \(content of method\.prior\)"):
         distill(again)
 
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -25,11 +28,11 @@ def test_demo_images_are_photographs_and_none_is_on_both_sides() -> None:
         assert np.ptp(image.astype(int), axis=2).mean() > 1, "a grey image"
 
 
-@pytest.mark.parametrize("where", [None, "an installation without images"])
-def test_missing_packages_name_the_extra(where: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    class Spec:
-        origin = str(tmp_path / "__init__.py")
-
-    monkeypatch.setattr(embedded, "find_spec", lambda _: Spec() if where else None)
+@pytest.mark.parametrize("installed", [False, True])
+def test_missing_packages_name_the_extra(installed: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without scikit-image, and with an installation of it that lacks the images."""
+    module = ModuleType("skimage")
+    module.__spec__ = ModuleSpec("skimage", None, origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setitem(sys.modules, "skimage", module if installed else None)
     with pytest.raises(HkdsrError, match=r"astronaut\.png is missing from skimage: pip install 'hkdsr\[demo\]'"):
         embedded.demo_files()

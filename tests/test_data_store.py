@@ -1,18 +1,20 @@
 from __future__ import annotations
 
-import errno
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
 from threading import Thread
 
 import numpy as np
+import png
 import pytest
+from limited import files_up_to
 from PIL import Image
 
-from hkdsr.data import flat, imresize, rgb, store
+from hkdsr.data import imresize, rgb
 from hkdsr.data.derived import DerivedStore
 from hkdsr.data.sources import Pair, find_pairs
 from hkdsr.data.store import ImageStore, build_store
@@ -79,20 +81,17 @@ def test_unusable_images_are_named(tmp_path: Path) -> None:
         build_store([Pair("absent", tmp_path / "absent.png")], 2, tmp_path / "cache")
 
 
-def test_second_build_decodes_nothing_and_a_changed_image_makes_a_new_store(
-    set5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    decoded: list[Path] = []
+def written(store: ImageStore) -> tuple[int, int]:
+    """What would be different if the store had been built again."""
+    found = (store.folder / "hr.u8").stat()
+    return found.st_ino, found.st_mtime_ns
 
-    def counting(path: Path) -> np.ndarray:
-        decoded.append(path)
-        return rgb(path)
 
-    monkeypatch.setattr(store, "rgb", counting)
+def test_the_second_build_finds_the_first_and_a_changed_image_makes_a_new_store(set5: Path, tmp_path: Path) -> None:
     first = build_store(find_pairs(set5, 4), 4, tmp_path / "cache")
-    assert len(decoded) == 5
-    assert build_store(find_pairs(set5, 4), 4, tmp_path / "cache").key == first.key
-    assert len(decoded) == 5
+    before = written(first)
+    again = build_store(find_pairs(set5, 4), 4, tmp_path / "cache")
+    assert (again.key, written(again)) == (first.key, before)
     Image.fromarray(255 - first.hr(1)).save(set5 / "bird.png")
     changed = build_store(find_pairs(set5, 4), 4, tmp_path / "cache")
     assert changed.key != first.key
@@ -106,34 +105,37 @@ def test_a_truncated_store_is_refused(tmp_path: Path) -> None:
         ImageStore(built.folder)
 
 
-BUILD_SLOWLY = """
-import sys, time
-from pathlib import Path
-from hkdsr.data import store
-from hkdsr.data.sources import find_pairs
-
-decode = store.rgb
-def slow(path):
-    if path.name == "head.png":
-        print("half-way", flush=True)
-        time.sleep(60)
-    return decode(path)
-store.rgb = slow
-store.build_store(find_pairs(Path(sys.argv[1]), 4), 4, Path(sys.argv[2]), workers=1)
+ENDED_AT = """
+import resource, signal
+def end_at(size):
+    # The system ends this process in the middle of a write, where a file would grow past so many bytes.
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 """
+BUILD = """
+import sys
+from pathlib import Path
+from hkdsr.data.sources import find_pairs
+from hkdsr.data.store import build_store
+
+pairs, cache = find_pairs(Path(sys.argv[1]), 4), Path(sys.argv[2])
+end_at(int(sys.argv[3]))
+build_store(pairs, 4, cache, workers=1)
+"""
+
+
+def ended_by_the_system(code: str, *arguments: object) -> None:
+    done = subprocess.run([sys.executable, "-c", ENDED_AT + code, *map(str, arguments)], capture_output=True)
+    assert done.returncode == -signal.SIGXFSZ, done.stderr
 
 
 def test_killed_half_way_leaves_no_store_and_the_next_build_is_whole(set5: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    with subprocess.Popen(
-        [sys.executable, "-c", BUILD_SLOWLY, set5, cache], stdout=subprocess.PIPE, text=True
-    ) as builder:
-        assert builder.stdout is not None
-        assert builder.stdout.readline() == "half-way\n"
-        builder.kill()
-        assert builder.wait() == -signal.SIGKILL
+    ended_by_the_system(BUILD, set5, cache, 700_000)  # the first image alone has 786 432 bytes
     (left,) = cache.glob("images-*")
     assert left.name.endswith(".part")
+    assert (left / "hr.u8").stat().st_size == 700_000
     built = build_store(find_pairs(set5, 4), 4, cache)
     assert [path.name for path in cache.glob("images-*")] == [built.folder.name]
     np.testing.assert_array_equal(built.hr(3), rgb(set5 / "head.png"))
@@ -146,43 +148,44 @@ def test_leftovers_of_other_data_sets_are_cleared(tmp_path: Path) -> None:
     assert list((tmp_path / "cache").glob("images-*")) == [built.folder]
 
 
-def test_builders_at_the_same_time_decode_once(set5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded: list[Path] = []
-    monkeypatch.setattr(store, "rgb", lambda path: (decoded.append(path), rgb(path))[1])
+def test_builders_at_the_same_time_build_once(set5: Path, tmp_path: Path) -> None:
     pairs = find_pairs(set5, 4)
-    stores: list[ImageStore] = []
-    builders = [Thread(target=lambda: stores.append(build_store(pairs, 4, tmp_path / "cache"))) for _ in range(3)]
+    stores: list[tuple[ImageStore, tuple[int, int]]] = []
+
+    def build() -> None:
+        found = build_store(pairs, 4, tmp_path / "cache")
+        stores.append((found, written(found)))
+
+    builders = [Thread(target=build) for _ in range(3)]
     for builder in builders:
         builder.start()
     for builder in builders:
         builder.join()
-    assert len(decoded) == 5
-    assert [len(one) for one in stores] == [5, 5, 5]
+    # The stores are still open, so another build would have another inode.
+    assert len(stores) == 3
+    assert len({file for _, file in stores}) == 1
 
 
 # Disks
 
 
-def full_disk(*_: object) -> None:
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def test_disk_that_fills_while_building_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pair = Pair("a", save(tmp_path / "a.png", noise(8, 8)))
-    monkeypatch.setattr(flat, "write", full_disk)
-    with pytest.raises(HkdsrError, match=r"is full: free some space on it, or set data\.cache"):
+def test_a_write_that_fails_leaves_no_store(tmp_path: Path) -> None:
+    pair = Pair("a", save(tmp_path / "a.png", noise(80, 80)))
+    with (
+        files_up_to(80 * 80),
+        pytest.raises(HkdsrError, match=r"cannot write to \S*cache \(File too large\): set data"),
+    ):
         build_store([pair], 2, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("images-*"))
-    monkeypatch.undo()
     assert len(build_store([pair], 2, tmp_path / "cache")) == 1
 
 
-def test_too_small_a_disk_is_refused_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pair = Pair("a", save(tmp_path / "a.png", noise(8, 8)))
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1000, 800, 8 * 8 * 3 + 4 * 4 * 3 - 1))
-    monkeypatch.setattr(store, "rgb", lambda _: pytest.fail("decoded"))
-    with pytest.raises(HkdsrError, match="0 MB free and the images need 0 MB: free some space"):
-        build_store([pair], 2, tmp_path / "cache")
+def test_too_small_a_disk_is_refused_before_decoding(tmp_path: Path) -> None:
+    """The header says 100 000 x 100 000 pixels; decoding would say that there are none."""
+    size = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    (tmp_path / "a.png").write_bytes(png.joined([(b"IHDR", size), (b"IDAT", b""), (b"IEND", b"")]))
+    with pytest.raises(HkdsrError, match=r"MB free and the images need [3-9]\d,\d{3},\d{3} MB: free some space"):
+        build_store([Pair("a", tmp_path / "a.png")] * 1000, 2, tmp_path / "cache")
 
 
 def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -224,7 +227,6 @@ def test_derived_images_come_back_and_outlast_the_process(small: ImageStore, tmp
     for index in range(len(small)):
         for plane, image in enumerate(exits(small, index)):
             np.testing.assert_array_equal(again.get(plane, index), image)
-            np.testing.assert_array_equal(derived._images, again._images)
 
 
 def test_derived_images_of_another_teacher_are_others(small: ImageStore, tmp_path: Path) -> None:
@@ -250,36 +252,22 @@ def test_an_entry_cut_short_does_not_count(cut: str, small: ImageStore, tmp_path
     assert DerivedStore(tmp_path, small, "teacher", planes=3).missing == [1, *range(3, 13)]
 
 
-FILL_SLOWLY = """
-import sys, time
+FILL = """
+import sys
 from pathlib import Path
-import numpy as np
-from hkdsr.data import flat
 from hkdsr.data.derived import DerivedStore
 from hkdsr.data.store import ImageStore
 
 like = ImageStore(Path(sys.argv[1]))
 derived = DerivedStore(Path(sys.argv[2]), like, "teacher", planes=3)
-write, written = flat.write, []
-def slow(file, image):
-    written.append(1)
-    if len(written) == 3 * 4 + 2:
-        print("half-way", flush=True)
-        time.sleep(60)
-    write(file, image)
-flat.write = slow
+end_at(3 * like.offsets[4] + 100)
 for index in derived.missing:
     derived.put(index, [like.hr(index)] * 3)
 """
 
 
 def test_derived_store_goes_on_after_a_kill(small: ImageStore, tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", FILL_SLOWLY, small.folder, tmp_path], stdout=subprocess.PIPE, text=True
-    ) as filler:
-        assert filler.stdout is not None
-        assert filler.stdout.readline() == "half-way\n"
-        filler.kill()
+    ended_by_the_system(FILL, small.folder, tmp_path)
     derived = DerivedStore(tmp_path, small, "teacher", planes=3)
     assert derived.missing == list(range(4, 13))
     for index in range(4):
@@ -287,13 +275,13 @@ def test_derived_store_goes_on_after_a_kill(small: ImageStore, tmp_path: Path) -
             np.testing.assert_array_equal(derived.get(plane, index), small.hr(index))
 
 
-def test_disk_that_fills_while_deriving_keeps_what_is_finished(
-    small: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disk_that_fills_while_deriving_keeps_what_is_finished(small: ImageStore, tmp_path: Path) -> None:
     derived = DerivedStore(tmp_path, small, "teacher", planes=3)
     derived.put(0, exits(small, 0))
-    monkeypatch.setattr(flat, "write", full_disk)
-    with pytest.raises(HkdsrError, match="is full"):
+    data = (derived.folder / "images.u8").rename(tmp_path / "images.u8")
+    (derived.folder / "images.u8").symlink_to("/dev/full")
+    with pytest.raises(HkdsrError, match=r"the disk of \S* is full: free some space on it, or set data\.cache"):
         derived.put(1, exits(small, 1))
-    monkeypatch.undo()
+    (derived.folder / "images.u8").unlink()
+    data.rename(derived.folder / "images.u8")
     assert DerivedStore(tmp_path, small, "teacher", planes=3).missing == list(range(1, 13))

@@ -60,7 +60,10 @@ class Chain(Network):
 
 
 class Nearest(Chain):
-    """Repeats pixels exactly, so that results are known to the last bit; refuses images larger than ``room``."""
+    """Repeats pixels exactly, so that results are known to the last bit.
+
+    Refuses images larger than ``room``, and notes the longer sides of all that it is given.
+    """
 
     room = 10**9
     says: Exception = torch.OutOfMemoryError("CUDA out of memory")

@@ -251,7 +251,7 @@ def test_flat_settings_of_several() -> None:
     assert flat["method.logits.teacher_weight"] == "1.0"
 
 
-def test_a_student_is_distilled_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_student_is_distilled_and_resumed(tmp_path: Path) -> None:
     method = compose(HKDSR(), Fake(), Logits())
     recipe = tiny.recipe(tmp_path, method, steps=4, save_every=2)
     whole = dataclasses.replace(recipe, out=tmp_path / "whole")
@@ -259,14 +259,8 @@ def test_a_student_is_distilled_and_resumed(tmp_path: Path, monkeypatch: pytest.
     (first, *_) = read_log(whole.out)
     assert list(first["losses"]) == ["pixel", "fsm", "acf", "feature", "logits"]
 
-    def killed(self: Distiller, step: int) -> None:
-        if step == 3:
-            raise tiny.Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Distiller, "before_step", killed)
-        with pytest.raises(tiny.Killed):
-            distill(recipe)
+    with pytest.raises(tiny.Killed):
+        distill(recipe, tiny.KilledAt(3))
     assert tiny.state(recipe.out)["step"] == 2
     with pytest.raises(HkdsrError, match=r"begun with other settings \(method\.Fake\.weight\)"):
         distill(dataclasses.replace(recipe, method=compose(HKDSR(), Fake(weight=2.0), Logits())))

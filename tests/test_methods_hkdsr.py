@@ -13,7 +13,7 @@ from vectors import exits, images, set_gate
 from hkdsr.errors import HkdsrError
 from hkdsr.losses import Fusion, fsm
 from hkdsr.methods import HKDSR
-from hkdsr.methods.hkdsr import _same_window
+from hkdsr.methods.hkdsr import same_window
 from hkdsr.methods.inputs import LossInputs
 from hkdsr.nets.exits import Exits, NetworkWithExits, Outputs
 from hkdsr.nets.families.compact import Compact
@@ -215,13 +215,13 @@ def test_windows_are_alike_uniform_and_reach_every_edge() -> None:
     columns = torch.arange(5).view(1, 1, 1, 5).expand(1, 1, 7, 5)
     places = []
     for _ in range(600):
-        top, left = (window for window in _same_window(4, rows, columns))
+        top, left = (window for window in same_window(4, rows, columns))
         assert top.shape == left.shape == (1, 1, 4, 4)
         places.append((int(top[0, 0, 0, 0]), int(left[0, 0, 0, 0])))
     counts = {place: places.count(place) for place in places}
     assert counts.keys() == {(top, left) for top in range(4) for left in range(2)}
     assert min(counts.values()) > 600 / 8 / 2
-    whole = _same_window(9, rows, columns)
+    whole = same_window(9, rows, columns)
     assert torch.equal(whole[0], rows)
 
 

@@ -172,7 +172,6 @@ def test_exits_are_used_where_something_compares_them() -> None:
         ({"zoom_in_share": -1.0}, "method.zoom_in_share is -1.0: set it to 0 or more"),
         ({"affinity_share": -1.0}, "method.affinity_share is -1.0: set it to 0 or more"),
         ({"depths": (0.5, 1.5)}, "method.depths is (0.5, 1.5): set one or more, each above 0 and at most 1"),
-        ({"probability": 1.5}, "method.probability is 1.5: set it to a value from 0 to 1"),
         ({"teacher_blend": -0.5}, "method.teacher_blend is -0.5: set it to a value from 0 to 1"),
     ],
 )

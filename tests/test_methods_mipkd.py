@@ -16,6 +16,7 @@ from hkdsr.methods.inputs import LossInputs
 from hkdsr.methods.mipkd import MiPKD, random_mask
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Outputs
+from hkdsr.nets.families.edsr import EDSR
 from hkdsr.nets.files.load import build
 from hkdsr.training.distiller import feature_taps, traced_outputs
 
@@ -224,8 +225,13 @@ def test_wrong_settings_are_refused(changed: dict[str, Any], sentence: str) -> N
     assert refusal(lambda: MiPKD(**changed)).startswith(sentence)
 
 
-def test_a_teacher_that_runs_only_as_a_whole_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    student, teacher = networks()
-    monkeypatch.setattr(type(teacher), "runs_in_parts", False)
+class WholeEDSR(EDSR):
+    """A network whose parts cannot be run."""
+
+    runs_in_parts = False
+
+
+def test_a_teacher_that_runs_only_as_a_whole_is_refused() -> None:
+    student, teacher = networks()[0], WholeEDSR(2, features=8, blocks=2)
     with pytest.raises(HkdsrError, match=r"^mipkd .* edsr networks run only as a whole: "):
         MiPKD().heads(student, (teacher,), 0)

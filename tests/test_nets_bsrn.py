@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small import check_any_size, check_gradient
 from torch import Tensor
 
 from hkdsr.data import imresize, rgb
@@ -68,17 +69,9 @@ def test_any_width_and_depth_is_rebuilt_from_its_state(scale: int, features: int
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 35), st.integers(1, 35), scales)
-def test_any_size_gives_a_image_of_its_own_and_leaves_the_input_alone(h: int, w: int, scale: int) -> None:
+def test_any_size_gives_an_image_of_its_own_and_leaves_the_input_alone(h: int, w: int, scale: int) -> None:
     net = BSRN(scale, 16, 2).eval()
-    x = torch.rand(2, 3, h, w)
-    before = x.clone()
-    with torch.inference_mode():
-        both = net(x)
-        single = torch.cat([net(one) for one in x.split(1)])
-    assert torch.equal(x, before)
-    assert both.shape == (2, 3, scale * h, scale * w)
-    assert both.isfinite().all()
-    torch.testing.assert_close(both, single, atol=1e-5, rtol=1e-4)
+    check_any_size(net, torch.rand(2, 3, h, w), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("scale", PARAMETERS)
@@ -122,13 +115,7 @@ def test_gradients_are_finite_and_reach_every_parameter(shared: Path, size: tupl
 
 def test_gradient_is_the_slope() -> None:
     net = BSRN(2, 16, 3).double()
-    x = torch.rand(1, 3, 19, 17, dtype=torch.float64, requires_grad=True)
-    direction, weights = torch.randn_like(x), torch.randn(1, 3, 38, 34, dtype=torch.float64)
-    (gradient,) = torch.autograd.grad((net(x) * weights).sum(), x)
-    step = 1e-6 * direction
-    with torch.no_grad():
-        slope = ((net(x + step) - net(x - step)) * weights).sum() / 2e-6
-    assert (gradient * direction).sum().item() == pytest.approx(slope.item(), rel=1e-4)
+    check_gradient(net, 19, 17)
 
 
 @pytest.mark.parametrize("setting", [{"scale": 5}, {"scale": 2, "features": 15}, {"scale": 2, "blocks": 0}])

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small import check_any_size, check_gradient
 from torch import Tensor
 
 from hkdsr.data import rgb
@@ -149,17 +150,18 @@ def test_correlation_is_what_the_paper_defines(window: int) -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from((2, 3, 4)))
-def test_any_size_gives_a_image_of_its_own(h: int, w: int, scale: int) -> None:
+def test_any_size_gives_an_image_of_its_own(h: int, w: int, scale: int) -> None:
     net = small(scale)
-    x = torch.rand(2, 3, h, w, dtype=torch.float64)
-    before = x.clone()
-    with torch.inference_mode():
-        both = net(x)
-        single = torch.cat([net(x[:1]), net(x[1:])])
-    assert torch.equal(x, before)
-    assert both.shape == (2, 3, scale * h, scale * w)
-    assert both.isfinite().all()
-    torch.testing.assert_close(both, single)
+    check_any_size(net, torch.rand(2, 3, h, w, dtype=torch.float64))
+
+
+def test_gradients_reach_every_parameter() -> None:
+    net = HiTSRF(**{**PUBLISHED, "groups": 1})
+    net(torch.rand(1, 3, 21, 13)).square().mean().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 40), (23, 29)])
@@ -184,15 +186,6 @@ def test_taps_are_the_block_outputs(shared: Path, size: tuple[int, int]) -> None
     assert (torch.nn.functional.avg_pool2d(sr, 4) - lr).abs().mean() < 0.03
 
 
-def test_gradients_reach_every_parameter() -> None:
-    net = HiTSRF(**{**PUBLISHED, "groups": 1})
-    net(torch.rand(1, 3, 21, 13)).square().mean().backward()
-    for name, parameter in net.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.any(), name
-
-
 @pytest.mark.parametrize("size", [(1, 1), (19, 25)])
 def test_gradients_of_the_published_network_are_finite(shared: Path, size: tuple[int, int]) -> None:
     """Finite only: the tiny networks for position have died in some published layers."""
@@ -205,13 +198,7 @@ def test_gradients_of_the_published_network_are_finite(shared: Path, size: tuple
 
 def test_gradient_is_the_slope() -> None:
     net = small()
-    x = torch.rand(1, 3, 11, 19, dtype=torch.float64, requires_grad=True)
-    direction, weights = torch.randn_like(x), torch.randn(1, 3, 22, 38, dtype=torch.float64)
-    (gradient,) = torch.autograd.grad((net(x) * weights).sum(), x)
-    step = 1e-6 * direction
-    with torch.no_grad():
-        slope = ((net(x + step) - net(x - step)) * weights).sum() / 2e-6
-    assert (gradient * direction).sum().item() == pytest.approx(slope.item(), rel=1e-4)
+    check_gradient(net, 11, 19)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small import check_any_size, check_gradient
 from torch import Tensor
 
 from hkdsr.data import rgb
@@ -148,17 +149,9 @@ def test_attention_is_softmax_of_scaled_products(dim: int, qk_dim: int) -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from((2, 3, 4)))
-def test_any_size_gives_a_image_of_its_own(h: int, w: int, scale: int) -> None:
+def test_any_size_gives_an_image_of_its_own(h: int, w: int, scale: int) -> None:
     net = small(scale)
-    x = torch.rand(2, 3, h, w, dtype=torch.float64)
-    before = x.clone()
-    with torch.inference_mode():
-        both = net(x)
-        single = torch.cat([net(x[:1]), net(x[1:])])
-    assert torch.equal(x, before)
-    assert both.shape == (2, 3, scale * h, scale * w)
-    assert both.isfinite().all()
-    torch.testing.assert_close(both, single)
+    check_any_size(net, torch.rand(2, 3, h, w, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 40), (23, 29)])
@@ -194,13 +187,7 @@ def test_gradients_reach_every_parameter_but_those_of_a_fixed_choice(training: b
 
 def test_gradient_is_the_slope() -> None:
     net = small()
-    x = torch.rand(1, 3, 27, 31, dtype=torch.float64, requires_grad=True)
-    direction, weights = torch.randn_like(x), torch.randn(1, 3, 54, 62, dtype=torch.float64)
-    (gradient,) = torch.autograd.grad((net(x) * weights).sum(), x)
-    step = 1e-6 * direction
-    with torch.no_grad():
-        slope = ((net(x + step) - net(x - step)) * weights).sum() / 2e-6
-    assert (gradient * direction).sum().item() == pytest.approx(slope.item(), rel=1e-4)
+    check_gradient(net, 27, 31)
 
 
 def test_a_copy_runs_on_parameters_of_its_own() -> None:

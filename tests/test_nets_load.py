@@ -92,7 +92,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         (tmp_path / "folder.safetensors").mkdir(exist_ok=True)
         assert f"cannot write {path}" in refusal(lambda path=path: save(small("compact"), path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.safetensors"]
-    assert "let it end in .safetensors" in refusal(lambda: save(small("compact"), tmp_path / "net.pth"))
+    assert "does not end in .safetensors, as weight" in refusal(lambda: save(small("compact"), tmp_path / "net.pth"))
 
 
 def test_descriptions_set_what_they_say() -> None:

@@ -66,6 +66,7 @@ def test_a_killed_run_has_the_averaged_weights_of_its_checkpoint(killed: Path) -
     average = tiny.state(killed)["average"]
     assert all(torch.equal(value, average[f"student.{name}"]) for name, value in run.network.state_dict().items())
     assert (run.label, run.steps, run.setting("student")) == ("mine", 10, tiny.STUDENT)
+    assert run.teacher == str(killed.parent / "teacher.safetensors")
     assert run.note.startswith("not finished, step 10 of 12; steps 0 until it was killed (cpu, ")
 
 

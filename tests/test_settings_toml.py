@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hkdsr.cli.recipes import with_method
 from hkdsr.errors import HkdsrError
-from hkdsr.methods import HKDSR, METHODS, Logits, Plain, compose
-from hkdsr.methods.csd import CSD
+from hkdsr.methods import HKDSR, METHODS, Logits, Plain
+from hkdsr.methods.fakd import FAKD
 from hkdsr.methods.mtkd import MTKD
 from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training, TrainRecipe
-from hkdsr.settings.resume import flat_settings, lasting_settings
+from hkdsr.settings.resume import flat_settings
 from hkdsr.settings.toml import read_recipe
 
 RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.toml"))
@@ -120,7 +119,9 @@ def test_the_start_arrives(tmp_path: Path) -> None:
         ("[training]\nmilestones = ['late']", "training.milestones is 'late': give a number"),
         ("[training]\nprecision = 'fp8'", "training.precision is 'fp8': choose one of auto, fp32, bf16"),
         ("training = 3", "training is 3: give a table"),
-        ("[data]\ntrain = 3", "data.train is 3: give a list"),
+        ("[data]\ntrain = 3", "data.train is 3: give text"),
+        ("[data]\ntrain = {}", "data.train is {}: give a list"),
+        ("[training]\nmilestones = 'late'", "training.milestones is 'late': give a number"),
         ("[data]\nval = 1", "data.val is 1: give text"),
         ("[exits]\nkind = ['shared']", "exits.kind is ['shared']: choose one of separate, shared, teacher_tail"),
         ("method = 'hkdsr'", "method is 'hkdsr': give a table"),
@@ -238,15 +239,39 @@ def test_there_are_recipes() -> None:
     assert RECIPES
 
 
-def test_one_path_or_name_stands_for_a_list_of_one(tmp_path: Path) -> None:
-    text = "[data]\ntrain = 'a'\nlr = 'b'\n[method]\nname = 'mtkd'\nteachers = 'c.pth'"
-    data = Data(train="a", lr=Path("b"))  # pyright: ignore[reportArgumentType]
-    method = MTKD(teachers="c.pth")  # pyright: ignore[reportArgumentType]
-    assert read(tmp_path, text) == DistillRecipe(data=data, method=method)
-    assert data.train == (Path("a"),)
-    assert method.more_teachers == ("c.pth",)
-    assert "give a list" in refusal(tmp_path, "[training]\nmilestones = 'late'")
-    assert "give a list" in refusal(tmp_path, "[training]\nmilestones = 0.5")
+@pytest.mark.parametrize(
+    ("text", "recipe"),
+    [
+        ("[data]\ntrain = 'a'\nlr = 'b'", {"data": Data(train="a", lr=Path("b"))}),  # pyright: ignore
+        ("[data]\ntrain = ['a', 'c']", {"data": Data(train=["a", Path("c")])}),  # pyright: ignore
+        ("[training]\nmilestones = 0.5", {"training": Training(milestones=0.5)}),  # pyright: ignore
+        ("[exits]\nstudent = 0.5\nteacher = 0.5", {"exits": ExitSettings(0.5, 0.5)}),  # pyright: ignore
+        ("[method]\nname = 'hkdsr'\nfsm_levels = 1", {"method": HKDSR(fsm_levels=1)}),  # pyright: ignore
+        ("[method]\nname = 'fakd'\ndepths = 1", {"method": FAKD(depths=1)}),  # pyright: ignore
+        ("[method]\nname = 'mtkd'\nteachers = 'c.pth'", {"method": MTKD(teachers="c.pth")}),  # pyright: ignore
+    ],
+)
+def test_one_value_stands_for_a_list_of_one_as_in_python(tmp_path: Path, text: str, recipe: dict[str, Any]) -> None:
+    found, expected = read(tmp_path, text), DistillRecipe(**recipe)
+    assert found == expected
+    for name in recipe:
+        settings = getattr(expected, name)
+        several = [field for field in fields(settings) if isinstance(field.default, tuple)]
+        assert several
+        assert all(type(getattr(settings, field.name)) is tuple for field in several)
+
+
+def test_two_values_are_not_one() -> None:
+    with pytest.raises(HkdsrError, match=r"^training\.betas is \(0\.9,\): set two values of 0 or more, below 1$"):
+        Training(betas=0.9)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(("setting", "value"), [("fsm_norm", "none"), ("probability", 0.3)])
+def test_a_setting_that_is_gone_is_refused_with_its_value(tmp_path: Path, setting: str, value: object) -> None:
+    text = f"[method]\nname = 'hkdsr+'\n{setting} = {json.dumps(value)}"
+    assert refusal(tmp_path, text).endswith(f"sets 'method.{setting}', which is now always {value!r}: leave it out")
+    other = "hkdsr" if setting == "fsm_norm" else "dukd"
+    assert read(tmp_path, text.replace("hkdsr+", other)).method == METHODS[other]()
 
 
 def test_a_key_with_many_parts_is_refused_and_a_path_with_many_dots_is_not(tmp_path: Path) -> None:
@@ -260,87 +285,3 @@ def test_text_can_stand_for_a_path() -> None:
     assert data == Data(train=(Path("a"), Path("b")), val=Path("v"), cache=Path("c"))
     assert Data(train="a") == Data(train=(Path("a"),))  # pyright: ignore[reportArgumentType]
     assert DistillRecipe(out="o").out == Path("o")  # pyright: ignore[reportArgumentType]
-
-
-def test_flat_settings_name_every_field_once() -> None:
-    flat = flat_settings(DistillRecipe(out=Path("runs/x"), data=Data(train=(Path("a"), Path("b")))))
-    assert flat["training.steps"] == "20000"
-    assert flat["training.betas"] == "[0.9, 0.99]"
-    assert flat["training.threads"] == "null"
-    assert flat["out"] == '"runs/x"'
-    assert flat["data.train"] == '["a", "b"]'
-    assert flat["method.name"] == '"hkdsr"'
-    assert flat["method.sim_w"] == "0.2"
-    assert all(isinstance(json.loads(text), str | int | float | list | None) for text in flat.values())
-    nested = (Data, Training, ExitSettings, HKDSR)
-    fields = sum(len(dataclasses.fields(kind)) for kind in nested) + len(dataclasses.fields(DistillRecipe)) - 4
-    assert len(flat) == fields + 1
-
-
-def test_flat_settings_differ_where_recipes_do() -> None:
-    base = flat_settings(DistillRecipe())
-    other = flat_settings(DistillRecipe(training=Training(lr=2e-4), method=HKDSR(fsm_levels=(1,))))
-    assert {name for name in base if base[name] != other[name]} == {"training.lr", "method.fsm_levels"}
-    assert flat_settings(DistillRecipe(method=Plain()))["method.name"] == '"none"'
-
-
-def test_lasting_settings_leave_out_files_and_unused_exits() -> None:
-    flat = flat_settings(DistillRecipe())
-    with_exits = lasting_settings(DistillRecipe())
-    assert with_exits.items() <= flat.items()
-    assert {"init", "student", "scale", "training.steps", "method.sim_w", "exits.kind"} <= with_exits.keys()
-    assert not {"teacher", "data.train", "init_from", "out", "data.cache"} & with_exits.keys()
-    for method in (HKDSR(kd_on_intermediate=False), Logits()):
-        without = lasting_settings(DistillRecipe(method=method))
-        assert [name for name in without if name.startswith("exits.")] == ["exits.teacher_images"]
-    assert not [name for name in lasting_settings(DistillRecipe(method=Plain())) if name.startswith("exits.")]
-    assert lasting_settings(DistillRecipe(method=Plain(exit_weight=1.0)))["exits.kind"] == '"separate"'
-    assert lasting_settings(TrainRecipe())["init"] == '"scratch"'
-    for method in (MTKD(teachers=("a.pth",)), compose(Logits(), MTKD(teachers=("a.pth",)))):
-        assert not [name for name in lasting_settings(DistillRecipe(method=method)) if name.endswith("teachers")]
-
-
-def test_the_name_of_a_file_may_change_and_another_value_may_not(tmp_path: Path) -> None:
-    (tmp_path / "vgg19.pth").write_bytes(b"")
-    assert lasting_settings(DistillRecipe(method=CSD()))["method.features"] == '"teacher"'
-    by_file = CSD(features=str(tmp_path / "vgg19.pth"))
-    assert by_file.more_files == (str(tmp_path / "vgg19.pth"),)
-    assert "method.features" not in lasting_settings(DistillRecipe(method=by_file))
-    assert "method.csd.features" not in lasting_settings(DistillRecipe(method=compose(Logits(), by_file)))
-
-
-def test_a_method_of_ones_own_has_its_class_name() -> None:
-    class Mine(Plain):
-        pass
-
-    assert flat_settings(DistillRecipe(method=Mine()))["method.name"] == '"Mine"'
-
-
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("joined", [False, True])
-def test_the_method_flag_is_taken_out_in_either_form(name: str, joined: bool) -> None:
-    flag = [f"--method.name={name}"] if joined else ["--method.name", name]
-    recipe, rest = with_method(DistillRecipe(method=HKDSR(sim_w=3.0)), ["--scale", "2", *flag, "--out=x"])
-    assert rest == ["--scale", "2", "--out=x"]
-    # If the recipe has that method, its settings stay.
-    assert recipe.method == (HKDSR(sim_w=3.0) if name == "hkdsr" else METHODS[name]())
-
-
-def test_the_method_is_chosen_once() -> None:
-    with pytest.raises(HkdsrError, match="is given more than once: leave all but one"):
-        with_method(DistillRecipe(), ["--method.name", "none", "--method.use=a.py:A"])
-
-
-def test_without_the_flag_nothing_changes() -> None:
-    recipe, arguments = DistillRecipe(), ["--scale", "3", "--method.names", "x"]
-    assert with_method(recipe, arguments) == (recipe, arguments)
-    plain = TrainRecipe()
-    assert with_method(plain, ["--method.name", "none"]) == (plain, ["--method.name", "none"])
-
-
-@pytest.mark.parametrize(
-    "arguments", [["--method.name"], ["--method.name="], ["--method.name", "fancy"], ["--method.name", "hkdsr,"]]
-)
-def test_an_unknown_method_flag_lists_the_methods(arguments: list[str]) -> None:
-    with pytest.raises(HkdsrError, match=f"is unknown: {CHOICES}"):
-        with_method(DistillRecipe(), arguments)

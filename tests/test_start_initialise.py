@@ -187,13 +187,13 @@ def test_no_random_number_is_drawn() -> None:
             "slice",
             "hitsrf:features=32,groups=1,blocks=2,heads=2,mlp_dim=16",
             "hitsrf:features=32,groups=1,blocks=4,heads=2,mlp_dim=16",
-            "the student's layers.0.residual_group.blocks is built otherwise than the teacher's",
+            "the student's layers.0.residual_group.blocks has other layers than the teacher's",
         ),
         (
             "slice",
             "swinir:features=4,groups=1,blocks=1,heads=2,upsampler=pixelshuffledirect",
             "swinir:features=8,groups=1,blocks=1,heads=2",
-            "the student's conv_before_upsample is built otherwise than the teacher's",
+            "the student's conv_before_upsample has other layers than the teacher's",
         ),
         (
             "slice",

@@ -10,7 +10,8 @@ import tiny_study
 
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import FAKD, Logits, Plain, compose
-from hkdsr.studies.study import CONTROL_ROWS, Row, describe_method, read_study, references, trainings
+from hkdsr.settings.recipe import ExitSettings
+from hkdsr.studies.study import CONTROL_ROWS, Row, Study, describe_method, read_study, references, trainings
 
 TEXT = """
 teacher = "t.safetensors"
@@ -29,16 +30,14 @@ sim_w = 0.3
 """
 
 
-def read(tmp_path: Path, text: str) -> object:
+def read(tmp_path: Path, text: str) -> Study:
     path = tmp_path / "study.toml"
     path.write_text(text)
     return read_study(path)
 
 
 def test_rows_have_methods_and_starts(tmp_path: Path) -> None:
-    path = tmp_path / "study.toml"
-    path.write_text(TEXT)
-    study = read_study(path)
+    study = read(tmp_path, TEXT)
     plain, other = study.rows
     assert study.plain == plain
     assert (other.short_name, other.init) == ("hkdsr-sliced", "slice")
@@ -108,3 +107,11 @@ def test_methods_are_described_with_their_settings() -> None:
 def test_a_plus_stays_in_the_name_of_the_folder() -> None:
     assert Row("hkdsr+").short_name == "hkdsr-plus"
     assert Row("HKDSR").short_name == "hkdsr"
+
+
+def test_a_row_may_have_exits_of_its_own(tmp_path: Path) -> None:
+    study = read(tmp_path, f"{TEXT}\n[rows.exits]\nstudent = 0.5\nteacher = 0.5")
+    *others, last = trainings(study, study.rows, study.training.steps)
+    assert last.recipe is not None
+    assert last.recipe.exits == ExitSettings(student=(0.5,), teacher=(0.5,))
+    assert all(task.recipe and task.recipe.exits == study.exits for task in others if task.label != last.label)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
 import torch
+from limited import files_up_to
 
 from hkdsr.data.crops import CropSampler
 from hkdsr.errors import HkdsrError
@@ -59,23 +59,18 @@ def test_a_damaged_checkpoint(damage: Callable[[Path], bytes], tmp_path: Path, s
     assert tiny.fit(tiny.Toy(), sampler, tiny.settings(), tmp_path).steps == 6
 
 
-def test_a_write_that_fails_leaves_the_checkpoint_before(
-    tmp_path: Path, sampler: CropSampler, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_that_fails_leaves_the_checkpoint_before(tmp_path: Path, sampler: CropSampler) -> None:
     toy, alike = tiny.Toy(), tiny.Toy()
     alike.load_state_dict(toy.state_dict())
     tiny.fit(toy, sampler, tiny.settings(), tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        real = os.fsync
+    with ExitStack() as limits:
 
-        def full(descriptor: int) -> None:
-            if (tmp_path / "cut" / "last.pt").exists():
-                raise OSError(errno.ENOSPC, "No space left on device")
-            real(descriptor)
+        def no_room_from_now(step: int) -> None:
+            if step == 2:
+                limits.enter_context(files_up_to(2000))  # enough for the log
 
-        patch.setattr(os, "fsync", full)
-        with pytest.raises(HkdsrError, match=r"^cannot write \S*last\.pt \(No space left on device\): free space"):
-            tiny.fit(alike, sampler, tiny.settings(), tmp_path / "cut")
+        with pytest.raises(HkdsrError, match=r"^cannot write \S*last\.pt \(File too large\): free space"):
+            tiny.fit(alike, sampler, tiny.settings(), tmp_path / "cut", before_step=no_room_from_now)
     assert tiny.state(tmp_path / "cut")["step"] == 2
     assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == [".lock", "last.pt", "log.jsonl"]
     tiny.fit(tiny.Toy(), sampler, tiny.settings(), tmp_path / "cut")
@@ -112,17 +107,11 @@ def test_a_disk_that_fills_up(small_disk: Path, tmp_path: Path, sampler: CropSam
 
 
 def test_a_log_that_cannot_grow(tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource", reason="files have no size limits on this system")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with TrainingLog(tmp_path, 0, tensorboard=False) as log:
         log.terms(1, 0.1, 1e-4, {"pixel": 0.5})
         size = (tmp_path / "log.jsonl").stat().st_size
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, before[1]))
-        try:
-            with pytest.raises(HkdsrError, match=r"^cannot write \S*log\.jsonl \(File too large\): free space"):
-                log.terms(2, 0.2, 1e-4, {"pixel": 0.4})
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        with files_up_to(size + 20), pytest.raises(HkdsrError, match=r"^cannot write \S*log\.jsonl \(File too large\)"):
+            log.terms(2, 0.2, 1e-4, {"pixel": 0.4})
     assert (tmp_path / "log.jsonl").stat().st_size == size + 20
     assert [line["step"] for line in read_log(tmp_path)] == [1]
 

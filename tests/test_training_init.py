@@ -14,7 +14,6 @@ from hkdsr.methods import HKDSR, Logits, Plain
 from hkdsr.nets.files.load import build, digest, load, save
 from hkdsr.nets.start.initialise import initialise
 from hkdsr.settings.recipe import DistillRecipe, TrainRecipe
-from hkdsr.training.distiller import Distiller
 from hkdsr.training.run import distill, train
 
 SLICED = "edsr:features=4,blocks=4"
@@ -50,19 +49,13 @@ def test_the_message_on_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert caplog.messages.count(message) == 1
 
 
-def test_a_resumed_student_keeps_what_it_has_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_student_keeps_what_it_has_learnt(tmp_path: Path) -> None:
     recipe = sliced(tiny.recipe(tmp_path, Logits(), steps=4, save_every=2))
     whole = dataclasses.replace(recipe, out=tmp_path / "whole")
     distill(whole)
 
-    def killed(self: Distiller, step: int) -> None:
-        if step == 3:
-            raise tiny.Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Distiller, "before_step", killed)
-        with pytest.raises(tiny.Killed):
-            distill(recipe)
+    with pytest.raises(tiny.Killed):
+        distill(recipe, tiny.KilledAt(3))
     with pytest.raises(HkdsrError, match=r"begun with other settings \(init\)"):
         distill(dataclasses.replace(recipe, init="scratch"))
     distill(recipe)
@@ -88,7 +81,7 @@ def test_a_student_of_another_scale(tmp_path: Path, caplog: pytest.LogCaptureFix
     for block, of in zip(trained.network.blocks, load(x2).blocks, strict=True):
         assert digest(block.state_dict()) == digest(of.state_dict())
     with safe_open(trained.weights, "pt") as file:
-        assert file.metadata()["init_sha256"] == digest(load(x2).state_dict())
+        assert file.metadata()["init_from_sha256"] == digest(load(x2).state_dict())
 
 
 def test_another_student_to_start_from_is_noticed_but_not_another_place(tmp_path: Path) -> None:
@@ -100,7 +93,7 @@ def test_another_student_to_start_from_is_noticed_but_not_another_place(tmp_path
     assert distill(dataclasses.replace(recipe, init_from=moved)).steps == 2
     other = build(tiny.STUDENT, 2)
     save(other, start)
-    with pytest.raises(HkdsrError, match=r"begun with other settings \(init_sha256\)"):
+    with pytest.raises(HkdsrError, match=r"begun with other settings \(content of init_from\)"):
         distill(recipe)
 
 

@@ -63,17 +63,14 @@ def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
     refused(recipe, r"torn\.png")
 
 
-def test_a_student_that_cannot_be_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spandrel = pytest.importorskip("spandrel")
-    from hkdsr.nets.files.load import build
-    from hkdsr.nets.files.spandrel import SpandrelNetwork
+def test_a_student_that_cannot_be_trained(tmp_path: Path) -> None:
+    pytest.importorskip("spandrel")
+    from spandrel.architectures.PLKSR import RealPLKSR
 
-    torch.save(build("compact:features=4,convs=2", 2).state_dict(), tmp_path / "net.pth")
-    foreign = SpandrelNetwork(spandrel.ModelLoader().load_from_file(tmp_path / "net.pth"))
-    monkeypatch.setattr("hkdsr.training.run.build", lambda description, scale: foreign)
+    torch.save(RealPLKSR(dim=16, n_blocks=2, upscaling_factor=2).state_dict(), tmp_path / "net.pth")
     refused(
-        dataclasses.replace(tiny.recipe(tmp_path, HKDSR()), student="net.pth"),
-        "net.pth belongs to no family of this package",
+        dataclasses.replace(tiny.recipe(tmp_path, HKDSR()), student=str(tmp_path / "net.pth")),
+        r"net\.pth belongs to no family of this package",
     )
 
 
@@ -107,16 +104,26 @@ def test_a_share_of_the_images_is_another_training(tmp_path: Path, caplog: pytes
         distill(tiny.data(recipe, share=0.2))
 
 
-def test_another_file_of_the_methods_is_another_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "features.pth"
-    monkeypatch.setattr(Logits, "more_files", property(lambda method: (str(file),)))
-    recipe = tiny.recipe(tmp_path, Logits())
+@dataclasses.dataclass(frozen=True)
+class WithFile(Logits):
+    """A method with a file that no setting names."""
+
+    folder: str = ""
+
+    @property
+    def more_files(self) -> tuple[str, ...]:
+        return (f"{self.folder}/features.pth",)
+
+
+def test_another_file_of_the_methods_is_another_training(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, WithFile(folder=str(tmp_path)))
     with pytest.raises(HkdsrError, match=r"cannot read .*features\.pth \(No such file or directory\): check"):
         distill(recipe)
+    file = tmp_path / "features.pth"
     file.write_bytes(b"one")
     weights = distill(recipe).weights
     assert tiny.metadata(weights)["files_sha256"] == hashlib.sha256(b"one").hexdigest()
     distill(recipe)
     file.write_bytes(b"two")
-    with pytest.raises(HkdsrError, match=r"begun with other settings \(files_sha256\)"):
+    with pytest.raises(HkdsrError, match=r"begun with other settings \(content of files\)"):
         distill(recipe)

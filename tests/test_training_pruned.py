@@ -8,27 +8,33 @@ from typing import Any
 
 import pytest
 import tiny
+import torch
+from PIL import Image
 
+from hkdsr.data import rgb
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, Logits, Plain
-from hkdsr.nets.files.load import digest, load
+from hkdsr.nets.files.load import digest, load, save
 from hkdsr.settings.recipe import DistillRecipe
-from hkdsr.training import pruned
-from hkdsr.training.distiller import Distiller
 from hkdsr.training.run import distill
 
-PRUNED = "edsr:features=4,blocks=3"
+PRUNED = "compact:features=3,convs=3"
 
 
 def recipe_of(folder: Path, **training: Any) -> DistillRecipe:
-    recipe = tiny.recipe(folder, **training)
+    """HR images that repeat every pixel of LR, as the teacher nearly does: a start is better than bicubic there."""
+    if not (folder / "lr").exists():
+        tiny.photographs(folder / "lr", height=28, width=33)
+        (folder / "images").mkdir()
+        for path in (folder / "lr").iterdir():
+            Image.fromarray(rgb(path).repeat(2, 0).repeat(2, 1)).save(folder / "images" / path.name)
+        torch.manual_seed(0)
+        teacher = tiny.nearest(2)
+        for parameter in teacher.body[-1].parameters():
+            torch.nn.init.normal_(parameter, std=1e-3)
+        save(teacher, folder / "teacher.safetensors")
+    recipe = tiny.data(tiny.recipe(folder, **training), lr=(folder / "lr",))
     return dataclasses.replace(recipe, student=PRUNED, init="prune")
-
-
-@pytest.fixture(autouse=True)
-def any_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny teacher has learnt nothing, so no start of its student is better than bicubic enlargement."""
-    monkeypatch.setattr(pruned, "_bicubic", lambda *_: 0.0)
 
 
 def begun(recipe: DistillRecipe) -> str:
@@ -49,37 +55,34 @@ def test_every_method_and_seed_begins_with_the_one_start_in_the_cache(tmp_path: 
 def test_another_student_has_another_start(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path)
     begun(recipe)
-    begun(dataclasses.replace(recipe, student="edsr:features=5,blocks=3", out=tmp_path / "other"))
+    begun(dataclasses.replace(recipe, student="compact:features=2,convs=3", out=tmp_path / "other"))
     assert len(list((tmp_path / "cache").glob("pruned-*.safetensors"))) == 2
 
 
-def test_a_continued_run_needs_no_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_continued_run_needs_no_start(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path, steps=4, save_every=2)
     whole = distill(dataclasses.replace(recipe, out=tmp_path / "whole"))
 
-    def killed(self: Distiller, step: int) -> None:
-        if step == 3:
-            raise tiny.Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Distiller, "before_step", killed)
-        with pytest.raises(tiny.Killed):
-            distill(recipe)
+    with pytest.raises(tiny.Killed):
+        distill(recipe, tiny.KilledAt(3))
     for file in (tmp_path / "cache").glob("pruned-*"):
         file.unlink()
     assert digest(distill(recipe).network.state_dict()) == digest(whole.network.state_dict())
     assert not list((tmp_path / "cache").glob("pruned-*"))
 
 
-def test_a_start_no_better_than_bicubic_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pruned, "_bicubic", lambda *_: 99.0)
-    with pytest.raises(HkdsrError, match=r"^the pruned start gives \d+\.\d\d dB .* enlargement 99\.00 dB: give"):
-        distill(recipe_of(tmp_path))
+def test_a_start_no_better_than_bicubic_is_refused(tmp_path: Path) -> None:
+    """The tiny teacher has learnt nothing."""
+    recipe = dataclasses.replace(tiny.recipe(tmp_path), student="edsr:features=4,blocks=3", init="prune")
+    with pytest.raises(HkdsrError, match=r"^the pruned start gives \d+\.\d\d dB .* enlargement \d+\.\d\d dB: give"):
+        distill(recipe)
     assert not list((tmp_path / "cache").glob("pruned-*"))
 
 
 def test_a_teacher_of_another_family_is_refused_before_any_image_is_read(tmp_path: Path) -> None:
-    recipe = dataclasses.replace(recipe_of(tmp_path), student="compact:features=4,convs=4")
-    with pytest.raises(HkdsrError, match=r"^init is 'prune' but the teacher is of family edsr and the student of comp"):
+    recipe = dataclasses.replace(recipe_of(tmp_path), student="edsr:features=4,blocks=3")
+    with pytest.raises(
+        HkdsrError, match=r"^init is 'prune' but the teacher is of family compact and the student of edsr"
+    ):
         distill(recipe)
     assert not (tmp_path / "cache").exists()

@@ -21,7 +21,6 @@ from hkdsr.nets.exits import Exits, NetworkWithExits, enlarge
 from hkdsr.nets.files.load import digest, load
 from hkdsr.settings.recipe import ExitSettings, Training
 from hkdsr.training.context import opened
-from hkdsr.training.log import TrainingLog, read_log
 from hkdsr.training.run import distill
 from hkdsr.training.stage1 import ExitScores, check_exits, score_exits, trained_exits
 
@@ -94,17 +93,32 @@ def test_a_plain_start_learns(teacher: Network, store: ImageStore, tmp_path: Pat
     assert max(after) < 0.6 * min(before)
 
 
-def test_the_second_call_trains_nothing(
-    teacher: Network, store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def runs_of(teacher: Network, killed_at: int | None = None) -> list[int]:
+    """Grows with every step of stage 1; that of the number ``killed_at`` (from 1) ends the process."""
+    runs: list[int] = []
+
+    def before(*_: object) -> None:
+        runs.append(len(runs) + 1)
+        if runs[-1] == killed_at:
+            raise tiny.Killed
+
+    teacher.blocks[0].register_forward_pre_hook(before)
+    return runs
+
+
+def test_the_second_call_trains_nothing(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
+    first_runs = runs_of(teacher)
     first = exits_of(teacher, store, SETTINGS, TRAINING, PATCH, tmp_path)
+    assert len(first_runs) == SETTINGS.stage1_steps
     assert not list(tmp_path.glob("exits-*/last.pt"))
-    monkeypatch.setattr("hkdsr.training.stage1.fit", None)
     torch.manual_seed(99)
     # Nothing of the student's own training shapes the heads.
     student = dataclasses.replace(TRAINING, steps=7, lr=0.5, gamma=0.1, ema=0.2, batch=9, milestones=(), seed=4)
     for training in (TRAINING, student):
-        again = exits_of(load(tmp_path / "teacher.safetensors"), store, SETTINGS, training, PATCH, tmp_path)
+        found = load(tmp_path / "teacher.safetensors")
+        runs = runs_of(found)
+        again = exits_of(found, store, SETTINGS, training, PATCH, tmp_path)
+        assert not runs
         assert tiny.equal(again.state_dict(), first.state_dict())
         layouts = [p.is_contiguous() for p in again.parameters()]
         assert layouts == [p.is_contiguous() for p in first.parameters()]
@@ -161,74 +175,19 @@ def test_other_images_have_another_key(teacher: Network, store: ImageStore, tmp_
     assert len(heads(tmp_path)) == 2
 
 
-def test_a_killed_stage_1_continues(
-    teacher: Network, store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_stage_1_continues(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, stage1_steps=120)
     whole = exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path / "whole")
-    steps: list[int] = []
-
-    def terms(self: TrainingLog, step: int, *rest: Any) -> None:
-        steps.append(step)
-        if step == 110:
-            raise tiny.Killed
-
-    monkeypatch.setattr(TrainingLog, "terms", terms)
     fresh = load(tmp_path / "teacher.safetensors")
+    runs_of(fresh, killed_at=110)
     with pytest.raises(tiny.Killed):
         exits_of(fresh, store, settings, TRAINING, PATCH, tmp_path / "cut")
     assert not heads(tmp_path / "cut")
-    monkeypatch.setattr(TrainingLog, "terms", lambda self, step, *rest: steps.append(step))
     fresh = load(tmp_path / "teacher.safetensors")
+    runs = runs_of(fresh)
     cut = exits_of(fresh, store, settings, TRAINING, PATCH, tmp_path / "cut")
-    assert steps == [*range(10, 120, 10), 110, 120]
+    assert len(runs) == 20  # those after the checkpoint at step 100
     assert tiny.equal(whole.state_dict(), cut.state_dict())
-
-
-@pytest.mark.parametrize("kind", ["separate", "shared"])
-def test_training_all_of_the_teacher_leaves_its_file_alone(
-    kind: Any, teacher: Network, store: ImageStore, tmp_path: Path
-) -> None:
-    file = tmp_path / "teacher.safetensors"
-    before, content = digest(teacher.state_dict()), file.read_bytes()
-    settings = dataclasses.replace(SETTINGS, kind=kind, stage1_trainable="all", stage1_include_final=True)
-    tuned = exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path)
-    assert file.read_bytes() == content
-    assert digest(tuned.network.state_dict()) != before
-    assert not tuned.training
-    assert not any(parameter.requires_grad for parameter in tuned.parameters())
-    found = exits_of(load(file), store, settings, TRAINING, PATCH, tmp_path)
-    assert tiny.equal(found.state_dict(), tuned.state_dict())
-    assert digest(load(file).state_dict()) == before
-    assert len(heads(tmp_path)) == 1
-
-
-def test_training_all_keeps_the_colour_shift(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
-    """The released code trains the fixed mean colour too."""
-    shift = {name: value.clone() for name, value in teacher.state_dict().items() if "_mean" in name}
-    assert shift
-    settings = dataclasses.replace(SETTINGS, stage1_trainable="all", stage1_include_final=True)
-    tuned = exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path).network.state_dict()
-    assert all(torch.equal(tuned[name], value) for name, value in shift.items())
-
-
-def test_a_shared_tail_learns_only_with_the_whole_teacher(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
-    frozen = dataclasses.replace(SETTINGS, kind="shared")
-    before = pixel_errors(exits_of(teacher, store, frozen, TRAINING, PATCH, tmp_path), store)
-    assert not heads(tmp_path)
-    settings = dataclasses.replace(
-        frozen, stage1_trainable="all", stage1_include_final=True, stage1_steps=40, stage1_lr=3e-3
-    )
-    after = pixel_errors(exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path), store)
-    assert all(new < 0.7 * old for old, new in zip(before[1:], after[1:], strict=True))
-
-
-def test_the_final_exit_is_a_term_only_where_asked_for(teacher: Network, store: ImageStore, tmp_path: Path) -> None:
-    for include in (False, True):
-        settings = dataclasses.replace(SETTINGS, stage1_include_final=include, stage1_trainable="all")
-        exits_of(teacher, store, settings, TRAINING, PATCH, tmp_path / str(include))
-        (folder,) = (tmp_path / str(include)).glob("exits-*")
-        assert list(read_log(folder)[-1]["losses"]) == ["exit1", "exit2", "final"][: 2 + include]
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

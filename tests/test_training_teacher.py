@@ -21,7 +21,6 @@ from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR
 from hkdsr.nets.exits import Exits, NetworkWithExits, Outputs
 from hkdsr.nets.files.load import build, digest, load
-from hkdsr.training import teacher as module
 from hkdsr.training.process_group import ALONE
 from hkdsr.training.run import distill
 from hkdsr.training.teacher import prepared
@@ -146,26 +145,30 @@ def test_live_images_are_clamped_and_without_gradient(store: ImageStore) -> None
     assert not any(image.requires_grad for image in (images.final, *images.exits))
 
 
+def runs_of(teacher: NetworkWithExits, killed_at: int | None = None) -> list[int]:
+    """Grows with every run of the teacher; that of the number ``killed_at`` ends the process."""
+    runs: list[int] = []
+
+    def before(*_: object) -> None:
+        runs.append(len(runs))
+        if len(runs) - 1 == killed_at:
+            raise tiny.Killed
+
+    teacher.register_forward_pre_hook(before)
+    return runs
+
+
 def test_filling_continues_after_a_kill_and_a_full_store_is_found(
-    teacher: NetworkWithExits, store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: NetworkWithExits, store: ImageStore, tmp_path: Path
 ) -> None:
     whole = filled(teacher, store, tmp_path / "whole")
-    real = module.infer
-    calls: list[int] = []
-
-    def infer(*arguments: Any) -> list[np.ndarray]:
-        calls.append(len(calls))
-        if calls == [0, 1]:
-            raise tiny.Killed
-        return real(*arguments)
-
-    monkeypatch.setattr(module, "infer", infer)
+    runs = runs_of(teacher, killed_at=1)
     with pytest.raises(tiny.Killed):
         filled(teacher, store, tmp_path / "cut")
     filled(teacher, store, tmp_path / "cut")
-    assert len(calls) == 1 + len(store)
+    assert len(runs) == 1 + len(store)
     found = filled(teacher, store, tmp_path / "cut")
-    assert len(calls) == 1 + len(store)
+    assert len(runs) == 1 + len(store)
     for index in range(len(store)):
         assert all(np.array_equal(found.get(plane, index), whole.get(plane, index)) for plane in range(3))
 
@@ -187,13 +190,14 @@ def test_other_weights_or_taps_have_another_store(teacher: NetworkWithExits, sto
 
 
 def test_final_images_are_made_once_for_all_methods(
-    teacher: NetworkWithExits, store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: NetworkWithExits, store: ImageStore, tmp_path: Path
 ) -> None:
     """A method without exits finds the final images of a method with exits, and needs no pass of the teacher."""
     with_exits = filled(teacher, store, tmp_path)
-    monkeypatch.setattr(module, "infer", None)
+    runs = runs_of(teacher)
     alone = filled(NetworkWithExits(teacher.network, Exits(teacher.network, ())), store, tmp_path)
     assert alone.planes == 1
+    assert not runs
     for index in range(len(store)):
         assert np.array_equal(alone.get(0, index), with_exits.get(2, index))
 
@@ -235,14 +239,14 @@ def test_auto_keeps_to_what_is_cached_when_the_disk_has_filled_up(
     store: ImageStore,
     tmp_path: Path,
     free: Callable[[float], None],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     filled(teacher, store, tmp_path)
     free(0)
-    monkeypatch.setattr(module, "infer", None)
+    runs = runs_of(teacher)
     derived = prepared(teacher, (), store, tmp_path, "auto", CPU, ALONE).stored
     assert derived is not None
     assert not derived.missing
+    assert not runs
 
 
 def test_cached_on_a_small_disk_is_refused(
@@ -254,20 +258,31 @@ def test_cached_on_a_small_disk_is_refused(
 
 
 @pytest.mark.parametrize("images", ["live", "cached"])
-def test_training_leaves_the_teacher_alone(images: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_leaves_the_teacher_alone(images: Any, tmp_path: Path) -> None:
     """The released code never put its teacher into eval mode."""
-    recipe = tiny.recipe(tmp_path, HKDSR(), save_every=1)
+    recipe = tiny.exits(tiny.recipe(tmp_path, HKDSR(), save_every=1), teacher_images=images)
     teacher = load(recipe.teacher).train()
     before = digest(teacher.state_dict())
     modes: list[tuple[bool, bool]] = []
-    first = next(layer for layer in teacher.modules() if isinstance(layer, nn.Conv2d))
-    first.register_forward_hook(lambda layer, *_: modes.append((layer.training, torch.is_grad_enabled())))
-    monkeypatch.setattr("hkdsr.training.run.load", lambda path: teacher)
-    distill(dataclasses.replace(recipe, exits=dataclasses.replace(recipe.exits, teacher_images=images)))
+    used: set[nn.Conv2d] = set()
+
+    def note(layer: nn.Module, *_: object) -> None:
+        assert isinstance(layer, nn.Conv2d)
+        modes.append((layer.training, torch.is_grad_enabled()))
+        used.add(layer)
+
+    layers = [layer for layer in teacher.modules() if isinstance(layer, nn.Conv2d)]
+    for layer in layers:
+        layer.register_forward_hook(note)
+    distill(dataclasses.replace(recipe, teacher=teacher))
     assert len(modes) > len(list((tmp_path / "images").iterdir()))
     assert set(modes) == {(False, False)}
+    # A network given in Python is copied: neither it nor the copy has changed.
     assert digest(teacher.state_dict()) == before
-    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert len(used) == len(layers)
+    weights = [layer.weight for layer in layers]
+    assert all(any(torch.equal(layer.weight, weight) for weight in weights) for layer in used)
+    assert all(parameter.grad is None for layer in used for parameter in layer.parameters())
 
 
 def test_training_changes_student_exits_and_gates(tmp_path: Path) -> None:

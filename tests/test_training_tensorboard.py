@@ -6,20 +6,18 @@ from pathlib import Path
 
 import pytest
 import tiny
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hkdsr.methods import Plain
 from hkdsr.training.log import read_log
 from hkdsr.training.run import distill
 
-REASON = "tensorboard is not installed"
-
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_event_file_holds_the_log(tmp_path: Path) -> None:
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason=REASON)
     recipe = tiny.data(tiny.recipe(tmp_path, Plain(), steps=4, tensorboard=True), val=tmp_path / "images")
     distill(recipe)
-    events = accumulator.EventAccumulator(str(recipe.out))
+    events = EventAccumulator(str(recipe.out))
     events.Reload()
     assert set(events.Tags()["scalars"]) == {"loss/pixel", "val/psnr_y"}
     lines = read_log(recipe.out)

@@ -1,7 +1,7 @@
 """Photographs that come inside the scikit-image and scikit-learn wheels: real images for a demo without a download.
 
-Only natural colour photographs are taken, whole ones on either side, so that nothing scored was ever trained on. Both
-motorcycle images, a stereo pair of one scene, are for training.
+Only natural colour photographs are taken. Each is used as a whole, either for training or for scoring, so that nothing
+that is scored was trained on. Both motorcycle images, a stereo pair of one scene, are for training.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Flat uint8 files of images: written in full, mapped into memory, and one plain sentence when the disk is full."""
+"""Flat uint8 files of images: written in full, mapped into memory, with HkdsrError when the disk is full."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def image_at(data: np.ndarray, start: int, size: tuple[int, int]) -> np.ndarray:
 
 @contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
-    """Turns what the operating system says against writing into ``folder`` into one sentence."""
+    """Turns errors of the operating system, while files in ``folder`` are written, into HkdsrError."""
     try:
         yield
     except OSError as error:

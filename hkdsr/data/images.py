@@ -1,4 +1,4 @@
-"""Images from files: the stored pixels exactly, upright, and one sentence where they cannot be had.
+"""Images from files: exactly the stored pixels, turned upright, or HkdsrError where they cannot be read.
 
 PNG is taken apart by ``hkdsr.data.png``, TIFF read by ``hkdsr.data.tiff``, everything else by Pillow.
 """

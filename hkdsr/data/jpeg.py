@@ -10,7 +10,7 @@ NOTES = (*range(0xE0, 0xF0), 0xFE)
 
 
 def without_notes(content: bytes) -> bytes:
-    """The same image without its application segments and comments, but for a whole one that decides about colours."""
+    """The same image without its application segments and comments, except undamaged ones that decide about colours."""
     kept, at = [content[:2]], 2
     while at + 4 <= len(content) and content[at] == 0xFF and content[at + 1] != START_OF_SCAN:
         marker, (length,) = content[at + 1], struct.unpack_from(">H", content, at + 2)

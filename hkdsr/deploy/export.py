@@ -1,4 +1,4 @@
-"""Export to ONNX, with a gate: what does not draw the same images is not written."""
+"""Export to ONNX, with a gate: a file that does not give the same images is not written."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from hkdsr.nets.base import Network
 from hkdsr.nets.files.onnx import OnnxNetwork
 from hkdsr.scoring import cost, psnr_y
 from hkdsr.scoring.inference import super_resolve
+from hkdsr.settings.fields import as_tuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,7 @@ class Parity:
 
     @property
     def kept(self) -> bool:
-        """Whether these are the same images: no value a grey level off but by rounding, no 0.01 dB lost or gained."""
+        """Whether these count as the same images: values differ by roundings alone, PSNR-Y by at most 0.01 dB."""
         return self.step <= LARGEST_STEP and self.loss <= LARGEST_LOSS
 
     def sentence(self) -> str:
@@ -59,20 +60,20 @@ class Parity:
         )
 
 
-def export(network: Network, target: str | Path, images: Sequence[str | Path] = ()) -> Parity:
-    """Write ``network`` as the ONNX file ``target`` if it draws the same images there.
+def export(network: Network, target: str | Path, images: str | Path | Sequence[str | Path] = ()) -> Parity:
+    """Write ``network`` as the ONNX file ``target`` if it gives the same images there.
 
-    Input ``input`` (batch, 3, height, width), RGB in [0, 1], float32; output ``output``, scale times as large,
-    unclamped; all but the 3 are open. ``images`` are HR files to compare on, by default the demo's photographs;
-    of each the whole image and a cut of odd sides are reduced and enlarged by both.
+    Input ``input`` (batch, 3, height, width), RGB in [0, 1], float32; output ``output``, scale times as large, not
+    clamped; batch, height and width are variable. ``images`` are HR files to compare on (one or several), by default
+    the demo's photographs: each image and a part of it with odd sides are reduced, and enlarged by both.
 
-    Raises HkdsrError if the packages or the images for it are missing, the network cannot be exported, its images
-    are others than the network's own (``Parity.kept``), or the file cannot be written.
+    Raises HkdsrError if the packages or the images for it are missing, the network cannot be exported, the images of
+    the two differ (``Parity.kept``), or the file cannot be written.
     """
     target = Path(target)
     if target.suffix != ".onnx":
-        raise HkdsrError(f"{target} would hold ONNX under another name: let it end in .onnx")
-    cuts = [cut for path in images or demo_files()[1].values() for cut in _cuts(rgb(path), network.scale)]
+        raise HkdsrError(f"{target} does not end in .onnx, as ONNX files must: name another target")
+    cuts = [cut for path in as_tuple(images) or demo_files()[1].values() for cut in _cuts(rgb(path), network.scale)]
     content = onnx(network)
     exported = OnnxNetwork(content, "what was exported")
     try:
@@ -84,8 +85,8 @@ def export(network: Network, target: str | Path, images: Sequence[str | Path] = 
         ) from error
     if not parity.kept:
         raise HkdsrError(
-            f"{target} is not written, as it would draw other images ({parity.sentence()}): "
-            f"{network.family} loses something in ONNX, so choose another network"
+            f"{target} is not written, as it would give other images ({parity.sentence()}): "
+            f"networks of the family {network.family} change in ONNX, so choose another one"
         )
     write_atomically(target, content)
     return parity
@@ -122,7 +123,7 @@ def onnx(network: Network) -> bytes:
 
 
 def compare(network: Network, exported: Network, images: Sequence[np.ndarray]) -> Parity:
-    """What both make of HR ``images``, uint8 (H, W, 3) with sides that the scale divides, once reduced."""
+    """How far both are apart where they enlarge HR ``images``, uint8 (H, W, 3) with sides that the scale divides."""
     scale, steps, changes = network.scale, [], []
     for hr in images:
         lr = imresize(hr, 1 / scale)

@@ -35,7 +35,7 @@ def upscale_file(
     """Upscale an image file into ``target``, or every image of a folder into the folder ``target``; returns that.
 
     Without a target, ``photo.jpg`` becomes ``photo_x2.png`` (by the network's scale) and ``photos`` ``photos_x2``,
-    beside the source; what is there already is not replaced, and a source never. An image's format is that of the
+    beside the source, if there is no such file yet; a source is never replaced. An image's format is that of the
     target's suffix; where the target is a folder, images keep their names, and what such a file could not hold (16
     bits, transparency, a side too long) gets ".png" after its name. Colour profiles, EXIF, XMP and resolution are kept
     where the format has a place for them. Files appear whole or not at all. What else is in a folder is left out, which

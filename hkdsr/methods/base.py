@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from hkdsr.paths import is_file, user_path
 from hkdsr.settings.choices import Init
-from hkdsr.settings.fields import as_tuple, resume_kind
+from hkdsr.settings.fields import accept_single_values, as_tuple, resume_kind
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,6 +32,9 @@ class Method(ABC):
     """Whether the method needs the teacher's outputs."""
     uses_networks: ClassVar[bool] = False
     """Whether ``losses`` runs the student or the teacher itself, on other images or block by block."""
+
+    def __post_init__(self) -> None:
+        accept_single_values(self)
 
     @property
     def uses_exits(self) -> bool:

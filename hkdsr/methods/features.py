@@ -29,6 +29,7 @@ class FeatureMethod(Method):
     """Weight of the L1 to the ground truth."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_depths(self.depths)
         require_weights(self)
 

@@ -1,7 +1,7 @@
 """HKDSR: hybrid knowledge distillation from intermediate layers.
 
 J. Xie, L. Gong, S. Shao, S. Lin, L. Luo, Neurocomputing 554 (2023) 126592. The paper's text is not public; this
-follows docs/method.md, which was read off the authors' released code and has test vectors:
+follows docs/method.md, which describes the authors' released code and has test vectors:
 
     L = mean |S_K - G| + sum_{k<K} [sim_w FSM(S_k, T_k, G) + ada_w ACF_k(S_k, T_k, G)]
         + sim_wt FSM(S_K, T_K, G) + ada_wt ACF_K(S_K, T_K, G)
@@ -100,6 +100,7 @@ class HKDSR(Method):
     """``joint``: gates are trained with the student. ``frozen``: all images have equal weights."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_least(self, 0, "sim_w", "sim_wt", "ada_w", "ada_wt", "fsm_low_weight")
         require_least(self, 1, "fsm_crop", "fsm_samples", "acf_hidden")
         require_range("method.fsm_levels", min(self.fsm_levels, default=0), 1)
@@ -181,7 +182,7 @@ class HKDSR(Method):
         from hkdsr.losses import fsm_sum
 
         if self.fsm_crop is not None:
-            hr, *both = _same_window(self.fsm_crop, hr, *students, *teachers)
+            hr, *both = same_window(self.fsm_crop, hr, *students, *teachers)
             students, teachers = both[: len(students)], both[len(students) :]
         levels = self.fsm_levels * (len(weights) if len(self.fsm_levels) == 1 else 1)
         total = hr.new_zeros(())
@@ -203,7 +204,7 @@ class HKDSR(Method):
         return total
 
 
-def _same_window(side: int, *images: Tensor) -> tuple[Tensor, ...]:
+def same_window(side: int, *images: Tensor) -> tuple[Tensor, ...]:
     """One random window of at most ``side`` pixels, at a uniformly random place, the same in all images."""
     import torch
 

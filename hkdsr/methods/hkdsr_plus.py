@@ -19,10 +19,10 @@ What pays depends on what the student starts from, and so do the defaults (docs/
 weights gains most from FSM, ACF and affinity at equal steps. One that is pruned out of its teacher (``init = "prune"``)
 gains from the teacher's image, which costs next to nothing; to that, FSM and ACF add nothing, and exits take away.
 
-A term whose share is 0 is not computed. ``affinity`` costs one pass of the teacher in each step; the teacher must be of
-a family of this package. ``zoom_in`` costs one pass of each network; it is off by default, because it costs the most
-and had no effect where it was measured. The shares were chosen on validation images, for one pair of networks
-(docs/results.md).
+A term whose share is 0 is not computed. ``affinity`` costs one pass of the teacher in each step; both networks must
+have features at relative depths (``hkdsr info`` lists them). ``zoom_in`` costs one pass of each network; it is off by
+default, because it costs the most and had no effect where it was measured. The shares were chosen on validation images,
+for one pair of networks (docs/results.md).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from hkdsr.methods.checks import require_depths, require_fractions, require_weig
 from hkdsr.methods.dukd import zoom_in
 from hkdsr.methods.features import feature_pairs
 from hkdsr.methods.hkdsr import HKDSR
-from hkdsr.settings.choices import FsmNorm, Init
+from hkdsr.settings.choices import Init
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,11 +47,13 @@ if TYPE_CHECKING:
 SCRATCH = {"fsm": 0.5, "acf": 0.5, "zoom_in": 0.0, "affinity": 1.0, "logits": 0.0}
 PRUNED = {"fsm": 0.0, "acf": 0.0, "zoom_in": 0.0, "affinity": 0.0, "logits": 1.0}
 """Shares by default: of a student that starts from random weights, and of one that is pruned out of its teacher."""
+CHANGED = 0.3
+"""Probability of each change C of a zoom-in tile, as in DUKD."""
 
 
 @dataclass(frozen=True)
 class HKDSRPlus(Method):
-    """Settings of HKDSR+; HkdsrError for a negative share, wrong depths, and a blend or probability outside [0, 1]."""
+    """Settings of HKDSR+; HkdsrError for a negative share, wrong depths, and a blend outside [0, 1]."""
 
     fsm_share: float | None = None
     """Size of the FSM term relative to the pixel term; 0: it is not computed. By default 0.5, for a pruned start 0."""
@@ -67,23 +69,20 @@ class HKDSRPlus(Method):
     a pruned start 1."""
     depths: tuple[float, ...] = (0.3, 0.7, 1.0)
     """Relative depths of the taps of both networks, for the affinity; 1.0 is after the last block."""
-    probability: float = 0.3
-    """Probability of each change of a zoom-in tile: inverted colours, horizontal flip, vertical flip, transposition."""
     teacher_blend: float = 0.4
     """Share of the teacher's final image that is mixed into each of its exits, from 0 to 1."""
     exits: bool = True
     """Use FSM and ACF for intermediate exits too; if false, for the final output only."""
-    fsm_norm: FsmNorm = "none"
-    """``none``: FSM's similarities are scalar products of colour vectors. ``cosine``: they are cosines."""
     balance: bool = True
     """Scale the terms by running means. If false, the shares are factors of the terms with the weights of HKDSR."""
 
     uses_networks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_weights(self)
         require_depths(self.depths)
-        require_fractions(self, "probability", "teacher_blend")
+        require_fractions(self, "teacher_blend")
 
     @property
     def uses_exits(self) -> bool:
@@ -118,7 +117,7 @@ class HKDSRPlus(Method):
         scale = inputs.hr.shape[-1] // inputs.lr.shape[-1]
         terms = self._hkdsr(scale).losses(parts["gates"], inputs)
         if self.zoom_in_share:
-            terms["zoom_in"] = zoom_in(inputs, self.probability)
+            terms["zoom_in"] = zoom_in(inputs, CHANGED)
         shares = self._shares()
         if "affinity" in shares:
             distances = [spatial_affinity_distance(s, t) for s, t in feature_pairs(inputs)]
@@ -143,7 +142,7 @@ class HKDSRPlus(Method):
 
     def _hkdsr(self, scale: int) -> HKDSR:
         """HKDSR with its default weights, without terms whose share is 0."""
-        own = HKDSR(teacher_blend=self.teacher_blend, kd_on_intermediate=self.exits, fsm_norm=self.fsm_norm)
+        own = HKDSR(teacher_blend=self.teacher_blend, kd_on_intermediate=self.exits)
         shares = self._shares()
         own = own if "fsm" in shares else replace(own, sim_w=0.0, sim_wt=0.0)
         own = own if "acf" in shares else replace(own, ada_w=0.0, ada_wt=0.0)

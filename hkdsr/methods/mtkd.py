@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 from hkdsr.methods.base import Method
 from hkdsr.methods.checks import require_weights
 from hkdsr.settings.choices import MtkdAggregate
-from hkdsr.settings.fields import CONTENT, as_tuple
+from hkdsr.settings.fields import CONTENT
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,8 +45,8 @@ class MTKD(Method):
     uses_networks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_weights(self)
-        object.__setattr__(self, "teachers", as_tuple(self.teachers))
 
     @property
     def more_teachers(self) -> tuple[str, ...]:
@@ -57,22 +57,22 @@ class MTKD(Method):
 
         from hkdsr.losses import haar
 
+        assert inputs.teacher is not None
         student = inputs.student.final
+        others = [inputs.teacher_on(inputs.lr, 1 + index) for index in range(len(self.teachers))]
+        target = aggregated(torch.stack([inputs.teacher.final, *others]), inputs.hr, self.aggregate)
         # The transform is linear: the bands of the difference are the differences of the bands.
-        bands = haar(student - self._aggregate(inputs), 1)
+        bands = haar(student - target, 1)
         return {
             "pixel": self.pixel_weight * (student - inputs.hr).abs().mean(),
             "wavelet": self.wavelet_weight * torch.stack([band.abs().mean() for band in bands]).sum(),
         }
 
-    def _aggregate(self, inputs: LossInputs) -> Tensor:
-        import torch
 
-        assert inputs.teacher is not None
-        others = [inputs.teacher_on(inputs.lr, 1 + index) for index in range(len(self.teachers))]
-        images = torch.stack([inputs.teacher.final, *others])
-        if self.aggregate == "mean":
-            return images.mean(0)
-        errors = (images - inputs.hr).abs().sum(2, keepdim=True)
-        nearest = errors.argmin(0, keepdim=True).expand_as(images[:1])
-        return images.gather(0, nearest)[0]
+def aggregated(images: Tensor, hr: Tensor, how: MtkdAggregate) -> Tensor:
+    """The images of all teachers (K, B, 3, H, W) and the ground truth (B, 3, H, W) -> M (B, 3, H, W)."""
+    if how == "mean":
+        return images.mean(0)
+    errors = (images - hr).abs().sum(2, keepdim=True)
+    nearest = errors.argmin(0, keepdim=True).expand_as(images[:1])
+    return images.gather(0, nearest)[0]

@@ -32,7 +32,7 @@ class Outputs:
 
 
 class ExitHead(nn.Module):
-    """A separate head (design H1): conv(features) + shallow features -> tail -> RGB.
+    """A separate head: conv(features) + shallow features -> tail -> RGB.
 
     Args:
         channels: number of channels of the features.
@@ -83,8 +83,8 @@ class Exits(nn.Module):
     """A network's exits at relative ``depths`` (each in (0, 1), below the last block).
 
     Args:
-        kind: ``separate`` own heads (H1); ``shared`` the network's own tail (H2); ``teacher_tail`` the frozen tail of
-            ``tail_of`` (H3), which must have the student's width.
+        kind: ``separate`` heads of their own; ``shared`` the network's own tail; ``teacher_tail`` the frozen tail of
+            ``tail_of``, which must have the student's width.
 
     Raises:
         HkdsrError: a depth belongs to the last block, whose exit would be the final output; two depths belong to the

@@ -74,6 +74,8 @@ def read_run(folder: Path, label: str = "") -> Run:
         network, steps, seconds = load(folder / WEIGHTS_FILE), int(metadata["step"]), float(metadata["seconds"])
     else:
         raise HkdsrError(f"{folder} has no weights yet: wait for its first checkpoint, or name another run")
+    if checkpoint and not metadata:
+        metadata = checkpoint.metadata
     recipe = json.loads(metadata["recipe"]) if metadata else dict(checkpoint.fingerprint if checkpoint else {})
     name = label or folder.resolve().name
     return Run(

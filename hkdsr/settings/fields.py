@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import Field
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,5 +22,15 @@ def resume_kind(setting: Field[Any]) -> Resume:
 
 
 def as_tuple(value: object) -> tuple[Any, ...]:
-    """A setting that takes several texts or paths, given as one of them or as several: always a tuple."""
+    """The value of a setting that takes several, which may be given as a single one: always a tuple."""
     return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | Path) else (value,)
+
+
+def accept_single_values(settings: Any) -> None:
+    """Make a tuple of each setting that takes several values, whether one or several were given, as in TOML.
+
+    Called when the frozen dataclass is made; a setting takes several values if its default is a tuple.
+    """
+    for setting in fields(settings):
+        if isinstance(setting.default, tuple):
+            object.__setattr__(settings, setting.name, as_tuple(getattr(settings, setting.name)))

@@ -26,7 +26,7 @@ from hkdsr.settings.choices import (
     TeacherImages,
     TrainInit,
 )
-from hkdsr.settings.fields import CONTENT, FREE, as_tuple
+from hkdsr.settings.fields import CONTENT, FREE, accept_single_values
 
 if TYPE_CHECKING:
     TeacherName = Any  # in Python a network too
@@ -60,6 +60,7 @@ class Data:
     if that is not set."""
 
     def __post_init__(self) -> None:
+        accept_single_values(self)
         _to_paths(self, "train", "lr", "val", "cache")
         require_range("data.patch", self.patch, 1)
         require_range("data.share", self.share, 0, 1)
@@ -117,6 +118,7 @@ class Training:
     """Write the log for TensorBoard too; this needs the package tensorboard (``hkdsr[tensorboard]``)."""
 
     def __post_init__(self) -> None:
+        accept_single_values(self)
         for name in ("batch", "accumulate", "threads", "log_every", "validate_every", "save_every"):
             require_range(f"training.{name}", getattr(self, name), 1)
         for name in ("steps", "lr", "gamma", "minutes"):
@@ -125,8 +127,8 @@ class Training:
         require_range("training.ema", self.ema, 0, 1)
         for share in self.milestones:
             require_range("training.milestones", share, 0, 1)
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise HkdsrError(f"training.betas is {self.betas}: set both to 0 or more, below 1")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise HkdsrError(f"training.betas is {self.betas}: set two values of 0 or more, below 1")
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,7 @@ class ExitSettings:
     ``live``: the teacher runs at every step. ``auto``: ``cached`` if they fit on the disk, else ``live``."""
 
     def __post_init__(self) -> None:
+        accept_single_values(self)
         require_range("exits.stage1_steps", self.stage1_steps, 0)
         require_range("exits.stage1_lr", self.stage1_lr, 0)
         require_range("exits.stage1_batch", self.stage1_batch, 1)
@@ -237,11 +240,11 @@ class DistillRecipe:
 
 
 def _to_paths(settings: object, *names: str) -> None:
-    """Turn text into paths, and a single folder of ``train`` or ``lr`` into a tuple of one."""
+    """Turn text into paths."""
     for name in names:
         value = getattr(settings, name)
-        if name in ("train", "lr"):
-            value = tuple(map(user_path, as_tuple(value)))
+        if isinstance(value, tuple):
+            value = tuple(map(user_path, value))
         elif isinstance(value, str | Path):
             value = user_path(value)
         object.__setattr__(settings, name, value)

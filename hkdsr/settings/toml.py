@@ -13,6 +13,7 @@ from hkdsr.errors import HkdsrError
 from hkdsr.methods import METHODS, Method, method_class, sum_class
 from hkdsr.methods.outside import outside_class
 from hkdsr.paths import user_path
+from hkdsr.settings.removed import REMOVED
 
 Recipe = TypeVar("Recipe")
 
@@ -75,11 +76,14 @@ def _text(path: Path) -> str:
 def _filled(kind: Any, content: dict[str, Any], path: Path, prefix: str) -> Any:
     hints = get_type_hints(kind)
     known = {field.name for field in dataclasses.fields(kind)}
+    removed = next((REMOVED[name] for name in REMOVED if METHODS[name] is kind), {})
     values: dict[str, Any] = {}
     for name, value in content.items():
         where = f"{prefix}{name}"
         if where in RENAMED:
             raise HkdsrError(f"{path} sets {where!r}, which is now called {RENAMED[where]!r}: rename it")
+        if name in removed:
+            raise HkdsrError(f"{path} sets {where!r}, which is now always {removed[name]!r}: leave it out")
         if name not in known:
             raise HkdsrError(f"{path} sets {where!r}, which is not a setting: choose from {', '.join(sorted(known))}")
         values[name] = _value(hints[name], value, path, where)
@@ -102,9 +106,9 @@ def _value(hint: Any, value: Any, path: Path, where: str) -> Any:
             raise HkdsrError(f"{path}: {where} is {value!r}: choose one of {', '.join(map(str, arguments))}")
         return value
     if origin is tuple:
-        # A single path or name needs no list, as in Python.
-        one_text = isinstance(value, str) and arguments[0] in (str, Path)
-        items = [value] if one_text else _expect(list, value, path, where)
+        # A single value needs no list, as in Python.
+        single = arguments[-1] is Ellipsis and not isinstance(value, list | dict)
+        items = [value] if single else _expect(list, value, path, where)
         if arguments[-1] is not Ellipsis and len(items) != len(arguments):
             raise HkdsrError(f"{path}: {where} is {value!r}: give {len(arguments)} values")
         return tuple(_value(arguments[0], item, path, where) for item in items)

@@ -68,7 +68,8 @@ def settings_of(study: Study, task: Task) -> dict[str, str]:
 def read_result(study: Study, task: Task) -> Result | None:
     """The result in the task's folder; None if there is none.
 
-    A setting that is newer than the result counts as its default.
+    A setting that is newer than the result counts as its default, and one that was removed since as the value that
+    is now always used.
 
     Raises HkdsrError if the file is damaged or from other settings, which are named.
     """

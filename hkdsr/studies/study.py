@@ -15,7 +15,7 @@ from hkdsr.methods.composed import Composed
 from hkdsr.scoring import BICUBIC
 from hkdsr.settings.choices import Init
 from hkdsr.settings.durations import duration
-from hkdsr.settings.fields import CONTENT, FREE
+from hkdsr.settings.fields import CONTENT, FREE, accept_single_values
 from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training
 from hkdsr.settings.toml import read_recipe, read_toml
 
@@ -36,6 +36,8 @@ class Row:
     """First weights of the student, as in a recipe: ``scratch``, ``slice``, ``drop``, ``prune`` or ``student``."""
     init_from: Path | None = field(default=None, metadata=CONTENT)
     """The checkpoint to start from where ``init`` is ``student``."""
+    exits: ExitSettings | None = None
+    """Exits of this row, ``[rows.exits]``, in place of all those of the study."""
 
     @property
     def is_plain(self) -> bool:
@@ -92,8 +94,11 @@ class Study:
     """Published tables to show below the study's own, such as ``rcan x4``."""
 
     def __post_init__(self) -> None:
+        accept_single_values(self)
         if not self.rows:
             raise HkdsrError("the study has no rows: add [[rows]], each with a label and a method")
+        if self.budgets and (own := [row.label for row in self.rows if row.exits]):
+            raise HkdsrError(f"the row '{own[0]}' has exits of its own, which a study with budgets cannot measure")
         for row in self.rows:
             if not row.short_name:
                 raise HkdsrError(f"the label of a row is {row.label!r}: give each row a label of letters or digits")
@@ -169,7 +174,7 @@ def trainings(study: Study, rows: Iterable[Row], steps: int) -> list[Task]:
 def training(study: Study, row: Row, seed: int, steps: int) -> Task:
     """One row with one seed; where ``steps`` are not those of the study, the folder's name ends in them."""
     longer = "" if steps == study.training.steps else f"-{steps}"
-    return run_of(study, row, f"{row.short_name}{longer}-{seed}", seed, steps, study.exits)
+    return run_of(study, row, f"{row.short_name}{longer}-{seed}", seed, steps, row.exits or study.exits)
 
 
 def run_of(study: Study, row: Row, name: str, seed: int, steps: int, exits: ExitSettings) -> Task:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from hkdsr.files import write_atomically
 from hkdsr.memory import needed_for
 from hkdsr.nets.files.pickles import DAMAGED
 from hkdsr.paths import exists
+from hkdsr.settings.removed import constants
 
 FILE = "last.pt"
 FORMAT = 2
+HASH = "_sha256"
+"""End of the keys of a fingerprint that are hashes of a setting's file, and not its value."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,8 @@ class Checkpoint:
     """Everything a run needs to continue as if it had never been interrupted.
 
     ``seconds`` of training so far; ``fingerprint`` holds the settings that must not change; ``best`` is the best
-    validation score so far and ``validated_on`` a hash of the images it was reached on. The data order needs no
-    state: crops depend only on seed and step.
+    validation score so far and ``validated_on`` a hash of the images it was reached on; ``metadata`` is what the
+    file of the weights will say about the run. The data order needs no state: crops depend only on seed and step.
     """
 
     step: int
@@ -37,6 +40,7 @@ class Checkpoint:
     model: dict[str, Any]
     average: dict[str, Any]
     optimiser: dict[str, Any]
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -64,13 +68,17 @@ def read_checkpoint(path: Path, fingerprint: Mapping[str, str] | None, free: Col
         raise HkdsrError(f"{path} is damaged or from another version: delete it to start again") from error
     if fingerprint is None:
         return checkpoint
-    changed = sorted(
-        key
-        for key in (fingerprint.keys() | checkpoint.fingerprint.keys()) - set(free)
-        if fingerprint.get(key) != checkpoint.fingerprint.get(key)
-    )
+    removed = constants(fingerprint)
+    now, then = {**removed, **fingerprint}, {**removed, **checkpoint.fingerprint}
+    changed = sorted(key for key in (now.keys() | then.keys()) - set(free) if now.get(key) != then.get(key))
     if changed:
         raise HkdsrError(
-            f"{path.parent} was begun with other settings ({', '.join(changed)}): set them back, or change 'out'"
+            f"{path.parent} was begun with other settings ({', '.join(map(_described, changed))}): set them back, or "
+            "change 'out'"
         )
     return checkpoint
+
+
+def _described(key: str) -> str:
+    """``content of teacher`` for the hash ``teacher_sha256``."""
+    return f"content of {key.removesuffix(HASH)}" if key.endswith(HASH) else key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -26,6 +26,7 @@ class Context:
 
     ``fingerprint`` holds by name what must be equal when the training is continued, apart from the settings of the
     schedule. ``found`` is the checkpoint that the folder had when it was opened; None for a fresh start.
+    ``metadata`` is kept with the checkpoints.
     """
 
     folder: Path
@@ -35,6 +36,7 @@ class Context:
     device: torch.device
     processes: ProcessGroup = ALONE
     found: Checkpoint | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def step(self) -> int:

@@ -84,7 +84,8 @@ def fit(
 
     def save() -> None:
         state = (module.state_dict(), average.module.state_dict(), optimiser.state_dict())
-        context.save(Checkpoint(step, seconds, dict(context.fingerprint), best, validated_on, *state))
+        reached = (step, seconds, dict(context.fingerprint), best, validated_on)
+        context.save(Checkpoint(*reached, *state, dict(context.metadata)))
 
     end = float("inf") if settings.minutes is None else time.monotonic() + 60 * settings.minutes
     log = TrainingLog(context.folder, step, settings.tensorboard) if processes.main else None

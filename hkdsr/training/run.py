@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import hashlib
+import dataclasses
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +31,7 @@ from hkdsr.training.checkpoint import FILE
 from hkdsr.training.context import Context, opened
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import process_group
+from hkdsr.training.origin import content_hashes
 from hkdsr.training.pruned import start_pruned
 from hkdsr.training.stage1 import teacher_with_exits
 from hkdsr.training.start_crops import start_crops
@@ -74,13 +75,13 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
     require_writable(recipe.out, folder=True)
     network = loaded_teacher(recipe)
     parts = assembled(recipe, network)
-    method, networks = parts.method, parts.networks
-    store = image_store(recipe)
+    method, store = parts.method, image_store(recipe)
+    further = zip(method.more_teachers, parts.networks[1:], strict=False)
     origin = {
         "teacher": _name(recipe.teacher),
-        "teacher_sha256": ", ".join(digest(one.state_dict()) for one in networks or [network]),
+        "teacher_sha256": digest(network.state_dict()),
         **parts.started,
-        **_more_hashes(method),
+        **content_hashes(recipe, {name: digest(one.state_dict()) for name, one in further}),
     }
     training = StudentTraining(recipe, parts.module, store, origin)
     with _opened(recipe, training, extend=extend) as context:
@@ -124,7 +125,8 @@ def assembled(recipe: DistillRecipe, network: Network) -> Assembled:
     started = _started(recipe, student, network)
     method = recipe.method.resolved(recipe.scale, recipe.init)
     exits = _student_exits(student, network, recipe.exits) if method.uses_exits else None
-    networks = (network, *_more_teachers(method, recipe.scale)) if method.uses_teacher else ()
+    further = _more_teachers(method, recipe.scale)
+    networks = (network, *(further[name] for name in method.more_teachers)) if method.uses_teacher else ()
     # Made before stage 1, which draws random numbers only if its heads are not in the cache.
     return Assembled(method, Distiller(student, exits, method, networks), networks, started)
 
@@ -176,23 +178,15 @@ def _opened(recipe: TrainRecipe | DistillRecipe, training: StudentTraining, *, e
             logger.info("continuing at step %d in %s", context.step, out)
         if context.found and schedule.changed(context.found.fingerprint, new):
             logger.warning("%s", schedule.change(context.found.fingerprint, new, settings, context.step))
-        yield context
+        yield dataclasses.replace(context, metadata=training.metadata)
 
 
-def _more_teachers(method: Method, scale: int) -> list[Network]:
-    networks = [load(path).requires_grad_(False) for path in method.more_teachers]
-    for path, network in zip(method.more_teachers, networks, strict=True):
+def _more_teachers(method: Method, scale: int) -> dict[str, Network]:
+    networks = {path: load(path).requires_grad_(False) for path in method.more_teachers}
+    for path, network in networks.items():
         if network.scale != scale:
             raise HkdsrError(f"the teacher {path} is a x{network.scale} network: choose one for x{scale}")
     return networks
-
-
-def _more_hashes(method: Method) -> dict[str, str]:
-    try:
-        hashes = [hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest() for path in method.more_files]
-    except OSError as error:
-        raise HkdsrError(f"cannot read {error.filename} ({error.strerror}): check the method's settings") from error
-    return {"files_sha256": ", ".join(hashes)} if hashes else {}
 
 
 def _student(recipe: TrainRecipe | DistillRecipe) -> Network:
@@ -218,7 +212,7 @@ def _started(recipe: TrainRecipe | DistillRecipe, student: Network, teacher: Net
     # No message for a continued run, which takes its weights from the checkpoint.
     if recipe.init != "scratch" and not (recipe.out / FILE).exists():
         logger.info("%s", start.sentence())
-    return {"init_sha256": start.sha256} if start.sha256 else {}
+    return {"init_from_sha256": start.sha256} if start.sha256 else {}
 
 
 def _student_exits(student: Network, teacher: Network, settings: ExitSettings) -> Exits:

@@ -21,6 +21,7 @@ from hkdsr.nets.files.load import save
 from hkdsr.nets.reparam import expand, fused
 from hkdsr.settings.recipe import DistillRecipe, TrainRecipe
 from hkdsr.settings.resume import lasting_settings, settings_by_kind
+from hkdsr.training.checkpoint import HASH
 from hkdsr.training.context import Context
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import process_group
@@ -74,14 +75,15 @@ class StudentTraining:
         self, recipe: TrainRecipe | DistillRecipe, module: Distiller, store: ImageStore, origin: dict[str, str]
     ) -> None:
         self._recipe, self._module, self._store = recipe, module, store
-        hashes = {key: value for key, value in origin.items() if key.endswith("_sha256")}
+        hashes = {key: value for key, value in origin.items() if key.endswith(HASH)}
         self.fingerprint = {**lasting_settings(recipe), **hashes, "images of data.train": store.key}
         """What must be equal when the run is continued, by name."""
         settings = settings_by_kind(recipe, "same", "content")
-        self._metadata = {"recipe": json.dumps(settings), "data_sha256": store.key, **origin}
+        self.metadata = {"recipe": json.dumps(settings), "data_sha256": store.key, **origin}
+        """What the file of the weights says about the run, apart from its steps and scores."""
         data = recipe.data
         if data.val:
-            self._metadata["val"] = str(data.val)
+            self.metadata["val"] = str(data.val)
         main = process_group().main
         self._validation = Validation(data.val, recipe.scale, data.val_images) if data.val and main else None
         self._sampler(None)
@@ -150,5 +152,5 @@ class StudentTraining:
 
     def _write(self, module: nn.Module, name: str, facts: dict[str, Any]) -> None:
         assert isinstance(module, Distiller)
-        metadata = {**self._metadata, **{key: str(value) for key, value in facts.items()}}
+        metadata = {**self.metadata, **{key: str(value) for key, value in facts.items()}}
         save(fused(module.student), self._recipe.out / name, metadata)

@@ -84,7 +84,7 @@ def _start(cases: list[str], work: Work, seconds: int, selector: selectors.BaseS
             os.write(writing, (json.dumps(said) + "\n").encode())
     except BaseException as error:
         os.write(2, f"{type(error).__name__}: {error}\n".encode())
-        os._exit(1)
+        os._exit(1)  # a forked process must not run what its parent does at its end
     os._exit(0)
 
 

@@ -119,7 +119,7 @@ def save(network: Network, path: str | Path, metadata: Mapping[str, str] | None 
     if not network.trainable:
         raise HkdsrError(f"networks of the family {network.family} cannot be saved to {path}: use their original file")
     if path.suffix != ".safetensors":
-        raise HkdsrError(f"{path} has another suffix than weight files: let it end in .safetensors")
+        raise HkdsrError(f"{path} does not end in .safetensors, as weight files must: name another target")
     state = {key: value.detach().cpu().contiguous() for key, value in network.public_state().items()}
     if half:
         state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}

@@ -45,7 +45,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Declared | None]:
 
 
 def variants(state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """The state dict as it is, and what is left if everything but one prefix of a trainer's is taken away."""
+    """The state dict as it is, and for each prefix of trainers the weights that have it, without the prefix."""
     yield dict(state)
     for prefix in PREFIXES:
         inner = {bare(key.removeprefix(prefix)): value for key, value in state.items() if key.startswith(prefix)}

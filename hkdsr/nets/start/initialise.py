@@ -56,8 +56,8 @@ def initialise(
 
     - ``scratch`` leaves it as it is.
     - ``slice`` takes the leading channels of ``teacher``'s layers, of each part where a layer joins several (see
-      ``hkdsr.nets.layout``), and where the student has fewer blocks those at evenly spaced relative depths, the last
-      one included; the same within blocks that repeat a layer. Nothing is rescaled.
+      ``hkdsr.nets.start.layout``), and where the student has fewer blocks those at evenly spaced relative depths, the
+      last one included; the same within blocks that repeat a layer. Nothing is rescaled.
     - ``drop`` is ``slice`` between equal widths.
     - ``prune`` is refused here, as it needs training crops: see ``hkdsr.nets.start.prune``.
     - ``student`` takes the checkpoint ``init_from`` of the same student at another scale, without the layers whose
@@ -223,7 +223,7 @@ def _shapes_weights(network: Network, name: str, value: float | str) -> bool:
 
 def _unlike(init: Init, name: str) -> HkdsrError:
     return HkdsrError(
-        f"init is '{init}' but the student's {name or 'network'} is built otherwise than the teacher's: set init to "
+        f"init is '{init}' but the student's {name or 'network'} has other layers than the teacher's: set init to "
         "'scratch', or build the student as the teacher"
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -73,8 +74,8 @@ def main() -> None:
 def _end_with_parent() -> None:
     # Not sys.stdin: a thread that reads from it would block the normal end of the process.
     os.read(0, 1)
-    # Not sys.exit, which would only end this thread. Work that is interrupted here is repeated.
-    os._exit(INTERRUPTED)
+    # A signal, since sys.exit would only end this thread. Work that is interrupted here is repeated.
+    signal.raise_signal(signal.SIGTERM)
 
 
 if __name__ == "__main__":

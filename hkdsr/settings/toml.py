@@ -13,7 +13,7 @@ from hkdsr.errors import HkdsrError
 from hkdsr.methods import METHODS, Method, method_class, sum_class
 from hkdsr.methods.outside import outside_class
 from hkdsr.paths import user_path
-from hkdsr.settings.removed import REMOVED
+from hkdsr.settings.older import REMOVED
 
 Recipe = TypeVar("Recipe")
 

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
+from hkdsr.settings.older import of_today
 from hkdsr.settings.recipe import DistillRecipe
-from hkdsr.settings.removed import constants
 from hkdsr.settings.resume import flat_settings
 
 Content = TypeVar("Content")
@@ -37,13 +37,8 @@ def write_stored(path: Path, content: object) -> None:
 
 
 def changed_settings(stored: Mapping[str, str], expected: Mapping[str, str], recipe: DistillRecipe | None) -> list[str]:
-    """The names of flat settings that differ.
-
-    A setting that is newer than the stored ones counts as its default there, and one that was removed since as the
-    value that is now always used.
-    """
+    """The names of flat settings that differ; one that is newer than the stored ones counts as its default there."""
     default = flat_settings(DistillRecipe(method=type(recipe.method)())) if recipe else {}
-    removed = constants(expected)
-    expected, default = {**removed, **expected}, {**removed, **default}
+    stored, expected = of_today(stored), of_today(expected)
     names = sorted(expected.keys() | stored.keys())
     return [name for name in names if expected.get(name) != stored.get(name, default.get(name))]

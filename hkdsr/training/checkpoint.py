@@ -15,7 +15,7 @@ from hkdsr.files import write_atomically
 from hkdsr.memory import needed_for
 from hkdsr.nets.files.pickles import DAMAGED
 from hkdsr.paths import exists
-from hkdsr.settings.removed import constants
+from hkdsr.settings.older import of_today
 
 FILE = "last.pt"
 FORMAT = 2
@@ -68,8 +68,7 @@ def read_checkpoint(path: Path, fingerprint: Mapping[str, str] | None, free: Col
         raise HkdsrError(f"{path} is damaged or from another version: delete it to start again") from error
     if fingerprint is None:
         return checkpoint
-    removed = constants(fingerprint)
-    now, then = {**removed, **fingerprint}, {**removed, **checkpoint.fingerprint}
+    now, then = of_today(fingerprint), of_today(checkpoint.fingerprint)
     changed = sorted(key for key in (now.keys() | then.keys()) - set(free) if now.get(key) != then.get(key))
     if changed:
         raise HkdsrError(

@@ -1,0 +1,40 @@
+"""Settings that older versions wrote: their runs continue, and their results count, where they mean the same."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hkdsr.methods import HKDSR, HKDSRPlus, Logits, compose
+from hkdsr.settings.older import of_today
+from hkdsr.settings.recipe import DistillRecipe
+from hkdsr.settings.resume import flat_settings
+
+
+def flat(**settings: Any) -> dict[str, str]:
+    return {name.replace("__", "."): json.dumps(value) for name, value in settings.items()}
+
+
+def test_settings_of_this_version_stay() -> None:
+    for method in (HKDSR(), HKDSR(kd_on_intermediate=False), HKDSRPlus(), Logits(), compose(HKDSR(), Logits())):
+        for init in ("scratch", "prune"):
+            today = flat_settings(DistillRecipe(method=method, init=init))
+            assert of_today(today) == today
+
+
+def test_the_old_defaults_are_those_of_a_student_that_is_not_pruned() -> None:
+    old = flat(init="scratch", method__name="hkdsr", method__kd_on_intermediate=True)
+    assert of_today(old)["method.kd_on_intermediate"] == "null"
+    assert of_today({**old, **flat(init="prune")})["method.kd_on_intermediate"] == "true"
+    assert of_today({**old, **flat(method__kd_on_intermediate=False)})["method.kd_on_intermediate"] == "false"
+
+
+def test_removed_settings_count_only_with_the_value_that_is_always_used_now() -> None:
+    old = flat(init="slice", method__name="hkdsr+", method__fsm_norm="none", method__probability=0.3)
+    assert of_today(old).keys() == {"init", "method.name", "method.logits_share"}
+    assert "method.probability" in of_today({**old, **flat(method__probability=0.5)})
+
+
+def test_a_schedule_without_a_kind_had_milestones() -> None:
+    assert of_today(flat(training__milestones=[0.5]))["training.schedule"] == '"milestones"'
+    assert of_today(flat(scale=2)) == flat(scale=2)

@@ -102,16 +102,14 @@ class UserCode:
             for name, module in self.beside.items():
                 sys.modules.pop(name, None)
                 if (path := _file(module)) and name not in self.hashes:
-                    self.hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+                    self.hashes[name] = _sha256(path)
             sys.modules.update(hidden)
 
     @property
     def current(self) -> bool:
         """Whether the files beside it have not changed since they were imported."""
         files = {name: path for name, module in self.beside.items() if (path := _file(module))}
-        return all(
-            is_file(p) and hashlib.sha256(p.read_bytes()).hexdigest() == self.hashes[n] for n, p in files.items()
-        )
+        return all(is_file(path) and _sha256(path) == self.hashes[name] for name, path in files.items())
 
 
 _run: dict[Origin, UserCode] = {}
@@ -180,7 +178,7 @@ def reason_of(error: BaseException) -> str:
     """An error of a user's code in one line."""
     if isinstance(error, SystemExit):
         return "it ends the process; put what runs as a script under if __name__ == '__main__'"
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
 
 
 def _lies_in(modules: Mapping[str, ModuleType], top: str, folder: Path) -> bool:
@@ -191,6 +189,10 @@ def _lies_in(modules: Mapping[str, ModuleType], top: str, folder: Path) -> bool:
     path = _file(module)
     places = [path.parent if path.name == "__init__.py" else path] if path else getattr(module, "__path__", ())
     return any(Path(place).resolve().parent == folder for place in places)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _file(module: ModuleType) -> Path | None:

@@ -73,17 +73,19 @@ def probe(
     require_image(image / colour_range, name)
     given = x.clone()
     results = _results(ask.call(given))
-    alike = _Alike(scale, image)
-    reordered = ask.copied(torch.channels_last)
+    pair, alike = torch.cat([x, x.flip(-1)]), _Alike(scale, image)
+    takes_batches = alike.holds(lambda: ask.image(pair, scale)[:1])
+    # Of a single image, code that joins batch and channels by .view() takes channels last too.
+    reordered, last = ask.copied(torch.channels_last), pair if takes_batches else x
     return Findings(
         scale,
         colour_range,
         pad_multiple,
         output,
         len(results),
-        changes_input=not torch.equal(given, x),
-        takes_batches=alike.holds(lambda: ask.image(torch.cat([x, x.flip(-1)]), scale)[:1]),
-        takes_channels_last=alike.holds(lambda: reordered.image(x.to(memory_format=torch.channels_last), scale)),
+        not torch.equal(given, x),
+        takes_batches,
+        alike.holds(lambda: reordered.image(last.to(memory_format=torch.channels_last), scale)[:1]),
     )
 
 
@@ -152,7 +154,9 @@ class _Asker:
     def image(self, x: Tensor, scale: int) -> Tensor:
         """The SR image for a copy of ``x``. Raises HkdsrError if there is none of this scale."""
         h, w = x.shape[-2:]
-        image = image_of(result := self.call(x.clone()), (scale * h, scale * w), self.output)
+        image = image_of(
+            result := self.call(x.clone(memory_format=torch.preserve_format)), (scale * h, scale * w), self.output
+        )
         if image is None:
             raise self._unsuitable(result, x)
         return image

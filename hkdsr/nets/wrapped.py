@@ -133,6 +133,27 @@ class WrappedNetwork(OpaqueNetwork):
         ]
         return (f"found by probing: {'; '.join(filter(None, facts))}",)
 
+    @property
+    def identity(self) -> str:
+        """The hash of its code, in hexadecimal digits."""
+        return bytes(self.sha256.tolist()).hex()
+
+    def require_learns(self) -> None:
+        """Raises HkdsrError, from both passes over small crops, unless finite gradients reach the weights."""
+        twin = copy.deepcopy(self).train()
+        side = self.pad_multiple * max(EXPLORED_SIDE // self.pad_multiple, 1)
+        x = example_image(side, side)
+        try:
+            with torch.random.fork_rng(devices=()):
+                image = twin(torch.cat([x, x.flip(-1)]))
+            if image.requires_grad:
+                image.square().mean().backward()
+        except RuntimeError as error:
+            raise failure(self.name, "in training", error) from error
+        found = [parameter.grad for parameter in twin.parameters() if parameter.grad is not None]
+        if not found or not all(gradient.isfinite().all() for gradient in found):
+            raise HkdsrError(f"no finite gradient reaches the weights of {self.name}: let it compute with tensors only")
+
     def public_state(self) -> dict[str, Tensor]:
         """The state dict of the module itself."""
         return {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -146,8 +167,7 @@ class WrappedNetwork(OpaqueNetwork):
         if model is self.model:
             return self
         given = (self.found.colour_range, self.found.pad_multiple, self.found.output)
-        identity = bytes(self.sha256.tolist())
-        other = WrappedNetwork(model, self.name, identity, self._told, *given)
+        other = WrappedNetwork(model, self.name, bytes.fromhex(self.identity), self._told, *given)
         x = example_image(3 * self.pad_multiple, 5 * self.pad_multiple)
         with torch.no_grad():
             change = (other(x) - copy.deepcopy(self).cpu().float()(x)).abs().max()

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from hkdsr.data.embedded import demo_files
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
+from hkdsr.nets.files.code import recorded
 from hkdsr.nets.files.load import load
 from hkdsr.paths import exists, is_folder, user_path
 from hkdsr.report.content import Comparison, Report, Row
@@ -117,7 +118,7 @@ def _teacher(run: Run) -> Run | None:
     if not run.teacher:
         return None
     try:
-        network = load(run.teacher)
+        network = load(recorded(run.teacher), run.network.scale)
     except HkdsrError as error:
         logger.warning("The report is without the teacher: %s", error)
         return None

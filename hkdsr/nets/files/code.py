@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hkdsr.data.store import default_cache
@@ -33,7 +34,6 @@ HOW = ("colour_range", "pad_multiple", "output")
 SCALE_NAMES = ("scale", "upscale", "upscale_factor", "upscaling_factor", "scale_factor")
 NAMED = 3
 REMEDY = "check the path"
-OTHERWISE = "name another network"
 
 _named: dict[str, Path] = {}
 
@@ -44,7 +44,7 @@ def from_code(code: CodeName, scale: int | None = None) -> WrappedNetwork:
     Raises HkdsrError for a file or name that is missing, for code that fails, settings that it does not take, weights
     that do not fit, and what is not a network for x2, x3 or x4.
     """
-    run = run_file(code.file, REMEDY, OTHERWISE)
+    run = _run(code)
     remember(code)
     name = f"{code.file}:{code.name}"
     made, weights = _made(run, code, name, scale)
@@ -73,7 +73,7 @@ def from_weights(state: Mapping[str, Tensor], settings: Mapping[str, Any], path:
         )
     code = code_name(f"{found}:{inside}")
     assert code is not None
-    run = run_file(code.file, REMEDY, OTHERWISE)
+    run = _run(code)
     name = str(path)
     scale = settings.get("scale")
     made, _ = _made(run, code, name, scale if isinstance(scale, int) else None)
@@ -105,6 +105,12 @@ def recorded(name: str) -> str:
 
 
 CODE_KEY, SHA_KEY = "code", "code_sha256"
+
+
+def _run(code: CodeName) -> UserCode:
+    # What the file draws when it runs, which is once, must not change the weights that are drawn afterwards.
+    with torch.random.fork_rng(devices=()):
+        return run_file(code.file, "check the path", "name another network")
 
 
 def _wrapped(made: nn.Module, run: UserCode, code: CodeName, name: str) -> WrappedNetwork:

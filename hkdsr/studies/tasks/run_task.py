@@ -15,6 +15,7 @@ from hkdsr.data.store import ImageStore
 from hkdsr.devices import pick_device
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
+from hkdsr.nets.files.code import remember
 from hkdsr.nets.files.load import build, digest, load
 from hkdsr.nets.start.initialise import initialise
 from hkdsr.scoring import BICUBIC, cost, evaluate_set
@@ -28,6 +29,7 @@ from hkdsr.studies.tasks.machine import device_name, peak_memory
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.run import distill
 from hkdsr.training.student import WEIGHTS_FILE
+from hkdsr.user_code import code_name
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ def run_task(study: Study, task: Task, preparing: FileLock) -> None:
     """
     result = read_result(study, task)
     if task.recipe is None:
-        network = None if task.name == BICUBIC else load(study.teacher)
+        network = None if task.name == BICUBIC else load(study.teacher, study.scale)
         if result is None:
             result = Result(settings_of(study, task), {}, {} if network is None else _teacher_facts(study, network))
     else:
@@ -50,6 +52,8 @@ def run_task(study: Study, task: Task, preparing: FileLock) -> None:
             result = Result(settings_of(study, task), {}, _hashes(task.recipe.out / WEIGHTS_FILE), cost)
             # The cost is known only now: a kill during the scoring must not lose it.
             write_result(study, task, result)
+        if code := code_name(study.student):
+            remember(code)  # the study names it, so that the weights may run it
         network = load(task.recipe.out / WEIGHTS_FILE)
     write_result(study, task, dataclasses.replace(result, sets=_scores(study, network, result.sets)))
 

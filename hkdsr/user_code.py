@@ -1,7 +1,7 @@
 """Python files of users: running them, and the names ``FILE.py:NAME:setting=value,...`` of what is in them.
 
-A file is run as Python runs a script's imports: it finds the modules that lie beside it. They are kept apart from those
-of files in other folders, so that two projects may both have a ``blocks.py``.
+A file finds the modules that lie beside it and in the current folder (``import blocks``, ``from .blocks import ...``).
+They are kept apart from those of other files, so that two projects may both have a ``blocks.py``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import invalidate_caches
@@ -85,24 +85,29 @@ class UserCode:
 
     @contextmanager
     def imports(self) -> Iterator[None]:
-        """Inside, imports find what lies beside the file."""
-        folder = self.origin.path.parent
-        before = set(sys.modules)
+        """Inside, imports find what lies beside the file, then what lies in the current folder."""
+        folders = [self.origin.path.parent, Path.cwd()]
+        before = {name.partition(".")[0] for name in sys.modules}
         hidden = {name: sys.modules[name] for name in self.beside if name in sys.modules}
-        sys.modules.update(self.beside)
-        sys.path.insert(0, str(folder))
+        sys.modules.update({name: module for name, module in self.beside.items() if not name.startswith(".")})
+        absolute: list[str] = []
+        sys.path[:0] = map(str, folders)
         invalidate_caches()
         try:
             yield
         finally:
-            sys.path.remove(str(folder))
-            for name in set(sys.modules) - before - set(self.beside):
-                if name.partition(".")[0] not in before and _lies_in(sys.modules, name.partition(".")[0], folder):
-                    self.beside[name] = sys.modules[name]
-            for name, module in self.beside.items():
-                sys.modules.pop(name, None)
-                if (path := _file(module)) and name not in self.hashes:
-                    self.hashes[name] = _sha256(path)
+            for folder in folders:
+                if str(folder) in sys.path:
+                    sys.path.remove(str(folder))
+            for name, module in list(sys.modules.items()):
+                top = name.partition(".")[0]
+                if name.startswith(f"{self.module.__name__}."):  # by a relative import
+                    self._keep(name.removeprefix(self.module.__name__), module)
+                elif name in self.beside or (top not in before and _lies_in(sys.modules.get(top), folders)):
+                    self._keep(name, module)
+                    absolute.append(name)
+            for name in absolute:
+                del sys.modules[name]
             sys.modules.update(hidden)
 
     @property
@@ -110,6 +115,11 @@ class UserCode:
         """Whether the files beside it have not changed since they were imported."""
         files = {name: path for name, module in self.beside.items() if (path := _file(module))}
         return all(is_file(path) and _sha256(path) == self.hashes[name] for name, path in files.items())
+
+    def _keep(self, name: str, module: ModuleType) -> None:
+        self.beside[name] = module
+        if (path := _file(module)) and name not in self.hashes:
+            self.hashes[name] = _sha256(path)
 
 
 _run: dict[Origin, UserCode] = {}
@@ -158,10 +168,12 @@ def run_file(path: Path, remedy: str, otherwise: str) -> UserCode:
     source, origin = read_source(path, remedy)
     if origin in _run and _run[origin].current:
         return _run[origin]
-    # Dataclasses find their module by its name.
-    code = UserCode(origin, ModuleType(f"hkdsr_outside_{hashlib.sha256(str(origin).encode()).hexdigest()[:16]}"))
-    code.module.__file__ = str(origin.path)
-    sys.modules[code.module.__name__] = code.module
+    # Dataclasses find their module by its name, and relative imports what lies beside it by its path.
+    name = f"hkdsr_outside_{hashlib.sha256(str(origin).encode()).hexdigest()[:16]}"
+    _forget(name)
+    code = UserCode(origin, ModuleType(name))
+    vars(code.module).update(__file__=str(origin.path), __package__=name, __path__=[str(origin.path.parent)])
+    sys.modules[name] = code.module
     try:
         with code.imports():
             exec(compile(source, str(origin.path), "exec"), vars(code.module))
@@ -181,14 +193,19 @@ def reason_of(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
 
 
-def _lies_in(modules: Mapping[str, ModuleType], top: str, folder: Path) -> bool:
-    """Whether a top-level module was found in ``folder`` itself."""
-    module = modules.get(top)
-    if module is None:
+def _forget(name: str) -> None:
+    """Take a module and those inside it out of Python's list."""
+    for key in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
+        del sys.modules[key]
+
+
+def _lies_in(top: ModuleType | None, folders: Sequence[Path]) -> bool:
+    """Whether a top-level module was found in one of ``folders`` itself, and not deeper."""
+    if top is None:
         return False
-    path = _file(module)
-    places = [path.parent if path.name == "__init__.py" else path] if path else getattr(module, "__path__", ())
-    return any(Path(place).resolve().parent == folder for place in places)
+    path = _file(top)
+    places = [path.parent if path.name == "__init__.py" else path] if path else getattr(top, "__path__", ())
+    return any(Path(place).resolve().parent in folders for place in places)
 
 
 def _sha256(path: Path) -> str:

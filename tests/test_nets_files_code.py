@@ -155,6 +155,24 @@ def test_files_of_the_same_name_in_two_folders_are_kept_apart(tmp_path: Path) ->
     assert load(f"{tmp_path}/1/net.py:make").identity != before
 
 
+def test_relative_imports_and_packages_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    own.written(models, "from .inner import VALUE", "beside.py")
+    own.written(models, "VALUE = 3", "inner.py")
+    own.written(models, NET + "from .beside import VALUE\ndef make(): return Net(features=VALUE)\n")
+    own.written(models, NET + "from models.inner import VALUE\ndef make(): return Net(features=VALUE)\n", "two.py")
+    monkeypatch.chdir(tmp_path)
+    for file in ("net.py", "two.py"):
+        assert seen(f"models/{file}:make") == (2, 3, False, "a")
+    own.written(models, "VALUE = 5", "inner.py")
+    for file in ("net.py", "two.py"):
+        assert seen(f"models/{file}:make") == (2, 5, False, "a")
+    assert not {"models", "models.inner", "beside"} & sys.modules.keys()
+    own.written(models, NET + "from .beside import NOTHING\n")
+    assert "cannot be run (ImportError: cannot import name 'NOTHING'" in refusal(lambda: load("models/net.py:Net"))
+
+
 def test_settings_are_part_of_the_identity(tmp_path: Path) -> None:
     net = own.written(tmp_path, NET)
     assert len({load(f"{net}:Net{more}").identity for more in ("", ":kind=b", ":kind=c")}) == 3
@@ -305,3 +323,14 @@ def test_a_file_that_draws_random_numbers_leaves_those_of_the_network(tmp_path: 
         torch.manual_seed(1)
         digests.append(digest(build(f"{net}:Net", 2).state_dict()))
     assert digests[0] == digests[1]
+
+
+def test_weights_that_the_code_draws_are_the_same_every_time(tmp_path: Path) -> None:
+    net = own.written(tmp_path, NET)
+    before = torch.get_rng_state()
+    first = digest(load(f"{net}:Net").state_dict())
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    assert digest(load(f"{net}:Net").state_dict()) == first
+    # A student's depend on the seed, as those of every family.
+    assert digest(build(f"{net}:Net", 2).state_dict()) != digest(build(f"{net}:Net", 2).state_dict())

@@ -56,7 +56,10 @@ def load(path_or_name: str | Path, scale: int | None = None) -> Network:
             "of a shipped network"
         )
     if code := code_name(path_or_name):
-        return from_code(code, scale)
+        # Weights that the code draws itself are the same every time, and nobody else's numbers change.
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(0)
+            return from_code(code, scale)
     path = _find(path_or_name)
     return require_sane(_read(path), str(path))
 
@@ -112,7 +115,8 @@ def build(description: str, scale: int) -> Network:
         return _construct(family, {"scale": scale, **arguments})
     if not (Path(family).suffix or is_file(description) or is_file(_shipped(description))):
         raise HkdsrError(f"network family {family!r} is unknown: choose one of {', '.join(FAMILIES)}, or give a file")
-    network = load(description, scale)
+    code = code_name(description)
+    network = from_code(code, scale) if code else load(description)
     if network.scale != scale:
         raise HkdsrError(f"{description} is a x{network.scale} network: set scale to {network.scale}")
     return network

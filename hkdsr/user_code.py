@@ -150,8 +150,8 @@ def read_value(text: str) -> Value:
 
 def read_source(path: Path, remedy: str) -> tuple[bytes, Origin]:
     """The content of a Python file and its origin. Raises HkdsrError, which ends in ``remedy``."""
-    path = path.resolve()
     try:
+        path = path.resolve()
         source = path.read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a path"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import chain, pairwise
 from pathlib import Path
 
 import own
@@ -258,6 +259,15 @@ def test_without_weights_or_convolutions() -> None:
     assert not network.blocks
     assert "has no trunk" in refusal(lambda: network.tap_index(0.5))
     assert "no finite gradient reaches the weights of Nearest" in refusal(network.require_learns)
+
+
+def test_the_convolutions_of_a_plain_chain_are_its_trunk() -> None:
+    """As in FSRCNN and in VDSR without blocks: three of equal width, between others."""
+    widths = (3, 8, 6, 6, 6, 6, 12)
+    convolutions = [nn.Conv2d(*pair, 3, padding=1) for pair in pairwise(widths)]
+    network = wrapped(nn.Sequential(*chain(*((conv, nn.PReLU()) for conv in convolutions)), nn.PixelShuffle(2)))
+    assert list(network.blocks) == [network.model[index] for index in (4, 6, 8)]  # pyright: ignore[reportIndexIssue]
+    assert network.trace(torch.rand(1, 3, 9, 9), (2,)).taps[0].shape == (1, 6, 9, 9)
 
 
 def test_networks_of_equal_weights_and_other_code_differ() -> None:

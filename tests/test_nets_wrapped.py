@@ -166,8 +166,10 @@ def test_a_trained_network_is_known_by_its_range() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.inner(x)
 
-    assert wrapped(Large()).found.colour_range == 255
-    assert wrapped(Plain()).found.colour_range == 1
+    large, plain = wrapped(Large()).found, wrapped(Plain()).found
+    assert (large.colour_range, plain.colour_range) == (255, 1)
+    assert large.fidelity == pytest.approx(plain.fidelity, abs=0.1)
+    assert plain.fidelity > 50 > 40 > own.own("plain").found.fidelity
 
 
 def test_the_place_of_the_image_may_be_told() -> None:

@@ -128,10 +128,13 @@ class WrappedNetwork(OpaqueNetwork):
             "" if found.takes_batches else "one image at a time",
             "" if found.takes_channels_last else "contiguous tensors only",
             "gets a copy of its input, which it changes" if found.changes_input else "",
-            f"runs in {', '.join(['float32', *precisions(self.model, found)])}",
             f"has {DEPLOY}, used for export" if deployed(self.model) is not self.model else "",
         ]
-        return (f"found by probing: {'; '.join(filter(None, facts))}",)
+        types = ", ".join(["float32", *precisions(self.model, found)])
+        return (
+            f"found by probing: {'; '.join(filter(None, facts))}",
+            f"runs in {types}; its image, reduced again, equals the input within {found.fidelity:.1f} dB",
+        )
 
     @property
     def identity(self) -> str:

@@ -129,15 +129,18 @@ def test_autocast_is_left_off() -> None:
 
 
 def test_a_range_may_be_told() -> None:
-    module = Net()
-    module.color_range = 255  # pyright: ignore[reportAttributeAccessIssue]
-    assert wrapped(module).found.colour_range == 255
+    class Large(Net):
+        color_range = 255
+
+    class Wide(Net):
+        colour_range = "wide"
+
+    assert wrapped(Large()).found.colour_range == 255
     network = hkdsr.wrap(Net(), colour_range=255)
     x = torch.rand(1, 3, 8, 8)
     assert isinstance(network, WrappedNetwork)
     torch.testing.assert_close(network(x), network.model(255 * x) / 255)
-    module.color_range = "wide"  # pyright: ignore[reportAttributeAccessIssue]
-    assert "has the colour range 'wide': set it to 1 or 255" in refusal(lambda: hkdsr.wrap(module))
+    assert "has the colour range 'wide': set it to 1 or 255" in refusal(lambda: hkdsr.wrap(Wide()))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

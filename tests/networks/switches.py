@@ -24,10 +24,11 @@ class RepConv(nn.Module):
     def switch_to_deploy(self):
         if hasattr(self, "rep"):
             return
-        kernel = self.conv3.weight.data + F.pad(self.conv1.weight.data, (1, 1, 1, 1))
-        kernel = kernel + F.pad(torch.eye(self.channels)[:, :, None, None], (1, 1, 1, 1))
+        wide, narrow = self.conv3.state_dict(), self.conv1.state_dict()
+        identity = torch.eye(self.channels)[:, :, None, None]
+        kernel = wide["weight"] + F.pad(narrow["weight"] + identity, (1, 1, 1, 1))
         self.rep = nn.Conv2d(self.channels, self.channels, 3, padding=1)
-        self.rep.weight.data, self.rep.bias.data = kernel, self.conv3.bias.data + self.conv1.bias.data
+        self.rep.load_state_dict({"weight": kernel, "bias": wide["bias"] + narrow["bias"]})
         del self.conv3, self.conv1
 
 

@@ -17,6 +17,7 @@ from hkdsr.nets.files import code as code_files
 from hkdsr.nets.files.code import recorded
 from hkdsr.nets.files.load import build, digest, load, save
 from hkdsr.nets.wrapped import WrappedNetwork
+from hkdsr.report.labels import labels
 from hkdsr.user_code import CodeName, code_name, read_value
 
 NET = """
@@ -128,6 +129,22 @@ def test_a_class_and_a_file_of_weights(tmp_path: Path) -> None:
 
 def test_code_that_takes_weights_loads_them_itself() -> None:
     assert isinstance(load(own.name("loads weights") + ":weights=loads_weights.pth"), WrappedNetwork)
+
+
+def test_trained_weights_of_code_that_needs_weights(tmp_path: Path) -> None:
+    net = own.written(tmp_path, NET + "def make(weights): return Net(kind=weights[-3:])\n")
+    (tmp_path / "start.pth").write_text("anything that it can read")
+    trained = load(f"{net}:make:weights=start.pth")
+    save(trained, tmp_path / "student.safetensors")
+    assert digest(load(tmp_path / "student.safetensors").state_dict()) == digest(trained.state_dict())
+
+
+def test_labels(tmp_path: Path) -> None:
+    assert labels(["a/net.py:Net", "a/net.py:Net:features=4", "small_x2"]) == [
+        "net.py:Net",
+        "net.py:Net:features=4",
+        "small_x2",
+    ]
 
 
 def test_how_it_is_run_may_be_set(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -198,8 +199,8 @@ class WrappedNetwork(OpaqueNetwork):
         # Training and evaluation ask for channels last, in which code that calls .view() on features fails.
         super()._apply(fn, recurse)
         if not self.found.takes_channels_last:
-            for parameter in self.model.parameters():
-                parameter.data = parameter.data.contiguous()
+            for tensor in chain(self.model.parameters(), self.model.buffers()):
+                tensor.data = tensor.data.contiguous()
         return self
 
     def _parts(self, x: Tensor) -> Sequence[Tensor]:

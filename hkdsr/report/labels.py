@@ -18,7 +18,7 @@ def labels(names: Sequence[str | Path], taken: Sequence[str] = ()) -> list[str]:
     codes = [code_name(name) for name in names]
     paths = [path.resolve() if is_folder(path) else path for path in map(user_path, names)]
     short = [
-        code.name if code else path.name if is_folder(path) else path.stem
+        f"{code.file.name}:{code.inside}" if code else path.name if is_folder(path) else path.stem
         for code, path in zip(codes, paths, strict=True)
     ]
     used = [*short, *taken]

@@ -48,9 +48,10 @@ def from_code(code: CodeName, scale: int | None = None) -> WrappedNetwork:
     remember(code)
     name = f"{code.file}:{code.name}"
     made, weights = _made(run, code, name, scale)
-    if weights is not None:
-        _fill(made, weights, name)
-    return _wrapped(made, run, code, name)
+    if weights is None:
+        return _wrapped(made, run, code, name, code)
+    _fill(made, weights, name)
+    return _wrapped(made, run, code, name, code.without((WEIGHTS,)))
 
 
 def from_weights(state: Mapping[str, Tensor], settings: Mapping[str, Any], path: Path) -> WrappedNetwork:
@@ -78,16 +79,17 @@ def from_weights(state: Mapping[str, Tensor], settings: Mapping[str, Any], path:
     scale = settings.get("scale")
     made, _ = _made(run, code, name, scale if isinstance(scale, int) else None)
     _load(made, state, path, name)
-    return _wrapped(made, run, code, name)
+    return _wrapped(made, run, code, name, code)
 
 
 def remember(code: CodeName) -> None:
     """Note that the user has named ``code``, as its file is now: weights that belong to it may run it."""
     _, origin = read_source(code.file, REMEDY)
-    key = _key(origin.sha256, code.without((WEIGHTS,)).inside)
-    _named[key] = origin.path
-    with suppress(HkdsrError):  # without the note, weights ask for the name again
-        write_atomically(default_cache() / "code" / key, str(origin.path).encode())
+    for inside in {code.inside, code.without((WEIGHTS,)).inside}:
+        key = _key(origin.sha256, inside)
+        _named[key] = origin.path
+        with suppress(HkdsrError):  # without the note, weights ask for the name again
+            write_atomically(default_cache() / "code" / key, str(origin.path).encode())
 
 
 def recorded(name: str) -> str:
@@ -99,7 +101,7 @@ def recorded(name: str) -> str:
     if code is None:
         return name
     _, origin = read_source(code.file, REMEDY)
-    if _remembered(origin.sha256, code.without((WEIGHTS,)).inside) is None:
+    if _remembered(origin.sha256, code.inside) is None:
         raise HkdsrError(f"{name} is code that was not named here before or has changed: name it in hkdsr info first")
     return name
 
@@ -113,10 +115,10 @@ def _run(code: CodeName) -> UserCode:
         return run_file(code.file, "check the path", "name another network")
 
 
-def _wrapped(made: nn.Module, run: UserCode, code: CodeName, name: str) -> WrappedNetwork:
+def _wrapped(made: nn.Module, run: UserCode, code: CodeName, name: str, told: CodeName) -> WrappedNetwork:
+    """``told`` is the name from which files of trained weights make the module again."""
     arguments = code.arguments
     how = {key: _number(arguments[key], key, name) for key in HOW if key in arguments}
-    told = code.without((WEIGHTS,))
     settings: dict[str, int | float | str] = {
         CODE_KEY: f"{code.file.name}:{told.inside}",
         SHA_KEY: run.origin.sha256,

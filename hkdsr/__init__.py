@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hkdsr.deploy.upscale import upscale
     from hkdsr.errors import HkdsrError
     from hkdsr.nets.files.load import load, save
-    from hkdsr.nets.wrapped import wrap
+    from hkdsr.nets.wrap import wrap
     from hkdsr.scoring import evaluate
     from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training, TrainRecipe
     from hkdsr.studies.compare import compare
@@ -39,7 +39,7 @@ _HOMES = {
     "save": "hkdsr.nets.files.load",
     "train": "hkdsr.training.run",
     "upscale": "hkdsr.deploy.upscale",
-    "wrap": "hkdsr.nets.wrapped",
+    "wrap": "hkdsr.nets.wrap",
 }
 _PACKAGES = ("data", "losses", "methods", "nets", "scoring")
 

@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+import hkdsr
 from hkdsr.nets.files.load import load
 from hkdsr.nets.wrapped import WrappedNetwork
 
@@ -20,6 +21,24 @@ OWN = {
     "tuple": "returns_tuple.py:Pair:scale=2",
     "switches": "switches.py:Switching",
 }
+
+NET = """
+import torch
+from torch import Tensor, nn
+
+class Net(nn.Module):
+    def __init__(self, scale=2, features=4, sharp=False, kind="a"):
+        super().__init__()
+        self.seen = (scale, features, sharp, kind)
+        self.a = nn.Conv2d(3, features, 3, padding=1)
+        self.b = nn.Conv2d(features, 3 * scale ** 2, 3, padding=1)
+        self.up = nn.PixelShuffle(scale)
+
+    def forward(self, x):
+        return self.up(self.b(self.a(x)))
+
+"""
+"""A file with a small network that keeps what it was given."""
 
 
 def name(style: str) -> str:
@@ -50,3 +69,21 @@ def written(folder: Path, text: str, file: str = "net.py") -> Path:
 def copied(folder: Path, file: str = "plain.py") -> Path:
     """A copy of one of the files, to change it."""
     return Path(shutil.copy(FOLDER / file, folder / file))
+
+
+class Net(nn.Module):
+    """A network for tests that replace its parts."""
+
+    def __init__(self, scale: int = 2) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3 * scale**2, 3, padding=1)
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.pixel_shuffle(self.conv(x), self.scale)
+
+
+def wrapped(module: nn.Module) -> WrappedNetwork:
+    network = hkdsr.wrap(module)
+    assert isinstance(network, WrappedNetwork)
+    return network

@@ -10,7 +10,7 @@ import tiny_study
 from filelock import FileLock
 from small import refusal
 
-from hkdsr.nets.files import code as code_files
+from hkdsr.nets.files import named
 from hkdsr.studies.controls import all_tasks
 from hkdsr.studies.results import read_result
 from hkdsr.studies.study import read_study
@@ -27,7 +27,7 @@ def test_a_study_trains_and_scores_own_networks(tmp_path: Path, monkeypatch: pyt
     for task in all_tasks(study):
         # Each in a process of its own, the last time with its weights alone.
         for _ in range(2):
-            monkeypatch.setattr(code_files, "_named", {})
+            monkeypatch.setattr(named, "_named", {})
             run_task(study, task, FileLock(tmp_path / "lock"))
         result = read_result(study, task)
         assert result is not None

@@ -16,7 +16,7 @@ from torch import nn
 
 from hkdsr.cli.main import main
 from hkdsr.methods import FAKD, HKDSR, Logits, Method, Plain, compose
-from hkdsr.nets.files import code as code_files
+from hkdsr.nets.files import named
 from hkdsr.nets.files.load import digest, load
 from hkdsr.settings.recipe import DistillRecipe, TrainRecipe
 from hkdsr.training.run import distill, train
@@ -179,7 +179,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
         'training = { steps = 2, batch = 2, device = "cpu" }\nmethod = { name = "fakd" }\n'
     )
     hkdsr_command(monkeypatch, "distill", "recipe.toml")
-    monkeypatch.setattr(code_files, "_named", {})  # as in another process
+    monkeypatch.setattr(named, "_named", {})  # as in another process
     student = "run/student.safetensors"
     hkdsr_command(monkeypatch, "info", student)
     assert "code: scale 2, code plain.py:Plain:features=4, code_sha256 " in capsys.readouterr().out
@@ -192,7 +192,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "teacher" in capsys.readouterr().out
     assert {path.name for path in tmp_path.glob("*.png")} == {"large.png", "own.png", "strip.png"}
     # A report does not run code that nobody has named: the teacher is left out, the student asked for.
-    monkeypatch.setattr(code_files, "_named", {})
+    monkeypatch.setattr(named, "_named", {})
     monkeypatch.setenv("HKDSR_CACHE", str(tmp_path / "nothing"))
     with pytest.raises(SystemExit):
         hkdsr_command(monkeypatch, "report", "run")

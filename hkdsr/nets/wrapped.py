@@ -1,11 +1,8 @@
-"""WrappedNetwork: a PyTorch module whose code is not ours, made into a network by what probing finds out about it."""
+"""WrappedNetwork: a PyTorch module whose code is not ours, made into a network by what probing finds out."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import inspect
-import json
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
@@ -14,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
-from hkdsr.nets.base import Network, Traced, in_full_precision
+from hkdsr.nets.base import Traced, in_full_precision
 from hkdsr.nets.files.anatomy import Anatomy, explore, recording
 from hkdsr.nets.opaque import OpaqueNetwork
 from hkdsr.nets.probing import example_image, failure, image_of, precisions, probe
@@ -26,39 +23,6 @@ DEPLOY = "switch_to_deploy"
 """The method by which re-parameterised modules (RepVGG's and others) turn their branches into one convolution."""
 EXPLORED_SIDE = 32
 MEMORY_WORDS = ("allocat", "out of memory")
-
-
-def wrap(
-    module: nn.Module,
-    *,
-    colour_range: float | None = None,
-    pad_multiple: int | None = None,
-    output: int | None = None,
-    name: str | None = None,
-) -> Network:
-    """Make ``module`` a network that teaches, learns, upscales and is exported, in eval mode. It is not copied.
-
-    The module maps RGB images (B, 3, h, w) to images 2, 3 or 4 times as large. Its scale, and what is not given here,
-    are found by running it on small images. Recipes take modules too: they are wrapped so.
-
-    Args:
-        module: on any device, from which it is moved to the CPU. A network of hkdsr is returned as it is.
-        colour_range: upper end of its colours, 1 or 255; by default its attribute ``colour_range`` if it has one.
-        pad_multiple: number whose multiples the sides of its images must be; others are padded inside.
-        output: place of the image, from 0, where it returns a tuple; by default the first image there.
-        name: what messages call it; by default its class.
-
-    Raises:
-        HkdsrError: it is no module, fails, or is not a network for x2, x3 or x4.
-    """
-    if isinstance(module, Network):
-        return module
-    if not isinstance(module, nn.Module):
-        raise HkdsrError(f"cannot wrap an object of the type {type(module).__name__}: give a torch.nn.Module")
-    kind = type(module).__name__
-    identity = hashlib.sha256(json.dumps(_sources(module)).encode()).digest()
-    settings: dict[str, int | float | str] = {"module": kind}
-    return WrappedNetwork(module, name or kind, identity, settings, colour_range, pad_multiple, output)
 
 
 class WrappedNetwork(OpaqueNetwork):
@@ -276,15 +240,3 @@ def declared_range(model: nn.Module, name: str) -> float | None:
     if not isinstance(value, int | float) or not value > 0:
         raise HkdsrError(f"{name} has the colour range {value!r}: set it to 1 or 255")
     return float(value)
-
-
-def _sources(model: nn.Module) -> list[str]:
-    """The source text of the classes of all its modules but PyTorch's, and how they are put together."""
-    kinds = dict.fromkeys(type(part) for part in model.modules() if not type(part).__module__.startswith("torch."))
-    texts = [repr(model)]
-    for kind in kinds:
-        try:
-            texts.append(inspect.getsource(kind))
-        except (OSError, TypeError):  # typed into an interpreter
-            texts.append(kind.__qualname__)
-    return texts

@@ -12,8 +12,8 @@ from safetensors import safe_open
 
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
-from hkdsr.nets.files.code import recorded
 from hkdsr.nets.files.load import build, load
+from hkdsr.nets.files.named import recorded
 from hkdsr.paths import is_folder
 from hkdsr.report.content import Curve
 from hkdsr.training.checkpoint import FILE as CHECKPOINT_FILE

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from hkdsr.data.embedded import demo_files
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
-from hkdsr.nets.files.code import recorded
 from hkdsr.nets.files.load import load
+from hkdsr.nets.files.named import recorded
 from hkdsr.paths import exists, is_folder, user_path
 from hkdsr.report.content import Comparison, Report, Row
 from hkdsr.report.labels import labels

@@ -23,7 +23,7 @@ from hkdsr.nets.files.load import build, digest, load
 from hkdsr.nets.sanity import name_of
 from hkdsr.nets.start.initialise import initialise
 from hkdsr.nets.start.prune.prune import check_prunable
-from hkdsr.nets.wrapped import wrap
+from hkdsr.nets.wrap import wrap
 from hkdsr.paths import require_writable
 from hkdsr.settings.recipe import DistillRecipe, ExitSettings, TrainRecipe
 from hkdsr.training import schedule

@@ -12,30 +12,24 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hkdsr.data.store import default_cache
 from hkdsr.errors import HkdsrError
-from hkdsr.files import write_atomically
+from hkdsr.nets.files.named import WEIGHTS, remember, remembered
 from hkdsr.nets.files.state_dict import read_checkpoint, variants
 from hkdsr.nets.probing import failure
 from hkdsr.nets.wrapped import WrappedNetwork
-from hkdsr.user_code import CodeName, UserCode, Value, code_name, read_source, run_file
+from hkdsr.user_code import CodeName, UserCode, Value, code_name, run_file
 
-WEIGHTS = "weights"
-"""A setting: the file with the weights, for code that does not take a setting of this name itself."""
 HOW = ("colour_range", "pad_multiple", "output")
 """Settings that say how the network is run; see ``hkdsr.wrap``. Code that takes them gets them too."""
 SCALE_NAMES = ("scale", "upscale", "upscale_factor", "upscaling_factor", "scale_factor")
 NAMED = 3
-REMEDY = "check the path"
-
-_named: dict[str, Path] = {}
+CODE_KEY, SHA_KEY = "code", "code_sha256"
 
 
 def from_code(code: CodeName, scale: int | None = None) -> WrappedNetwork:
@@ -66,7 +60,7 @@ def from_weights(state: Mapping[str, Tensor], settings: Mapping[str, Any], path:
             "load_state_dict(safetensors.torch.load_file(...))"
         )
     _, _, inside = told.partition(":")
-    found = _remembered(sha256, inside)
+    found = remembered(sha256, inside)
     if found is None:
         raise HkdsrError(
             f"{path} belongs to the code {told}, which was not named here before or has changed: name it, as "
@@ -80,33 +74,6 @@ def from_weights(state: Mapping[str, Tensor], settings: Mapping[str, Any], path:
     made, _ = _made(run, code, name, scale if isinstance(scale, int) else None)
     _load(made, state, path, name)
     return _wrapped(made, run, code, name, code)
-
-
-def remember(code: CodeName) -> None:
-    """Note that the user has named ``code``, as its file is now: weights that belong to it may run it."""
-    _, origin = read_source(code.file, REMEDY)
-    for inside in {code.inside, code.without((WEIGHTS,)).inside}:
-        key = _key(origin.sha256, inside)
-        _named[key] = origin.path
-        with suppress(HkdsrError):  # without the note, weights ask for the name again
-            write_atomically(default_cache() / "code" / key, str(origin.path).encode())
-
-
-def recorded(name: str) -> str:
-    """``name``, which was read from a file and not given by the user, if it may be loaded.
-
-    Raises HkdsrError for code that the user has not named before.
-    """
-    code = code_name(name)
-    if code is None:
-        return name
-    _, origin = read_source(code.file, REMEDY)
-    if _remembered(origin.sha256, code.inside) is None:
-        raise HkdsrError(f"{name} is code that was not named here before or has changed: name it in hkdsr info first")
-    return name
-
-
-CODE_KEY, SHA_KEY = "code", "code_sha256"
 
 
 def _run(code: CodeName) -> UserCode:
@@ -261,20 +228,6 @@ def _contents(code: CodeName) -> dict[str, str]:
         key: str(value) if (path := files[key]) is None else hashlib.sha256(path.read_bytes()).hexdigest()
         for key, value in code.arguments.items()
     }
-
-
-def _remembered(sha256: str, inside: str) -> Path | None:
-    """The file with this content in which the user has named ``inside``; None if there is none, or no longer."""
-    key = _key(sha256, inside)
-    try:
-        path = _named.get(key) or Path((default_cache() / "code" / key).read_text(encoding="utf-8"))
-        return path if read_source(path, REMEDY)[1].sha256 == sha256 else None
-    except (HkdsrError, OSError, ValueError):
-        return None
-
-
-def _key(sha256: str, inside: str) -> str:
-    return hashlib.sha256(json.dumps([sha256, inside]).encode()).hexdigest()
 
 
 def _with_weights(told: str, path: Path) -> str:

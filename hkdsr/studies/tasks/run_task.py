@@ -15,8 +15,8 @@ from hkdsr.data.store import ImageStore
 from hkdsr.devices import pick_device
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
-from hkdsr.nets.files.code import remember
 from hkdsr.nets.files.load import build, digest, load
+from hkdsr.nets.files.named import remember
 from hkdsr.nets.start.initialise import initialise
 from hkdsr.scoring import BICUBIC, cost, evaluate_set
 from hkdsr.scoring.benchmark import find_benchmark

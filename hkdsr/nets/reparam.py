@@ -69,13 +69,13 @@ def expand(network: Network) -> None:
 
 
 def fused(network: AnyNetwork) -> AnyNetwork:
-    """A copy of ``network`` with every chain multiplied out; ``network`` itself if it has none."""
+    """A contiguous copy of ``network`` with every chain multiplied out; ``network`` itself if it has none."""
     if not any(parametrize.is_parametrized(module) for module in network.modules()):
         return network
-    plain = copy.deepcopy(network)
+    plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
     for module in plain.modules():
         if parametrize.is_parametrized(module):
-            weight = _weight(module)
+            weight = _weight(module).contiguous()
             # Not by remove_parametrizations: copies share a class, so that the original would lose its weights.
             module.__class__ = parametrize.type_before_parametrizations(module)
             del module.parametrizations

@@ -1,7 +1,8 @@
 """hkdsr: distil heavy super-resolution networks into small ones, and measure what is left.
 
-The commands are ``load``, ``train``, ``distill``, ``compare``, ``evaluate``, ``upscale`` and ``export``; recipes and
-``HkdsrError`` are here too. Everything is imported on first use, so that importing the package costs nothing.
+The commands are ``load``, ``wrap``, ``train``, ``distill``, ``compare``, ``evaluate``, ``upscale`` and ``export``;
+recipes and ``HkdsrError`` are here too. Everything is imported on first use, so that importing the package costs
+nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from hkdsr.deploy.upscale import upscale
     from hkdsr.errors import HkdsrError
     from hkdsr.nets.files.load import load, save
+    from hkdsr.nets.wrap import wrap
     from hkdsr.scoring import evaluate
     from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training, TrainRecipe
     from hkdsr.studies.compare import compare
@@ -44,6 +46,7 @@ _HOMES = {
     "save": "hkdsr.nets.files.load",
     "train": "hkdsr.training.run",
     "upscale": "hkdsr.deploy.upscale",
+    "wrap": "hkdsr.nets.wrap",
 }
 _PACKAGES = ("data", "losses", "methods", "nets", "scoring")
 
@@ -67,6 +70,7 @@ __all__ = [
     "scoring",
     "train",
     "upscale",
+    "wrap",
 ]
 
 

@@ -150,9 +150,10 @@ def test_a_copy_of_a_teacher_taps_itself_and_no_module_is_stored_twice() -> None
 
 
 def test_a_network_without_a_trunk_teaches_with_images_only() -> None:
-    net, x = Compact(2, 16, 3), torch.rand(1, 3, 9, 8)
+    net, x = Compact(2, 16, 1), torch.rand(1, 3, 9, 8)
     teacher = described(net)
     assert (teacher.channels, len(teacher.blocks)) == (3, 0)
+    assert len(described(Compact(2, 16, 3)).blocks) == 3  # a plain chain of convolutions
     with torch.no_grad():
         traced = teacher.trace(x, ())
         assert torch.allclose(traced.sr, net(x), atol=1e-6)

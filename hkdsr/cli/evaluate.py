@@ -21,13 +21,13 @@ class Evaluate:
     """Score a network on benchmark sets by the published protocol (PSNR-Y, SSIM-Y)."""
 
     network: Positional[str]
-    """A checkpoint, a shipped network's name, or 'bicubic'."""
+    """A checkpoint, a shipped network's name, code as FILE.py:NAME:setting=value,..., or 'bicubic'."""
     root: Path
     """Folder that holds the benchmark sets."""
     sets: tuple[str, ...] = ("Set5", "Set14", "B100", "Urban100")
     """Names of the sets' folders."""
     scale: int | None = None
-    """Only needed for 'bicubic'."""
+    """Only needed for 'bicubic', and for code that takes a scale."""
     ensemble: bool = False
     """Average over the 8 flips and rotations (the '+' of published tables)."""
     per_image: bool = False
@@ -48,7 +48,7 @@ def run(arguments: list[str]) -> None:
 
     network = None
     if settings.network != BICUBIC:
-        network = load(settings.network).to(pick_device(settings.device, "--device"))
+        network = load(settings.network, settings.scale).to(pick_device(settings.device, "--device"))
         if settings.scale not in (None, network.scale):
             raise HkdsrError(
                 f"{settings.network} is a x{network.scale} network: leave scale out or set it to {network.scale}"

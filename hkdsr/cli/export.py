@@ -20,7 +20,7 @@ class Export:
     """Write a network as an ONNX file if it gives the same images there: they are compared first."""
 
     network: Positional[str]
-    """A checkpoint or a shipped network's name."""
+    """A checkpoint, a shipped network's name, or code as FILE.py:NAME:setting=value,..."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """The file to write; by default the network's name with .onnx."""
     images: tuple[Path, ...] = ()
@@ -28,7 +28,7 @@ class Export:
 
 
 def run(arguments: list[str]) -> None:
-    """Write a network as ONNX, beside its file or, for a shipped network, in the current folder.
+    """Write a network as ONNX, beside its file or, for a shipped network or code, in the current folder.
 
     Raises HkdsrError as ``hkdsr.export`` does, and if there is no such network.
     """
@@ -36,8 +36,10 @@ def run(arguments: list[str]) -> None:
     from hkdsr.deploy.export import export
     from hkdsr.nets.files.load import load
     from hkdsr.paths import require_writable, user_path
+    from hkdsr.user_code import code_name
 
-    output = user_path(settings.output or Path(settings.network).with_suffix(".onnx"))
+    code = code_name(settings.network)
+    output = user_path(settings.output or Path(code.name if code else settings.network).with_suffix(".onnx"))
     require_writable(output)
     logger.info("%s", export(load(settings.network), output, settings.images).sentence())
     show_written(output)

@@ -28,9 +28,9 @@ class Info:
     """Settings, cost at a 1280x720 output, taps and receptive field of a network."""
 
     network: Positional[str]
-    """A checkpoint, a shipped network's name, or family:setting=value,..."""
+    """A checkpoint, a shipped network's name, family:setting=value,..., or code as FILE.py:NAME:setting=value,..."""
     scale: int | None = None
-    """Scale of a network given as family:setting=value; by default 2."""
+    """Scale of a network given as family:setting=value (by default 2) or as code that takes a scale."""
 
 
 def run(arguments: list[str]) -> None:
@@ -41,12 +41,16 @@ def run(arguments: list[str]) -> None:
     settings = tyro.cli(Info, prog="hkdsr info", args=arguments)
     from hkdsr.nets.files.load import build, load
     from hkdsr.scoring import cost
+    from hkdsr.user_code import code_name
 
     name, scale = settings.network, settings.scale
-    network = build(name, scale or 2).eval() if ":" in name and not exists(name) else load(name)
+    described = ":" in name and not exists(name) and not code_name(name)
+    network = build(name, scale or 2).eval() if described else load(name, scale)
     if scale not in (None, network.scale):
         raise HkdsrError(f"{name} is a x{network.scale} network: leave scale out or set it to {network.scale}")
     show(f"{network.family}: {', '.join(f'{key} {value}' for key, value in network.settings.items())}")
+    for note in network.notes:
+        show(note)
     if network.runs_in_pytorch:
         show(f"{cost(network)}, for an output of 1280x720")
     for line in tap_table(network):

@@ -24,7 +24,7 @@ class Report:
     """HR images, or folders of them, to score and to show; by default the recipe's data.val if it is still there, else
     the demo's photographs (of hkdsr[demo])."""
     against: tuple[str, ...] = ()
-    """Further runs (folders) and networks (checkpoints, or names of shipped networks) to compare with."""
+    """Further runs (folders) and networks (checkpoints, names of shipped networks, or code) to compare with."""
     device: str = "auto"
     """``auto`` takes the first GPU if there is one; or cpu, cuda:1 ..."""
 

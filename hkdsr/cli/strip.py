@@ -19,7 +19,7 @@ class Strip:
     hr: Positional[Path]
     """The HR image; it is reduced by MATLAB's bicubic to make the LR input."""
     networks: Positional[tuple[str, ...]]
-    """Checkpoints, shipped networks' names or 'bicubic'."""
+    """Checkpoints, shipped networks' names, code as FILE.py:NAME:setting=value,..., or 'bicubic'."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("strip.png")
     """The image file to write."""
     at: tuple[int, int] | None = None

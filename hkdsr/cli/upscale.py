@@ -23,7 +23,7 @@ class Upscale:
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """The file to write, or the folder for several images; by default photo_x2.png, or photos_x2, beside each input."""
     model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "small_x2"
-    """A checkpoint or a shipped network's name."""
+    """A checkpoint, a shipped network's name, or code as FILE.py:NAME:setting=value,..."""
     tile: int | None = None
     """Side of the tiles in LR pixels; by default the whole image, or tiles as large as memory allows, on a CPU at
     most 1024."""

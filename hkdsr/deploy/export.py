@@ -94,7 +94,7 @@ def export(network: Network, target: str | Path, images: str | Path | Sequence[s
 
 def onnx(network: Network) -> bytes:
     """``network`` as ONNX, not compared yet. Raises HkdsrError if packages are missing or it cannot be exported."""
-    own = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
+    own = copy.deepcopy(network).cpu().float().eval().requires_grad_(False).deployed()
     sizes = {0: "batch", 2: "height", 3: "width"}
     try:
         with _quiet():

@@ -70,17 +70,18 @@ class MiPKD(MeasuredFeatureMethod):
         require_fractions(self, "student_entries", "student_stages")
 
     def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.ModuleList:
-        """A mixer for each tap. Raises HkdsrError for a teacher that cannot run block by block."""
+        """A mixer for each tap. Raises HkdsrError for networks that cannot run block by block."""
         from torch import nn
 
         from hkdsr.methods.mipkd_mixer import Mixer
 
         (teacher, *_) = teachers
-        if not teacher.runs_in_parts:
-            raise HkdsrError(
-                f"mipkd runs the teacher block by block, but {teacher.family} networks run only as a whole: choose "
-                "another method, or set teacher to a network of a family of this package"
-            )
+        for role, network in (("teacher", teacher), ("student", student)):
+            if not network.runs_in_parts:
+                raise HkdsrError(
+                    f"mipkd runs the {role} block by block, but {network.family} networks run only as a whole: choose "
+                    f"another method, or set {role} to a network of a family of this package"
+                )
         widths = (student.channels, teacher.channels)
         return nn.ModuleList(Mixer(widths, sizes) for sizes in self.sizes(student, teacher))
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import sys
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from types import ModuleType
 from typing import get_type_hints
@@ -13,19 +11,10 @@ from typing import get_type_hints
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
 from hkdsr.paths import user_path
+from hkdsr.user_code import Origin, run_file
 
 RESERVED = ("name", "use")
 
-
-@dataclass(frozen=True)
-class Origin:
-    """The file of a method: its absolute path and the hash of its content."""
-
-    path: Path
-    sha256: str
-
-
-_modules: dict[Origin, ModuleType] = {}
 _origins: dict[type[Method], Origin] = {}
 
 
@@ -40,35 +29,15 @@ def outside_class(use: str, folder: Path) -> type[Method]:
     if not (file and name):
         raise HkdsrError(f"method.use is '{use}': set it to a file and a class in it, as my_method.py:MyKD")
     path = (folder / user_path(file)).resolve()
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        raise HkdsrError(f"cannot read {path} ({error.strerror}): set method.use to the method's file") from error
-    origin = Origin(path, hashlib.sha256(source).hexdigest())
-    if origin not in _modules:
-        _modules[origin] = _run(source, origin)
-    kind = _checked(_modules[origin], name, path)
-    _origins[kind] = origin
+    code = run_file(path, "set method.use to the method's file", "change method.use")
+    kind = _checked(code.module, name, path)
+    _origins[kind] = code.origin
     return kind
 
 
 def method_origin(method: Method) -> Origin | None:
     """The file of a method from ``outside_class``; None for any other method."""
     return _origins.get(type(method))
-
-
-def _run(source: bytes, origin: Origin) -> ModuleType:
-    # Dataclasses find their module by its name.
-    module = ModuleType(f"hkdsr_outside_{origin.sha256[:16]}")
-    module.__file__ = str(origin.path)
-    sys.modules[module.__name__] = module
-    try:
-        exec(compile(source, str(origin.path), "exec"), vars(module))
-    except Exception as error:  # the file may raise anything
-        del sys.modules[module.__name__]
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise HkdsrError(f"{origin.path} cannot be run ({reason}): correct the file or change method.use") from error
-    return module
 
 
 def _checked(module: ModuleType, name: str, path: Path) -> type[Method]:

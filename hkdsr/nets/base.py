@@ -83,6 +83,24 @@ class Network(nn.Module, ABC):
     def settings(self) -> dict[str, int | float | str]:
         """The arguments of the constructor, from which a checkpoint rebuilds the network."""
 
+    @property
+    def identity(self) -> str:
+        """A hash of the code of a network whose code is not this package's; else empty."""
+        return ""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences for the user on what is not in ``settings``."""
+        return ()
+
+    def require_learns(self) -> None:
+        """Raises HkdsrError if it cannot be trained after all, for code that is not this package's."""
+        return
+
+    def deployed(self) -> Network:
+        """The network in the form to export: itself, where it has no other form."""
+        return self
+
     @classmethod
     @abstractmethod
     def recognise(cls, state: Mapping[str, Tensor]) -> dict[str, int | float | str] | None:

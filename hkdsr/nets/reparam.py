@@ -12,6 +12,7 @@ in training).
 
 from __future__ import annotations
 
+import copy
 from typing import TypeVar
 
 import torch
@@ -68,17 +69,18 @@ def expand(network: Network) -> None:
 
 
 def fused(network: AnyNetwork) -> AnyNetwork:
-    """A new network with every chain of ``network`` multiplied out; ``network`` itself if it has none."""
-    chained = {name: module for name, module in network.named_modules() if parametrize.is_parametrized(module)}
-    if not chained:
+    """A contiguous copy of ``network`` with every chain multiplied out; ``network`` itself if it has none."""
+    if not any(parametrize.is_parametrized(module) for module in network.modules()):
         return network
-    # Not by remove_parametrizations on a copy: copies share a class, so that the original would lose its weights.
-    state = {name: value for name, value in network.state_dict().items() if ".parametrizations." not in name}
-    state |= {f"{name}.weight": _weight(module) for name, module in chained.items()}
-    with torch.random.fork_rng(devices=()):  # a training that is saved more often must not draw other numbers
-        plain = type(network)(**network.settings)  # pyright: ignore[reportArgumentType]
-    plain.to(next(network.parameters())).load_state_dict(state)
-    return plain.train(network.training)
+    plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    for module in plain.modules():
+        if parametrize.is_parametrized(module):
+            weight = _weight(module).contiguous()
+            # Not by remove_parametrizations: copies share a class, so that the original would lose its weights.
+            module.__class__ = parametrize.type_before_parametrizations(module)
+            del module.parametrizations
+            module.register_parameter("weight", nn.Parameter(weight))
+    return plain
 
 
 def _weight(module: nn.Module) -> Tensor:

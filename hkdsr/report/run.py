@@ -13,6 +13,7 @@ from safetensors import safe_open
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import build, load
+from hkdsr.nets.files.named import recorded
 from hkdsr.paths import is_folder
 from hkdsr.report.content import Curve
 from hkdsr.training.checkpoint import FILE as CHECKPOINT_FILE
@@ -135,7 +136,7 @@ def _averaged_student(checkpoint: Checkpoint, folder: Path) -> Network:
     student, scale = (json.loads(checkpoint.fingerprint[name]) for name in ("student", "scale"))
     prefix = "student."
     state = {key[len(prefix) :]: value for key, value in checkpoint.average.items() if key.startswith(prefix)}
-    network = build(student, scale)
+    network = build(recorded(student), scale)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

@@ -14,6 +14,7 @@ from hkdsr.data.embedded import demo_files
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import load
+from hkdsr.nets.files.named import recorded
 from hkdsr.paths import exists, is_folder, user_path
 from hkdsr.report.content import Comparison, Report, Row
 from hkdsr.report.labels import labels
@@ -117,7 +118,7 @@ def _teacher(run: Run) -> Run | None:
     if not run.teacher:
         return None
     try:
-        network = load(run.teacher)
+        network = load(recorded(run.teacher), run.network.scale)
     except HkdsrError as error:
         logger.warning("The report is without the teacher: %s", error)
         return None

@@ -50,7 +50,7 @@ def cost(network: Network, output: tuple[int, int] = (1280, 720)) -> Cost:
     params = parameter_count(network)
     try:
         macs = _macs(copy.deepcopy(network).to("meta"), lr)
-    except (NotImplementedError, RuntimeError):
+    except (HkdsrError, RuntimeError):
         # Some operations do not exist for the meta device, and some networks read values of their tensors.
         quarter = (-(-lr[0] // 2), -(-lr[1] // 2))
         macs = round(_macs(network, quarter) * lr[0] * lr[1] / (quarter[0] * quarter[1]))

@@ -29,9 +29,9 @@ from hkdsr.settings.choices import (
 from hkdsr.settings.fields import CONTENT, FREE, accept_single_values
 
 if TYPE_CHECKING:
-    TeacherName = Any  # in Python a network too
+    NetworkName = Any  # in Python a network or module too
 else:
-    TeacherName = str  # the type for the command line, which does not import torch
+    NetworkName = str  # the type for the command line, which does not import torch
 
 
 @dataclass(frozen=True)
@@ -183,8 +183,9 @@ class TrainRecipe:
 
     scale: int = 2
     """Factor between the sides of LR and HR images: 2, 3 or 4."""
-    student: str = "compact:features=32,convs=8"
-    """The network to train, as ``family:setting=value,...``, or a checkpoint to start from."""
+    student: NetworkName = "compact:features=32,convs=8"
+    """The network to train, as ``family:setting=value,...``, a checkpoint to start from, or code of your own as
+    ``FILE.py:NAME:setting=value,...``, which is run; in Python also a network or torch.nn.Module."""
     init: TrainInit = "scratch"
     """First weights of the network. ``scratch``: random, or those of the checkpoint that ``student`` names.
     ``student``: those of the checkpoint ``init_from``."""
@@ -206,13 +207,15 @@ class TrainRecipe:
 class DistillRecipe:
     """Distil a teacher into a student."""
 
-    teacher: TeacherName = field(default="", metadata=CONTENT)
-    """The teacher: a checkpoint of hkdsr, a published one, any other that spandrel reads, an ONNX file, or the name of
-    a shipped network; in Python also a network."""
+    teacher: NetworkName = field(default="", metadata=CONTENT)
+    """The teacher: a checkpoint of hkdsr, a published one, any other that spandrel reads, an ONNX file, the name of a
+    shipped network, or code of your own as ``FILE.py:NAME:setting=value,...``, which is run; in Python also a network
+    or torch.nn.Module."""
     scale: int = 2
     """Factor between the sides of LR and HR images: 2, 3 or 4; that of the teacher."""
-    student: str = "compact:features=32,convs=8"
-    """The network to train, as ``family:setting=value,...``, or a checkpoint to start from."""
+    student: NetworkName = "compact:features=32,convs=8"
+    """The network to train, as ``family:setting=value,...``, a checkpoint to start from, or code of your own as
+    ``FILE.py:NAME:setting=value,...``, which is run; in Python also a network or torch.nn.Module."""
     init: Init = "scratch"
     """First weights of the student. ``scratch``: random, or those of the checkpoint that ``student`` names. ``slice``:
     the leading channels of the teacher's layers and, if the teacher is deeper, evenly spaced blocks of it. ``drop``:

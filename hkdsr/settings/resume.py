@@ -5,20 +5,25 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from hkdsr.methods import Method, method_name
 from hkdsr.methods.outside import method_origin
 from hkdsr.settings.fields import Resume, as_tuple, resume_kind
+from hkdsr.user_code import code_name, read_source
 
 USE = "use"
 """The setting that names the file of a method from outside the package; the hash of that file must be the same."""
+NETWORKS = ("teacher", "student")
+"""Settings that may name code of the user's, whose file must be the same too."""
 
 
 def flat_settings(recipe: Any) -> dict[str, str]:
     """Every setting by its dotted name, as JSON: ``{"training.steps": "20000", ...}``.
 
-    A method from a file adds that file (``method.use``) and its hash (``method.use_sha256``).
+    A method from a file adds that file (``method.use``) and its hash (``method.use_sha256``), and a network from code
+    the hash of its file (``teacher_sha256``, ``student_sha256``).
     """
     return {name: text for name, text, _ in _walk(recipe, "")}
 
@@ -54,7 +59,15 @@ def _walk(settings: Any, prefix: str) -> Iterator[tuple[str, str, Resume]]:
         if dataclasses.is_dataclass(value):
             yield from _walk(value, f"{name}.")
         else:
-            yield name, json.dumps(value, default=str), _kind(settings, setting)
+            yield name, json.dumps(value, default=_text), _kind(settings, setting)
+        if name in NETWORKS and (code := code_name(value)):
+            _, origin = read_source(code.file, f"set {name} to a file that is there")
+            yield f"{name}_sha256", json.dumps(origin.sha256), "same"
+
+
+def _text(value: object) -> str:
+    """A path, or the class of a network or module, whose own text has many lines."""
+    return str(value) if isinstance(value, Path) else type(value).__name__
 
 
 def _kind(settings: Any, setting: dataclasses.Field[Any]) -> Resume:

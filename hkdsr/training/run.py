@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from hkdsr.data.sources import described, find_pairs, spread
 from hkdsr.data.store import ImageStore, build_store, default_cache
@@ -24,6 +25,7 @@ from hkdsr.nets.sanity import name_of
 from hkdsr.nets.start.heads import solve_heads
 from hkdsr.nets.start.initialise import initialise
 from hkdsr.nets.start.prune.prune import check_prunable
+from hkdsr.nets.wrap import wrap
 from hkdsr.paths import require_writable
 from hkdsr.settings.recipe import DistillRecipe, ExitSettings, TrainRecipe
 from hkdsr.training import schedule
@@ -53,7 +55,7 @@ def train(recipe: TrainRecipe) -> TrainingResult:
     """
     require_writable(recipe.out, folder=True)
     student = _student(recipe)
-    origin = _started(recipe, student, None)
+    origin = {**_started(recipe, student, None), **_code_hash(student)}
     module = Distiller(student, None, Plain())
     training = StudentTraining(recipe, module, image_store(recipe), origin)
     with _opened(recipe, training, extend=True) as context:
@@ -81,6 +83,7 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
         "teacher": _name(recipe.teacher),
         "teacher_sha256": digest(network.state_dict()),
         **parts.started,
+        **_code_hash(parts.module.student),
         **content_hashes(recipe, {name: digest(one.state_dict()) for name, one in further}),
     }
     training = StudentTraining(recipe, parts.module, store, origin)
@@ -133,7 +136,7 @@ def assembled(recipe: DistillRecipe, network: Network) -> Assembled:
 
 def loaded_teacher(recipe: DistillRecipe) -> Network:
     """The recipe's teacher, frozen. Raises HkdsrError if it is missing, damaged or of another scale."""
-    network = _loaded(recipe.teacher)
+    network = _loaded(recipe.teacher, recipe.scale)
     if network.scale != recipe.scale:
         raise HkdsrError(
             f"the teacher {_name(recipe.teacher)} is a x{network.scale} network: set scale to {network.scale}"
@@ -141,22 +144,30 @@ def loaded_teacher(recipe: DistillRecipe) -> Network:
     return network
 
 
-def _name(teacher: str | Path | Network) -> str:
-    return name_of(teacher) if isinstance(teacher, Network) else str(teacher)
+def _name(given: str | Path | nn.Module) -> str:
+    if isinstance(given, nn.Module):
+        return name_of(given) if isinstance(given, Network) else type(given).__name__
+    return str(given)
 
 
-def _loaded(given: object) -> Network:
-    if isinstance(given, Network):
-        # A copy, as it is frozen and moved; what is not made of modules cannot be copied, nor trained.
-        return (copy.deepcopy(given) if given.runs_in_pytorch else given).requires_grad_(False).eval()
+def _own_copy(given: nn.Module) -> Network:
+    """A copy, as it is frozen or trained, and moved; what is not made of modules can neither be copied nor trained."""
+    if isinstance(given, Network) and not given.runs_in_pytorch:
+        return given
+    return wrap(copy.deepcopy(given)).eval()
+
+
+def _loaded(given: object, scale: int) -> Network:
+    if isinstance(given, nn.Module):
+        return _own_copy(given).requires_grad_(False)
     if not isinstance(given, str | Path) and given is not None:
         raise HkdsrError(
             f"teacher is an object of the type {type(given).__name__}: set it to a file, the name of a shipped "
-            "network, or a network"
+            "network, or a torch.nn.Module"
         )
     if not given:
         raise HkdsrError("no teacher is given: set teacher to a checkpoint or a shipped network")
-    return load(given).requires_grad_(False)
+    return load(given, scale).requires_grad_(False)
 
 
 def _teacher(
@@ -182,23 +193,32 @@ def _opened(recipe: TrainRecipe | DistillRecipe, training: StudentTraining, *, e
 
 
 def _more_teachers(method: Method, scale: int) -> dict[str, Network]:
-    networks = {path: load(path).requires_grad_(False) for path in method.more_teachers}
+    networks = {path: load(path, scale).requires_grad_(False) for path in method.more_teachers}
     for path, network in networks.items():
         if network.scale != scale:
             raise HkdsrError(f"the teacher {path} is a x{network.scale} network: choose one for x{scale}")
     return networks
 
 
+def _code_hash(student: Network) -> dict[str, str]:
+    """The hash of the student's code, where that is the user's: a run is continued with the same code only."""
+    return {"student_sha256": student.identity} if student.identity else {}
+
+
 def _student(recipe: TrainRecipe | DistillRecipe) -> Network:
     if recipe.training.threads is not None:
         torch.set_num_threads(recipe.training.threads)
     torch.manual_seed(recipe.training.seed)
-    student = build(recipe.student, recipe.scale)
+    given = recipe.student
+    student = _own_copy(given) if isinstance(given, nn.Module) else build(given, recipe.scale)
+    if student.scale != recipe.scale:
+        raise HkdsrError(f"the student {_name(given)} is a x{student.scale} network: set scale to {student.scale}")
     if not student.trainable:
         raise HkdsrError(
-            f"the student {recipe.student} belongs to no family of this package, so it cannot be trained: set student "
-            "to family:setting=value,... or to a checkpoint of such a family"
+            f"the student {_name(given)} belongs to no family of this package, so it cannot be trained: set student "
+            "to family:setting=value,..., to a checkpoint of such a family, or to code, as net.py:Net"
         )
+    student.require_learns()
     return student
 
 

@@ -2,7 +2,8 @@
 
 The network runs once on a small image. Its trunk is the run of like modules, side by side in one parent, that holds the
 most parameters among those whose features all have the size of the LR image. A block inside another one holds fewer
-parameters than the outer one, so the outermost run is found.
+parameters than the outer one, so the outermost run is found. A plain chain of layers has no blocks of several layers:
+there its convolutions of equal width are the trunk.
 """
 
 from __future__ import annotations
@@ -102,13 +103,12 @@ def explore(model: nn.Module, calls: Calls) -> Anatomy | None:
 
 def find_trunk(model: nn.Module, calls: Calls, grid: tuple[int, int]) -> tuple[nn.Module, ...]:
     """The blocks of the trunk, described above; ``grid`` is the size of the features on the LR grid."""
-    runs = [
-        run
-        for parent in model.modules()
-        for run in (tuple(like) for _, like in groupby(parent.children(), key=type))
-        if _may_be_trunk(run, calls, grid)
-    ]
-    largest = max(runs, key=_parameters, default=())
+    parents = list(model.modules())
+    blocks = (tuple(like) for parent in parents for _, like in groupby(parent.children(), key=type))
+    chains = (chain for parent in parents for chain in _chains(parent))
+    found = [run for run in blocks if any(True for _ in run[0].children()) and _may_be_trunk(run, calls, grid)]
+    found = found or [run for run in chains if _may_be_trunk(run, calls, grid)]
+    largest = max(found, key=_parameters, default=())
     return largest if _parameters(largest) >= LEAST_SHARE * parameter_count(model) else ()
 
 
@@ -122,9 +122,17 @@ def grid_of(features: Tensor) -> tuple[int, int]:
     return features.shape[-2], features.shape[-1]
 
 
+def _chains(parent: nn.Module) -> Iterator[tuple[nn.Module, ...]]:
+    """Convolutions of one width that follow one another in ``parent``, with or without activations between them."""
+    convolutions = [child for child in parent.children() if isinstance(child, nn.Conv2d)]
+    for (inputs, outputs), like in groupby(convolutions, key=lambda conv: (conv.in_channels, conv.out_channels)):
+        if inputs == outputs:
+            yield tuple(like)
+
+
 def _may_be_trunk(run: tuple[nn.Module, ...], calls: Calls, grid: tuple[int, int]) -> bool:
-    """Whether these are blocks of several layers, each called once, that all keep features of one shape."""
-    if len(run) < 2 or not any(True for _ in run[0].children()):
+    """Whether these are modules, each called once, that all keep features of one shape."""
+    if len(run) < 2:
         return False
     if any(len(calls.get(block, ())) != 1 for block in run):
         return False

@@ -20,12 +20,15 @@ from hkdsr.memory import needed_for
 from hkdsr.nets import FAMILIES
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.basicsr import official_names
+from hkdsr.nets.files.code import from_code, from_weights
 from hkdsr.nets.files.onnx import OnnxNetwork
 from hkdsr.nets.files.pickles import REMEDY
 from hkdsr.nets.files.spandrel import SpandrelNetwork
-from hkdsr.nets.files.state_dict import Declared, read_checkpoint, variants
+from hkdsr.nets.files.state_dict import Declared, is_safetensors, read_checkpoint, read_safetensors, variants
 from hkdsr.nets.sanity import require_sane
+from hkdsr.nets.wrapped import CODE
 from hkdsr.paths import is_file, user_path
+from hkdsr.user_code import code_name, read_value
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 KEYS_NAMED = 3
@@ -35,22 +38,30 @@ SMALL = 64
 KINDS = {int: "a whole number", float: "a finite number", str: "a name"}
 
 
-def load(path_or_name: str | Path) -> Network:
+def load(path_or_name: str | Path, scale: int | None = None) -> Network:
     """A network in eval mode, with ``.scale``, from a checkpoint or the name of a network shipped with this package.
 
     Reads safetensors files of this package, checkpoints of its families as their authors or BasicSR write them
     (strictly: every key must match), ONNX files, and files of all other networks that spandrel knows. The last two
     become frozen networks. No code in a file is run.
 
+    ``FILE.py:NAME:setting=value,...`` names a function or class in a Python file of your own, which is run
+    (docs/guides/own-network.md). ``scale`` is passed to it if it takes one; other networks have their own.
+
     Raises:
         HkdsrError: there is no such file or name, the file is damaged or of another format, or its keys do not match
-            (the missing and unexpected ones are named).
+            (the missing and unexpected ones are named); or the code fails, or gives no image x2, x3 or x4 as large.
     """
     if not isinstance(path_or_name, str | Path):
         raise HkdsrError(
             f"cannot load an object of the type {type(path_or_name).__name__} as a network: give its file, or the name "
             "of a shipped network"
         )
+    if code := code_name(path_or_name):
+        # Weights that the code draws itself are the same every time, and nobody else's numbers change.
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(0)
+            return from_code(code, scale)
     path = _find(path_or_name)
     with needed_for(str(path), REMEDY):
         return require_sane(_read(path), str(path))
@@ -59,6 +70,10 @@ def load(path_or_name: str | Path) -> Network:
 def _read(path: Path) -> Network:
     if path.suffix.lower() == ".onnx":
         return OnnxNetwork.from_file(path)
+    if is_safetensors(path):
+        state, declared = read_safetensors(path)
+        if declared and declared[0] == CODE:
+            return from_weights(state, declared[1], path)
     state, declared = read_checkpoint(path)
     if declared:
         _require_plausible(declared, state, path)
@@ -88,7 +103,7 @@ def _require_plausible(declared: Declared, state: Mapping[str, Tensor], path: Pa
 
 
 def build(description: str, scale: int) -> Network:
-    """A network from ``family:setting=value,...`` with random weights, or from a checkpoint.
+    """A network from ``family:setting=value,...`` with random weights, or else as ``load`` gives it.
 
     Raises HkdsrError for an unknown family or setting, an unsuitable value, and a checkpoint of another scale.
     """
@@ -97,13 +112,14 @@ def build(description: str, scale: int) -> Network:
         arguments: dict[str, Any] = {}
         for item in filter(None, text.split(",")):
             name, _, value = item.partition("=")
-            arguments[name.strip()] = _value(value.strip())
+            arguments[name.strip()] = read_value(value.strip())
         if "scale" in arguments:
             raise HkdsrError(f"'{description}' contains a scale, which has a setting of its own: remove it there")
         return _construct(family, {"scale": scale, **arguments})
     if not (Path(family).suffix or is_file(description) or is_file(_shipped(description))):
         raise HkdsrError(f"network family {family!r} is unknown: choose one of {', '.join(FAMILIES)}, or give a file")
-    network = load(description)
+    code = code_name(description)
+    network = from_code(code, scale) if code else load(description)
     if network.scale != scale:
         raise HkdsrError(f"{description} is a x{network.scale} network: set scale to {network.scale}")
     return network
@@ -225,12 +241,3 @@ def _filled(network: Network, state: Mapping[str, Tensor], path: Path) -> Networ
             f"{path} does not match the network {network.family} ({'; '.join(faults)}): give a checkpoint of it"
         )
     return network.eval()
-
-
-def _value(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

@@ -201,6 +201,8 @@ def require_alike(student: Network, teacher: Network, init: Init) -> None:
             f"init is '{init}' but the teacher is of family {teacher.family} and the student of {student.family}: "
             "set init to 'scratch', or student to the teacher's family"
         )
+    if not student.runs_in_parts:
+        raise HkdsrError(f"init is '{init}' but {student.family} networks run only as a whole: set init to 'scratch'")
     for name, value in student.settings.items():
         other = teacher.settings[name]
         if value != other and (name == "scale" or not _shapes_weights(student, name, other)):

@@ -16,6 +16,7 @@ from hkdsr.devices import pick_device
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import build, digest, load
+from hkdsr.nets.files.named import remember
 from hkdsr.nets.start.initialise import initialise
 from hkdsr.scoring import BICUBIC, cost, evaluate_set
 from hkdsr.scoring.benchmark import find_benchmark
@@ -30,6 +31,7 @@ from hkdsr.training.distiller import Distiller
 from hkdsr.training.run import distill
 from hkdsr.training.stage1 import trains_exits
 from hkdsr.training.student import WEIGHTS_FILE
+from hkdsr.user_code import code_name
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ def run_task(study: Study, task: Task, preparing: FileLock) -> None:
         return
     result = read_result(study, task)
     if task.recipe is None:
-        network = None if task.name == BICUBIC else load(study.teacher)
+        network = None if task.name == BICUBIC else load(study.teacher, study.scale)
         if result is None:
             result = Result(settings_of(study, task), {}, {} if network is None else _teacher_facts(study, network))
     else:
@@ -55,6 +57,8 @@ def run_task(study: Study, task: Task, preparing: FileLock) -> None:
             result = Result(settings_of(study, task), {}, _hashes(task.recipe.out / WEIGHTS_FILE), cost)
             # The cost is known only now: a kill during the scoring must not lose it.
             write_result(study, task, result)
+        if code := code_name(study.student):
+            remember(code)  # the study names it, so that the weights may run it
         network = load(task.recipe.out / WEIGHTS_FILE)
     write_result(study, task, dataclasses.replace(result, sets=_scores(study, network, result.sets)))
 

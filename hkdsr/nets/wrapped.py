@@ -1,0 +1,242 @@
+"""WrappedNetwork: a PyTorch module whose code is not ours, made into a network by what probing finds out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hkdsr.errors import HkdsrError
+from hkdsr.nets.base import Traced, in_full_precision
+from hkdsr.nets.files.anatomy import Anatomy, explore, recording
+from hkdsr.nets.opaque import OpaqueNetwork
+from hkdsr.nets.probing import example_image, failure, image_of, precisions, probe
+
+CODE = "code"
+RANGE_NAMES = ("colour_range", "color_range")
+"""Attributes of a module that say the upper end of its colours."""
+DEPLOY = "switch_to_deploy"
+"""The method by which re-parameterised modules (RepVGG's and others) turn their branches into one convolution."""
+EXPLORED_SIDE = 32
+MEMORY_WORDS = ("allocat", "out of memory")
+
+
+class WrappedNetwork(OpaqueNetwork):
+    """A module of a user's own; see ``wrap``. It always runs in the precision of its weights, without autocast.
+
+    ``identity`` is a hash of its code (32 bytes), which tells networks of equal weights apart; ``told`` are settings
+    that say what it is. Taps are the outputs of its trunk (``hkdsr.nets.files.anatomy``), as for spandrel's networks.
+    """
+
+    family = CODE
+    trainable = True
+    without_taps = "has no trunk (like blocks side by side, of one size of features)"
+    sha256: Tensor
+
+    def __init__(
+        self,
+        module: nn.Module,
+        name: str,
+        identity: bytes,
+        told: dict[str, int | float | str],
+        colour_range: float | None = None,
+        pad_multiple: int | None = None,
+        output: int | None = None,
+    ) -> None:
+        model = module.cpu().eval()
+        found = probe(model, name, colour_range or declared_range(model, name), pad_multiple, output)
+        super().__init__(found.scale)
+        self.name, self.found, self._told = name, found, told
+        self.model = model
+        self.pad_multiple = found.pad_multiple
+        # In the state, so that teachers of equal weights and other code are not taken for one another.
+        self.register_buffer("sha256", torch.tensor(list(identity), dtype=torch.uint8))
+        if not any(True for _ in model.parameters()):
+            self.place = nn.Parameter(torch.empty(0), requires_grad=False)  # carries device and type
+        self._anatomy = self._explored()
+        self.eval()
+
+    @property
+    def channels(self) -> int:
+        """Channels of every tap; 3 without a trunk, where the image replaces features."""
+        return self._anatomy.channels if self._anatomy else 3
+
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        """The blocks of the trunk, which may take anything; empty without a trunk."""
+        return self._anatomy.trunk if self._anatomy else ()
+
+    @property
+    def counted(self) -> Sequence[nn.Module]:
+        """The network as a whole, since its blocks may take anything."""
+        return (self.model,)
+
+    @property
+    def settings(self) -> dict[str, int | float | str]:
+        """Scale and what it was made of. They do not rebuild the network: that takes its code."""
+        return {"scale": self.scale, **self._told}
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What probing found out, in sentences."""
+        found = self.found
+        sizes = f"sides padded to multiples of {found.pad_multiple}" if found.pad_multiple > 1 else "any size"
+        place = "the first image" if found.output is None else f"item {found.output}"
+        facts = [
+            f"colours in 0..{found.colour_range:g}",
+            sizes,
+            f"{found.results} results, of which {place} is taken" if found.results > 1 else "",
+            "" if found.takes_batches else "one image at a time",
+            "" if found.takes_channels_last else "contiguous tensors only",
+            "gets a copy of its input, which it changes" if found.changes_input else "",
+            f"has {DEPLOY}, used for export" if deployed(self.model) is not self.model else "",
+        ]
+        types = ", ".join(["float32", *precisions(self.model, found)])
+        return (
+            f"found by probing: {'; '.join(filter(None, facts))}",
+            f"runs in {types}; its image, reduced again, equals the input within {found.fidelity:.1f} dB",
+        )
+
+    @property
+    def identity(self) -> str:
+        """The hash of its code, in hexadecimal digits."""
+        return bytes(self.sha256.tolist()).hex()
+
+    def require_learns(self) -> None:
+        """Raises HkdsrError, from both passes over small crops, unless finite gradients reach the weights."""
+        twin = copy.deepcopy(self).train()
+        side = self.pad_multiple * max(EXPLORED_SIDE // self.pad_multiple, 1)
+        x = example_image(side, side)
+        try:
+            with torch.random.fork_rng(devices=()):
+                image = twin(torch.cat([x, x.flip(-1)]))
+            if image.requires_grad:
+                image.square().mean().backward()
+        except RuntimeError as error:
+            raise failure(self.name, "in training", error) from error
+        found = [parameter.grad for parameter in twin.parameters() if parameter.grad is not None]
+        if not found or not all(gradient.isfinite().all() for gradient in found):
+            raise HkdsrError(f"no finite gradient reaches the weights of {self.name}: let it compute with tensors only")
+
+    def public_state(self) -> dict[str, Tensor]:
+        """The state dict of the module itself."""
+        return {name: value.clone() for name, value in self.model.state_dict().items()}
+
+    def deployed(self) -> WrappedNetwork:
+        """A copy in which ``switch_to_deploy`` was called; itself if it has no such method.
+
+        Raises HkdsrError if that fails or changes the image.
+        """
+        model = deployed(self.model)
+        if model is self.model:
+            return self
+        given = (self.found.colour_range, self.found.pad_multiple, self.found.output)
+        other = WrappedNetwork(model, self.name, bytes.fromhex(self.identity), self._told, *given)
+        x = example_image(3 * self.pad_multiple, 5 * self.pad_multiple)
+        with torch.no_grad():
+            change = (other(x) - copy.deepcopy(self).cpu().float()(x)).abs().max()
+        if not change <= 1e-3:
+            raise HkdsrError(f"{self.name} gives another image after {DEPLOY} (by {change:.3g} of 1): correct it")
+        return other
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self._run(part) for part in self._parts(x)])
+
+    def trace(self, x: Tensor, taps: Sequence[int]) -> Traced:
+        """As in ``Network``; ``shallow`` is the input of the first block, or ``x`` if there is no trunk.
+
+        Features have the size of ``x``.
+        """
+        if self._anatomy is None:
+            return Traced(self.forward(x), x, ())
+        h, w = x.shape[-2:]
+        parts = [self._anatomy.trace(self._run, part, taps) for part in self._parts(x)]
+        sr, *features = (torch.cat(same) for same in zip(*parts, strict=True))
+        shallow, *maps = (found[..., :h, :w] for found in features)
+        return Traced(sr, shallow, tuple(maps))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> WrappedNetwork:
+        # Training and evaluation ask for channels last, in which code that calls .view() on features fails.
+        super()._apply(fn, recurse)
+        if not self.found.takes_channels_last:
+            for tensor in chain(self.model.parameters(), self.model.buffers()):
+                tensor.data = tensor.data.contiguous()
+        return self
+
+    def _parts(self, x: Tensor) -> Sequence[Tensor]:
+        return (x,) if self.found.takes_batches else x.split(1)
+
+    def _run(self, x: Tensor) -> Tensor:
+        return in_full_precision(self._image, x)
+
+    def _image(self, x: Tensor) -> Tensor:
+        found = self.found
+        h, w = x.shape[-2:]
+        given = padded(x, found.pad_multiple)
+        if found.colour_range != 1:
+            given = given * found.colour_range
+        if found.changes_input:
+            given = given.clone()
+        if not found.takes_channels_last:
+            given = given.contiguous()
+        size = (found.scale * given.shape[-2], found.scale * given.shape[-1])
+        image = image_of(self._call(given), size, found.output)
+        if image is None:
+            raise HkdsrError(f"{self.name} gives no x{found.scale} image for one of {w}x{h}: correct its code")
+        image = image[..., : found.scale * h, : found.scale * w]
+        return image if found.colour_range == 1 else image / found.colour_range
+
+    def _call(self, x: Tensor) -> object:
+        try:
+            return self.model(x)
+        except Exception as error:  # a user's code may raise anything
+            if isinstance(error, MemoryError) or any(word in str(error).lower() for word in MEMORY_WORDS):
+                raise  # smaller tiles may help
+            raise failure(self.name, f"on images of {x.shape[-1]}x{x.shape[-2]}", error) from error
+
+    @torch.no_grad()
+    def _explored(self) -> Anatomy | None:
+        side = self.pad_multiple * max(EXPLORED_SIDE // self.pad_multiple, 1)
+        with recording(self.model.modules()) as calls:
+            self._run(example_image(side, side))
+        return explore(self.model, calls)
+
+
+def padded(x: Tensor, multiple: int) -> Tensor:
+    """Pad (B, C, h, w) at the bottom and right by reflection, without a branch, so that ONNX leaves the sizes open."""
+    if multiple == 1:
+        return x
+    for axis in (-2, -1):
+        side = x.shape[axis]
+        index = torch.arange((side + multiple - 1) // multiple * multiple, device=x.device)
+        index = torch.where(index < side, index, 2 * (side - 1) - index).clamp(min=0)
+        x = x.index_select(axis, index)
+    return x
+
+
+def deployed(model: nn.Module) -> nn.Module:
+    """A copy of ``model`` with ``switch_to_deploy`` called on it or on every part that has it; else ``model``."""
+    if not any(hasattr(part, DEPLOY) for part in model.modules()):
+        return model
+    plain = copy.deepcopy(model)
+    try:
+        for part in [plain] if hasattr(plain, DEPLOY) else list(plain.modules()):
+            if hasattr(part, DEPLOY):
+                getattr(part, DEPLOY)()
+    except Exception as error:  # a user's code may raise anything
+        raise failure(type(model).__name__, f"in {DEPLOY}", error) from error
+    return plain
+
+
+def declared_range(model: nn.Module, name: str) -> float | None:
+    """The upper end of its colours, where the module says so. Raises HkdsrError for a value that is no such number."""
+    value: Any = next((getattr(model, key) for key in RANGE_NAMES if hasattr(model, key)), None)
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or not value > 0:
+        raise HkdsrError(f"{name} has the colour range {value!r}: set it to 1 or 255")
+    return float(value)

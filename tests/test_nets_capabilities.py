@@ -33,9 +33,9 @@ def from_spandrel() -> Network:
 @lru_cache
 def exported() -> bytes:
     pytest.importorskip("onnxruntime")
-    from hkdsr.deploy.export import onnx
+    from hkdsr.deploy.formats.onnx import write
 
-    return onnx(small("compact"))
+    return write(small("compact"))[".onnx"]
 
 
 def from_onnx() -> Network:

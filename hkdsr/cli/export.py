@@ -44,6 +44,7 @@ def run(arguments: list[str]) -> None:
     Raises HkdsrError as ``hkdsr.export`` does, if there is no such network, and if it would replace itself.
     """
     settings = tyro.cli(Export, prog="hkdsr export", args=arguments)
+    from hkdsr.deploy.calibration import training_folders
     from hkdsr.deploy.export import chosen_format, export
     from hkdsr.deploy.formats import FORMATS
     from hkdsr.nets.files.load import load
@@ -51,12 +52,13 @@ def run(arguments: list[str]) -> None:
 
     name = settings.format or (None if settings.output else "onnx")
     output = user_path(settings.output or Path(settings.network).with_suffix(FORMATS[name or "onnx"].suffix))
-    chosen = chosen_format(output, name)
+    chosen = chosen_format(output, name, int8=settings.int8)
     require_writable(output)
     if same_file(output, user_path(settings.network)):
         raise HkdsrError(f"{output} is also the network to export: name another file with --output")
     network = load(settings.network)
-    parity = export(network, output, settings.images, format=chosen.name)
+    calibration = settings.calibration or (training_folders(settings.network) if settings.int8 else ())
+    parity = export(network, output, settings.images, format=chosen.name, int8=settings.int8, calibration=calibration)
     logger.info("%s", parity.sentence(chosen.runtime))
     for suffix in filter(None, (chosen.suffix, chosen.weights)):
         show_written(output.with_suffix(suffix))

@@ -23,7 +23,8 @@ class Parity:
 
     ``step`` is the largest difference of two values in grey levels of 255, ``share`` the share of values that differ,
     ``psnr`` the lowest PSNR between two images in dB (infinite if none differs). ``loss`` is the largest change of an
-    image's PSNR-Y in dB, in either direction, ``lost`` the mean of what images lose of it.
+    image's PSNR-Y in dB, in either direction, ``lost`` the mean of what images lose of it. ``time`` is the time that an
+    image takes as a share of the float file's, where that was measured.
     """
 
     images: int
@@ -32,6 +33,7 @@ class Parity:
     loss: float
     psnr: float = float("inf")
     lost: float = 0.0
+    time: float | None = None
 
     @property
     def kept(self) -> bool:
@@ -45,6 +47,7 @@ class Parity:
         return (
             f"{self.images} images by {runtime} and PyTorch: {100 * self.share:.3f} % of the values differ, by "
             f"at most {self.step} of 255, which is {self.psnr:.1f} dB at worst; PSNR-Y by at most {self.loss:.4f} dB"
+            + (f", {self.lost:.3f} dB lost on average; time {self.time:.2f} of float's" if self.time else "")
         )
 
 

@@ -14,7 +14,8 @@ from hkdsr.nets.files.state_dict import read_checkpoint
 logger = logging.getLogger(__name__)
 
 READ_BY_SPANDREL = ("compact", "rcan", "span", "swinir")
-"""Families whose files it reads; those of the plain variant of ``span`` it does not."""
+SPAN_BLOCKS = 6
+"""Of ``span`` it reads networks with attention and this number of blocks alone."""
 
 
 def write(network: Network) -> Files:
@@ -27,8 +28,8 @@ def warn_if_unread(network: Network) -> None:
     """Log a warning for a network of a family that spandrel does not read."""
     if not _reads(network):
         logger.warning(
-            "spandrel, and with it chaiNNer and ComfyUI, does not know the family %s: the file is for hkdsr and the "
-            "family's own programs",
+            "spandrel, and with it chaiNNer or ComfyUI, does not know this %s network: the file is for "
+            "hkdsr and the family's own programs",
             network.family,
         )
 
@@ -43,7 +44,9 @@ def read(path: Path) -> Network:
 
 
 def _reads(network: Network) -> bool:
-    return network.family in READ_BY_SPANDREL and network.settings.get("attention") != 0
+    settings = network.settings
+    plain_span = network.family == "span" and (settings["attention"] == 0 or settings["blocks"] != SPAN_BLOCKS)
+    return network.family in READ_BY_SPANDREL and not plain_span
 
 
 SAFETENSORS = Format("safetensors", ".safetensors", None, "the written file", write, read)

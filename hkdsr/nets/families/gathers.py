@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 MOST = 16
-"""The largest window of ``adaptive_max_pool`` where a side becomes an eighth of itself, rounded down, but 1 at least."""
+"""The largest window where a side becomes an eighth of itself, rounded down, but 1 at least."""
 
 
 def adaptive_max_pool(x: Tensor, height: int, width: int) -> Tensor:

@@ -23,7 +23,7 @@ from hkdsr.nets.files.ncnn import NcnnNetwork
 from hkdsr.nets.files.onnx import OnnxNetwork
 from hkdsr.nets.files.openvino import OpenVinoNetwork
 from hkdsr.nets.files.spandrel import SpandrelNetwork
-from hkdsr.nets.files.state_dict import Declared, read_checkpoint, variants
+from hkdsr.nets.files.state_dict import Declared, is_safetensors, read_checkpoint, read_metadata, variants
 from hkdsr.nets.sanity import require_sane
 from hkdsr.paths import is_file, user_path
 
@@ -143,6 +143,12 @@ def public_weights(network: Network) -> dict[str, Tensor]:
     if not network.trainable:
         raise HkdsrError(f"networks of the family {network.family} cannot be saved: use their original file")
     return {key: value.detach().cpu().contiguous() for key, value in network.public_state().items()}
+
+
+def metadata(path_or_name: str | Path) -> dict[str, str]:
+    """What a safetensors file tells of itself; nothing for other files. Raises HkdsrError if there is no such file."""
+    path = _find(path_or_name)
+    return read_metadata(path) if is_safetensors(path) else {}
 
 
 def digest(state: Mapping[str, Tensor]) -> str:

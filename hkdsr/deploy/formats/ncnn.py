@@ -81,7 +81,9 @@ def _converter() -> str:
 def _traced(module: nn.Module) -> torch.jit.ScriptModule:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # TorchScript is deprecated, and sizes that depend on the image are reported
-        return torch.jit.trace(module, torch.rand(1, 3, *SIZES[0]), check_trace=False)
+        traced = torch.jit.trace(module, torch.rand(1, 3, *SIZES[0]), check_trace=False)
+    assert isinstance(traced, torch.jit.ScriptModule)
+    return traced
 
 
 def _require_known_layers(description: str, network: Network) -> None:

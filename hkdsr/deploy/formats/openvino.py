@@ -48,7 +48,13 @@ def quantise(network: Network, crops: Sequence[np.ndarray]) -> Files:
     )
     batches = [(crop.astype(np.float32) / 255).transpose(2, 0, 1)[None] for crop in crops]
     with redirect_stdout(StringIO()):  # a bar of progress
-        made = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches), advanced_parameters=ranges)
+        made = nncf.quantize(
+            model,
+            nncf.Dataset(batches),
+            subset_size=len(batches),
+            preset=nncf.QuantizationPreset.MIXED,  # the range of features need not have 0 in its middle
+            advanced_parameters=ranges,
+        )
     return _saved(made, network)
 
 

@@ -65,7 +65,8 @@ class ContrastAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.jit.is_tracing():  # runtimes that networks are traced for know means alone
+        # Runtimes that networks are traced for know means alone.
+        if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
             mean = x.mean((-2, -1), keepdim=True)
             deviation = (x - mean).square().mean((-2, -1), keepdim=True).sqrt()
         else:

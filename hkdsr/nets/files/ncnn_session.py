@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,7 @@ def session(description: str, weights: str, threads: int) -> Callable[[np.ndarra
     ``description`` and ``weights`` are the paths of the .param and the .bin file. Raises RuntimeError if ncnn refuses
     the files, as the function does for images; either may end the process if the files are damaged.
     """
-    import ncnn
-
+    ncnn: Any = import_module("ncnn")  # whose types are not told
     net = ncnn.Net()
     net.opt.num_threads = threads
     net.opt.use_vulkan_compute = False

@@ -196,7 +196,7 @@ def test_files_that_are_no_such_network_are_named(tmp_path: Path) -> None:
 def test_mistakes_are_named(
     tmp_path: Path, exported: Path, photographs: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(HkdsrError, match=r"out\.pth would hold ONNX Runtime's format under another name: end it in"):
+    with pytest.raises(HkdsrError, match=r"out\.pth would hold ONNX under another name: let it end in \.onnx"):
         export(load("compact_x2"), tmp_path / "out.pth", format="onnx")
     with pytest.raises(HkdsrError, match=r"out\.png has no suffix of a format: let it end in \.onnx, \.xml"):
         export(load("compact_x2"), tmp_path / "out.png")

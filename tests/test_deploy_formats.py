@@ -130,7 +130,9 @@ def test_families_that_spandrel_does_not_know_are_said_to_be(
 def test_settings_that_pth_cannot_hold_are_noticed(photographs: list[Path], tmp_path: Path) -> None:
     """EDSR's factor of residuals is in no weight."""
     network = build("edsr:features=8,blocks=2,res_scale=0.1", 2).eval()
-    assert "edsr loses something in PTH" in refusal(lambda: export(network, tmp_path / "out.pth", photographs[:1]))
+    assert "edsr loses something in PyTorch's format" in refusal(
+        lambda: export(network, tmp_path / "out.pth", photographs[:1])
+    )
 
 
 def test_weights_of_another_format_are_not_replaced(photographs: list[Path], tmp_path: Path) -> None:
@@ -172,7 +174,7 @@ def test_int8_that_loses_more_is_not_written(
     said = refusal(lambda: export(load("small_x2"), tmp_path / "out.xml", photographs, int8=True))
     assert "as it would draw other images" in said
     assert not list(tmp_path.iterdir())
-    assert "there is no int8 in the format ncnn: choose openvino" in refusal(
+    assert "there is no int8 in ncnn: choose the format openvino" in refusal(
         lambda: export(load("small_x2"), tmp_path / "out.param", photographs, int8=True)
     )
 

@@ -75,10 +75,10 @@ def chosen_format(target: Path, name: str | None = None, *, int8: bool = False) 
         raise HkdsrError(f"{target} has no suffix of a format: let it end in {', '.join(suffixes)}")
     chosen = FORMATS[name] if name else suffixes[target.suffix]
     if target.suffix != chosen.suffix:
-        raise HkdsrError(f"{target} would hold {chosen.runtime}'s format under another name: end it in {chosen.suffix}")
+        raise HkdsrError(f"{target} would hold {chosen.label} under another name: let it end in {chosen.suffix}")
     if int8 and chosen.quantise is None:
         able = ", ".join(entry.name for entry in FORMATS.values() if entry.quantise)
-        raise HkdsrError(f"there is no int8 in the format {chosen.name}: choose {able}")
+        raise HkdsrError(f"there is no int8 in {chosen.label}: choose the format {able}")
     return chosen
 
 
@@ -101,12 +101,12 @@ def _compared(
         except HkdsrError as error:
             raise HkdsrError(
                 f"{target} is not written, as {chosen.runtime} fails on images that PyTorch enlarges: {network.family} "
-                f"does not leave their size open in {chosen.name.upper()}, so choose another network"
+                f"does not leave their size open in {chosen.label}, so choose another network"
             ) from error
     if not gate.passes(parity):
         raise HkdsrError(
             f"{target} is not written, as it would draw other images ({parity.sentence(chosen.runtime)}): "
-            f"{network.family} loses something in {chosen.name.upper()}, so choose another network"
+            f"{network.family} loses something in {chosen.label}, so choose another network"
         )
     return parity
 

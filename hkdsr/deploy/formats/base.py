@@ -21,9 +21,10 @@ class Format:
 
     Attributes:
         name: for ``hkdsr export -f``.
+        label: what messages call it.
         suffix: of the file that people name.
         weights: suffix of the file beside it that holds the weights, or None where there is one file.
-        runtime: what opens it, for messages.
+        runtime: what opens it, in messages too.
         write: the files of a network, which is on the CPU, in float32 and frozen. Raises HkdsrError if packages are
             missing, or if the format cannot hold the network.
         open: the network of such a file. Raises HkdsrError for others.
@@ -33,6 +34,7 @@ class Format:
     """
 
     name: str
+    label: str
     suffix: str
     weights: str | None
     runtime: str

@@ -110,4 +110,4 @@ def _warn_of_seams(network: Network) -> None:
         )
 
 
-NCNN = Format("ncnn", ".param", ".bin", "ncnn", write, NcnnNetwork)
+NCNN = Format("ncnn", "ncnn", ".param", ".bin", "ncnn", write, NcnnNetwork)

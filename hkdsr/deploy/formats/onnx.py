@@ -67,4 +67,4 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-ONNX = Format("onnx", ".onnx", None, "ONNX Runtime", write, OnnxNetwork.from_file)
+ONNX = Format("onnx", "ONNX", ".onnx", None, "ONNX Runtime", write, OnnxNetwork.from_file)

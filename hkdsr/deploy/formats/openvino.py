@@ -98,4 +98,6 @@ def _saved(model: Model, network: Network) -> Files:
         return {part.suffix: part.read_bytes() for part in (file, file.with_suffix(".bin"))}
 
 
-OPENVINO = Format("openvino", ".xml", ".bin", "OpenVINO", write, OpenVinoNetwork.from_file, quantise=quantise)
+OPENVINO = Format(
+    "openvino", "OpenVINO", ".xml", ".bin", "OpenVINO", write, OpenVinoNetwork.from_file, quantise=quantise
+)

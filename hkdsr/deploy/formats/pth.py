@@ -23,4 +23,4 @@ def write(network: Network) -> Files:
     return {PTH.suffix: file.getvalue()}
 
 
-PTH = Format("pth", ".pth", None, "the written file", write, safetensors.read)
+PTH = Format("pth", "PyTorch's format", ".pth", None, "the written file", write, safetensors.read)

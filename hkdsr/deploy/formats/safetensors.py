@@ -49,4 +49,4 @@ def _reads(network: Network) -> bool:
     return network.family in READ_BY_SPANDREL and not plain_span
 
 
-SAFETENSORS = Format("safetensors", ".safetensors", None, "the written file", write, read)
+SAFETENSORS = Format("safetensors", "safetensors", ".safetensors", None, "the written file", write, read)

@@ -6,9 +6,8 @@ The network goes through ONNX, which OpenVINO reads by itself. Its own converter
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +19,7 @@ from hkdsr.deploy.formats import onnx
 from hkdsr.deploy.formats.base import Files, Format
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
-from hkdsr.nets.files.openvino import METADATA, OpenVinoNetwork, runtime
+from hkdsr.nets.files.openvino import METADATA, OpenVinoNetwork, runtime, without_reports
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -60,27 +59,13 @@ def quantise(network: Network, crops: Sequence[np.ndarray]) -> Files:
 
 def _quantiser() -> ModuleType:
     """The package nncf, imported so that it cannot report its use to its makers."""
-    with _missing("openvino_telemetry"):
+    with without_reports():
         try:
             import nncf
         except ImportError as error:
             raise HkdsrError("export to int8 needs NNCF: pip install 'hkdsr[openvino]'") from error
     nncf.set_log_level(logging.ERROR)
     return nncf
-
-
-@contextmanager
-def _missing(package: str) -> Iterator[None]:
-    """Inside, importing ``package`` fails as if it were not installed."""
-    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == package}
-    for name in before:
-        del sys.modules[name]
-    sys.modules[package] = None  # pyright: ignore[reportArgumentType]
-    try:
-        yield
-    finally:
-        del sys.modules[package]
-        sys.modules.update(before)
 
 
 def _model(network: Network) -> Model:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 DEVICE = "CPU"
 METADATA = "hkdsr"
 """Where in the description of a network its settings are."""
+TELEMETRY = "openvino_telemetry"
 TYPES = {"f32": np.float32, "f16": np.float16}
 
 
@@ -81,11 +85,26 @@ def read_pair(path: Path) -> tuple[bytes, bytes]:
 
 def runtime() -> ModuleType:
     """The package openvino. Raises HkdsrError if it is missing."""
-    try:
-        import openvino
-    except ImportError as error:
-        raise HkdsrError("OpenVINO files need OpenVINO: pip install 'hkdsr[openvino]'") from error
+    with without_reports():
+        try:
+            import openvino
+        except ImportError as error:
+            raise HkdsrError("OpenVINO files need OpenVINO: pip install 'hkdsr[openvino]'") from error
     return openvino
+
+
+@contextmanager
+def without_reports() -> Iterator[None]:
+    """Inside, packages are imported as if the one by which they report their use to their makers were missing."""
+    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == TELEMETRY}
+    for name in before:
+        del sys.modules[name]
+    sys.modules[TELEMETRY] = None  # pyright: ignore[reportArgumentType]
+    try:
+        yield
+    finally:
+        del sys.modules[TELEMETRY]
+        sys.modules.update(before)
 
 
 def _require_images(model: Model, name: str) -> None:

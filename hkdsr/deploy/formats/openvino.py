@@ -35,7 +35,7 @@ def write(network: Network) -> Files:
 def quantise(network: Network, crops: Sequence[np.ndarray]) -> Files:
     """As ``write``, for numbers of 8 bits whose ranges reach from the least to the largest value on ``crops``.
 
-    NNCF's own choice of ranges cuts off what is rare, which costs an image several times as much.
+    NNCF's own choice of ranges cuts off what is rare, which loses more than twice as much.
     """
     model = _model(network)
     nncf = _quantiser()

@@ -71,10 +71,10 @@ def test_other_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
 
 def test_onnx_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
-    from hkdsr.deploy.export import onnx
+    from hkdsr.deploy.formats.onnx import write
 
     monkeypatch.setattr("hkdsr.deploy.tiles.reach", lambda network: Reach(7, sees_all=False))
-    (tmp_path / "net.onnx").write_bytes(onnx(build("compact:features=4,convs=1", 2)))
+    (tmp_path / "net.onnx").write_bytes(write(build("compact:features=4,convs=1", 2))[".onnx"])
     first, *others = shown(capsys, str(tmp_path / "net.onnx"))
     assert first.startswith("onnx: scale 2, architecture ONNX, ")
     assert "family compact" in first

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -31,35 +32,41 @@ def from_spandrel() -> Network:
 
 
 @lru_cache
-def exported() -> bytes:
-    pytest.importorskip("onnxruntime")
-    from hkdsr.deploy.export import onnx
+def exported(name: str, package: str) -> dict[str, bytes]:
+    pytest.importorskip(package)
+    from hkdsr.deploy.formats import FORMATS
 
-    return onnx(small("compact"))
+    return FORMATS[name].write(small("compact"))
 
 
-def from_onnx() -> Network:
-    from hkdsr.nets.files.onnx import OnnxNetwork
+def from_files(name: str, package: str) -> Network:
+    from hkdsr.deploy.formats import FORMATS
 
-    return OnnxNetwork(exported(), "net.onnx")
+    with TemporaryDirectory() as folder:
+        for suffix, content in exported(name, package).items():
+            Path(folder, f"net{suffix}").write_bytes(content)
+        return load(Path(folder, f"net{FORMATS[name].suffix}"))
 
 
 NETWORKS: dict[str, Callable[[], Network]] = {
     **{family: lambda family=family: small(family) for family in SMALL if family in FAMILIES},
     "spandrel": from_spandrel,
-    "onnx": from_onnx,
+    "onnx": lambda: from_files("onnx", "onnxruntime"),
+    "openvino": lambda: from_files("openvino", "openvino"),
+    "ncnn": lambda: from_files("ncnn", "pnnx"),
 }
 EVERY = frozenset(NETWORKS)
-OPAQUE = {"spandrel", "onnx"}
+SESSIONS = {"onnx", "openvino", "ncnn"}
+OPAQUE = {"spandrel"} | SESSIONS
 
 CAPABLE = {
     "trainable": EVERY - OPAQUE,
     "runs_in_parts": EVERY - OPAQUE,
-    "runs_in_pytorch": EVERY - {"onnx"},
+    "runs_in_pytorch": EVERY - SESSIONS,
     "joins_blocks": {"bsrn", "imdn", "span"},
 }
 UPSAMPLER_EXITS = {"edsr", "msrresnet", "rcan", "swinir"}
-TAPPABLE = EVERY - {"onnx"}
+TAPPABLE = EVERY - SESSIONS
 
 pytestmark = pytest.mark.parametrize("name", NETWORKS)
 

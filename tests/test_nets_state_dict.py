@@ -121,9 +121,7 @@ def test_settings_of_another_network_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "kind"),
     [
-        ("net.param", b"7767517\n3 3\n", "a network description of ncnn"),
         ("net.bin", bytes(64), "weights of ncnn or OpenVINO"),
-        ("net.xml", b"<?xml version='1.0'?>", "a network description of OpenVINO"),
         ("NET.ENGINE", b"ftrt" + bytes(9), "a TensorRT engine"),
         ("net.pth", b"<html>not found</html>", "not a readable checkpoint of PyTorch"),
     ],

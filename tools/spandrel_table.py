@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from hkdsr import load
 from hkdsr.cli.info import module_paths
-from hkdsr.deploy.export import compare, onnx
+from hkdsr.deploy.formats.onnx import write
+from hkdsr.deploy.gate import compare
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import FAKD
 from hkdsr.nets import Network
@@ -194,7 +195,7 @@ def teach(network: Network, steps: int = 2) -> None:
 def export(network: Network) -> None:
     """Write it as ONNX and compare the images. Raises HkdsrError if they differ."""
     images = [_photograph(*(side * network.scale // 2 for side in size)) for size in HR_SIZES]
-    parity = compare(network, OnnxNetwork(onnx(network), "the ONNX file"), images)
+    parity = compare(network, OnnxNetwork(write(network)[".onnx"], "the ONNX file"), images)
     if not parity.kept:
         raise HkdsrError(f"other images, by up to {parity.step} of 255: choose another network")
 

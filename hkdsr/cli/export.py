@@ -5,41 +5,63 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import Positional
 
 from hkdsr.cli.output import show_written
+from hkdsr.errors import HkdsrError
 
 logger = logging.getLogger(__name__)
+
+FormatName = Literal["onnx", "openvino", "ncnn", "safetensors", "pth"]
 
 
 @dataclass(frozen=True)
 class Export:
-    """Write a network as an ONNX file if it gives the same images there: they are compared first."""
+    """Write a network for other runtimes if it gives the same images there: they are compared first."""
 
     network: Positional[str]
     """A checkpoint, a shipped network's name, or code as FILE.py:NAME:setting=value,..."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """The file to write; by default the network's name with .onnx."""
+    """The file to write; by default the network's name with the suffix of the format. OpenVINO and ncnn have a file
+    of weights (.bin) beside it."""
+    format: Annotated[FormatName | None, tyro.conf.arg(aliases=["-f"])] = None
+    """The format; by default that of the output's suffix, or onnx."""
     images: tuple[Path, ...] = ()
     """HR images to compare on; by default the demo's photographs (of hkdsr[demo])."""
+    int8: bool = False
+    """Compute with numbers of 8 bits, if that loses no more than 0.15 dB: OpenVINO only."""
+    calibration: tuple[Path, ...] = ()
+    """Images, or folders of them, on which the ranges of the 8 bits are found; by default the student's training
+    images, where they still are, or the demo's."""
 
 
 def run(arguments: list[str]) -> None:
-    """Write a network as ONNX, beside its file or, for a shipped network or code, in the current folder.
+    """Write a network for another runtime, beside its file or, for a shipped network or code, in the current folder.
 
-    Raises HkdsrError as ``hkdsr.export`` does, and if there is no such network.
+    Raises HkdsrError as ``hkdsr.export`` does, if there is no such network, and if it would replace itself.
     """
     settings = tyro.cli(Export, prog="hkdsr export", args=arguments)
-    from hkdsr.deploy.export import export
+    from hkdsr.deploy.calibration import training_folders
+    from hkdsr.deploy.export import chosen_format, export
+    from hkdsr.deploy.formats import FORMATS
     from hkdsr.nets.files.load import load
-    from hkdsr.paths import require_writable, user_path
+    from hkdsr.paths import require_writable, same_file, user_path
     from hkdsr.user_code import code_name
 
+    name = settings.format or (None if settings.output else "onnx")
     code = code_name(settings.network)
-    output = user_path(settings.output or Path(code.name if code else settings.network).with_suffix(".onnx"))
+    beside = Path(code.name if code else settings.network)
+    output = user_path(settings.output or beside.with_suffix(FORMATS[name or "onnx"].suffix))
+    chosen = chosen_format(output, name, int8=settings.int8)
     require_writable(output)
-    logger.info("%s", export(load(settings.network), output, settings.images).sentence())
-    show_written(output)
+    if same_file(output, user_path(settings.network)):
+        raise HkdsrError(f"{output} is also the network to export: name another file with --output")
+    network = load(settings.network)
+    calibration = settings.calibration or (training_folders(settings.network) if settings.int8 else ())
+    parity = export(network, output, settings.images, format=chosen.name, int8=settings.int8, calibration=calibration)
+    logger.info("%s", parity.sentence(chosen.runtime))
+    for suffix in filter(None, (chosen.suffix, chosen.weights)):
+        show_written(output.with_suffix(suffix))

@@ -19,7 +19,7 @@ COMMANDS = {
     "compare": "run a study of methods, or show published tables",
     "evaluate": "score a network by the published protocol",
     "upscale": "enlarge an image or a folder of images",
-    "export": "write a network as ONNX, if its images stay the same",
+    "export": "write a network for other runtimes, if its images stay the same",
     "report": "write a page about a training: scores, images, curves",
     "strip": "show networks side by side in one image",
     "info": "settings, cost, taps and receptive field of a network",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from tyro.conf import Positional
 
 from hkdsr.cli.output import show_written
+
+if TYPE_CHECKING:
+    from hkdsr.nets import Network
 
 INPUT_FLAGS = ("-i", "--input")
 
@@ -22,11 +25,14 @@ class Upscale:
     """Images or folders of images; patterns such as 'photos/*.jpg' too."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """The file to write, or the folder for several images; by default photo_x2.png, or photos_x2, beside each input."""
-    model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "small_x2"
-    """A checkpoint, a shipped network's name, or code as FILE.py:NAME:setting=value,..."""
+    model: Annotated[str, tyro.conf.arg(aliases=["-m", "--network"])] = "small_x2"
+    """A checkpoint, a file of ONNX (.onnx), OpenVINO (.xml) or ncnn (.param), a shipped network's name, or code as
+    FILE.py:NAME:setting=value,..."""
     tile: int | None = None
     """Side of the tiles in LR pixels; by default the whole image, or tiles as large as memory allows, on a CPU at
     most 1024."""
+    fast: bool = False
+    """Let OpenVINO compute in bfloat16, and say how far that is from float32 on a part of the first image."""
     device: str = "auto"
     """``auto`` takes the first GPU if there is one; or cpu, cuda:1 ..."""
 
@@ -35,11 +41,15 @@ def run(arguments: list[str]) -> None:
     """Enlarge what the arguments name. Raises HkdsrError as ``upscale_files`` does, and for a missing network."""
     arguments = [word for word in arguments if word not in INPUT_FLAGS]
     settings = tyro.cli(Upscale, prog="hkdsr upscale", args=arguments)
+    from hkdsr.deploy.fast import fast_network
     from hkdsr.deploy.upscale_files import upscale_files
     from hkdsr.devices import pick_device
     from hkdsr.nets.files.load import load
 
-    network = load(settings.model).to(pick_device(settings.device, "--device"))
+    if settings.fast:
+        network: Network = fast_network(settings.model, settings.inputs)
+    else:
+        network = load(settings.model).to(pick_device(settings.device, "--device"))
     tile = "auto" if settings.tile is None else settings.tile
     for written in upscale_files(network, settings.inputs, settings.output, tile):
         show_written(written)

@@ -1,1 +1,1 @@
-"""Using a network: enlarging images in tiles, and export to ONNX."""
+"""Using a network: enlarging images in tiles, and export to other runtimes."""

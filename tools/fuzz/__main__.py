@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from tools.fuzz.cases import FAULT, outcome
+from tools.fuzz.cases import FAULT, KINDS, outcome
 from tools.fuzz.workers import outcomes
 
 SEED = 20251
@@ -20,7 +20,7 @@ SEED = 20251
 def main() -> int:
     """The exit code: 1 if there was a fault."""
     parser = argparse.ArgumentParser(prog="python -m tools.fuzz", description=__doc__)
-    for kind, count in (("images", 1000), ("models", 200), ("recipes", 200)):
+    for kind, count in (("images", 1000), ("models", 200), ("recipes", 200), ("formats", 60)):
         parser.add_argument(f"--{kind}", type=int, default=count, help=f"number of {kind}, by default {count}")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--workers", type=int, default=2, help="child processes")
@@ -29,7 +29,7 @@ def main() -> int:
     torch.set_num_threads(1)
     if settings.case:
         return _again(settings.case, settings.seed)
-    counts = {"image": settings.images, "model": settings.models, "recipe": settings.recipes}
+    counts = {kind: getattr(settings, f"{kind}s") for kind in KINDS}
     cases = [f"{kind}-{number:04}" for kind, count in counts.items() for number in range(count)]
     found: Counter[str] = Counter()
     start = time.monotonic()

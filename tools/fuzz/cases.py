@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hkdsr.errors import HkdsrError
-from tools.fuzz import images, models, recipes
+from tools.fuzz import formats, images, models, recipes
 
 LONGEST_SENTENCE = 500
 FAULT = "FAULT"
@@ -30,6 +30,7 @@ KINDS = {
     "image": Kind(images.make, images.use),
     "model": Kind(models.make, models.use),
     "recipe": Kind(recipes.make, recipes.use),
+    "format": Kind(formats.make, models.use),
 }
 
 
@@ -45,6 +46,7 @@ def made(case: str, seed: int, folder: Path) -> Path:
 def outcome(case: str, seed: int, folder: Path) -> str:
     """What becomes of ``case`` in the empty ``folder``: "result", "refused: SENTENCE" or "FAULT: REASON"."""
     path = made(case, seed, folder)
+    given = {file.name for file in folder.iterdir()} | {path.name}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -56,7 +58,7 @@ def outcome(case: str, seed: int, folder: Path) -> str:
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}:{place.lineno}"
         return f"{FAULT}: {type(error).__name__} at {where}: {str(error)[:300]}"
-    left = {file.name for file in folder.iterdir()} - {path.name, *(["large.png"] if said == "result" else [])}
+    left = {file.name for file in folder.iterdir()} - given - {"large.png" if said == "result" else ""}
     return f"{FAULT}: {', '.join(sorted(left))} left behind; {said}" if left else said
 
 

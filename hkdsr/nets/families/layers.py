@@ -65,7 +65,12 @@ class ContrastAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        deviation, mean = torch.std_mean(x, dim=(-2, -1), correction=0, keepdim=True)
+        # Runtimes that networks are traced for know means alone.
+        if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
+            mean = x.mean((-2, -1), keepdim=True)
+            deviation = (x - mean).square().mean((-2, -1), keepdim=True).sqrt()
+        else:
+            deviation, mean = torch.std_mean(x, dim=(-2, -1), correction=0, keepdim=True)
         return x * self.conv_du(deviation + mean)
 
 

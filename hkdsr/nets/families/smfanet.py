@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
+from hkdsr.nets.families.gathers import adaptive_max_pool, enlarge_nearest
 from hkdsr.nets.families.layers import conv3x3, require_positive, sequence_length
 
 LDE_GROWTH = 2
@@ -47,12 +48,22 @@ class SelfModulation(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         local, x = self.linear_0(features).chunk(2, dim=1)
         h, w = x.shape[-2:]
-        coarse = self.dw_conv(F.adaptive_max_pool2d(x, (max(h // DOWN, 1), max(w // DOWN, 1))))
+        exporting = torch.compiler.is_exporting()
+        pool, enlarge = (adaptive_max_pool, enlarge_nearest) if exporting else (_pool, _enlarge)
+        coarse = self.dw_conv(pool(x, max(h // DOWN, 1), max(w // DOWN, 1)))
         # The unbiased variance, but 0 for a single pixel; torch.var is much slower on a CPU.
         deviation = x - x.mean(dim=(-2, -1), keepdim=True)
         variance = deviation.square().mean(dim=(-2, -1), keepdim=True) * (h * w / max(h * w - 1, 1))
         gate = F.gelu(self.linear_1(coarse * self.alpha + variance * self.belt))
-        return self.linear_2(x * F.interpolate(gate, size=(h, w), mode="nearest") + self.lde(local))
+        return self.linear_2(x * enlarge(gate, h, w) + self.lde(local))
+
+
+def _pool(x: Tensor, height: int, width: int) -> Tensor:
+    return F.adaptive_max_pool2d(x, (height, width))
+
+
+def _enlarge(x: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(x, size=(height, width), mode="nearest")
 
 
 class PartialFeedForward(nn.Module):

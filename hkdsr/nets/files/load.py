@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,19 @@ from hkdsr.nets import FAMILIES
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.basicsr import official_names
 from hkdsr.nets.files.code import from_code, from_weights
+from hkdsr.nets.files.ncnn import NcnnNetwork
 from hkdsr.nets.files.onnx import OnnxNetwork
+from hkdsr.nets.files.openvino import OpenVinoNetwork
 from hkdsr.nets.files.pickles import REMEDY
 from hkdsr.nets.files.spandrel import SpandrelNetwork
-from hkdsr.nets.files.state_dict import Declared, is_safetensors, read_checkpoint, read_safetensors, variants
+from hkdsr.nets.files.state_dict import (
+    Declared,
+    is_safetensors,
+    read_checkpoint,
+    read_metadata,
+    read_safetensors,
+    variants,
+)
 from hkdsr.nets.sanity import require_sane
 from hkdsr.nets.wrapped import CODE
 from hkdsr.paths import is_file, user_path
@@ -35,6 +44,12 @@ KEYS_NAMED = 3
 SCALES = (2, 3, 4)
 SMALL = 64
 """Settings up to this size are tried, whatever the weights are."""
+READERS: dict[str, Callable[[Path], Network]] = {
+    ".onnx": OnnxNetwork.from_file,
+    ".param": NcnnNetwork,
+    ".xml": OpenVinoNetwork.from_file,
+}
+"""What reads the files of other runtimes, by suffix."""
 KINDS = {int: "a whole number", float: "a finite number", str: "a name"}
 
 
@@ -42,8 +57,8 @@ def load(path_or_name: str | Path, scale: int | None = None) -> Network:
     """A network in eval mode, with ``.scale``, from a checkpoint or the name of a network shipped with this package.
 
     Reads safetensors files of this package, checkpoints of its families as their authors or BasicSR write them
-    (strictly: every key must match), ONNX files, and files of all other networks that spandrel knows. The last two
-    become frozen networks. No code in a file is run.
+    (strictly: every key must match), files of ONNX (.onnx), OpenVINO (.xml) and ncnn (.param), and files of all other
+    networks that spandrel knows. All but the first two become frozen networks. No code in a file is run.
 
     ``FILE.py:NAME:setting=value,...`` names a function or class in a Python file of your own, which is run
     (docs/guides/own-network.md). ``scale`` is passed to it if it takes one; other networks have their own.
@@ -68,8 +83,8 @@ def load(path_or_name: str | Path, scale: int | None = None) -> Network:
 
 
 def _read(path: Path) -> Network:
-    if path.suffix.lower() == ".onnx":
-        return OnnxNetwork.from_file(path)
+    if path.suffix.lower() in READERS:
+        return READERS[path.suffix.lower()](path)
     if is_safetensors(path):
         state, declared = read_safetensors(path)
         if declared and declared[0] == CODE:
@@ -132,15 +147,34 @@ def save(network: Network, path: str | Path, metadata: Mapping[str, str] | None 
     package, a path that does not end in .safetensors, and a file that cannot be written.
     """
     path = Path(path)
-    if not network.trainable:
-        raise HkdsrError(f"networks of the family {network.family} cannot be saved to {path}: use their original file")
     if path.suffix != ".safetensors":
         raise HkdsrError(f"{path} does not end in .safetensors, as weight files must: name another target")
-    state = {key: value.detach().cpu().contiguous() for key, value in network.public_state().items()}
+    write_atomically(path, to_bytes(network, metadata, half=half))
+
+
+def to_bytes(network: Network, metadata: Mapping[str, str] | None = None, *, half: bool = False) -> bytes:
+    """The content of the file that ``save`` writes."""
+    state = public_weights(network)
     if half:
         state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
     description = {"family": network.family, "settings": json.dumps(network.settings)}
-    write_atomically(path, to_safetensors(state, {**(metadata or {}), **description}))
+    return to_safetensors(state, {**(metadata or {}), **description})
+
+
+def public_weights(network: Network) -> dict[str, Tensor]:
+    """The state dict on the CPU, as public files of the family hold it.
+
+    Raises HkdsrError for a network that is not of a family of this package.
+    """
+    if not network.trainable:
+        raise HkdsrError(f"networks of the family {network.family} cannot be saved: use their original file")
+    return {key: value.detach().cpu().contiguous() for key, value in network.public_state().items()}
+
+
+def metadata(path_or_name: str | Path) -> dict[str, str]:
+    """What a safetensors file tells of itself; nothing for other files. Raises HkdsrError if there is no such file."""
+    path = _find(path_or_name)
+    return read_metadata(path) if is_safetensors(path) else {}
 
 
 def digest(state: Mapping[str, Tensor]) -> str:

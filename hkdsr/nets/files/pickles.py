@@ -39,10 +39,8 @@ OTHER_FORMATS = {
     ".h5": "a Keras model",
     ".keras": "a Keras model",
     ".mlmodel": "a Core ML model",
-    ".param": "a network description of ncnn",
     ".pb": "a TensorFlow model",
     ".tflite": "a TensorFlow Lite model",
-    ".xml": "a network description of OpenVINO",
 }
 REBUILDERS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter", "_rebuild_parameter_with_state")
 DATA_TYPES = {name for name, value in vars(torch).items() if isinstance(value, torch.dtype)}

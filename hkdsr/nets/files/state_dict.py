@@ -86,6 +86,15 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Declared | None]:
     return state, (metadata["family"], settings)
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file tells of itself. Raises HkdsrError if it cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise HkdsrError(f"{path} is not a readable safetensors file: copy it again") from error
+
+
 def bare(name: str) -> str:
     """A parameter's name without what wrappers put before it."""
     while name.startswith(WRAPPERS):

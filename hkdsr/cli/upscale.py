@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 from tyro.conf import Positional
 
 from hkdsr.cli.output import show_written
-
-if TYPE_CHECKING:
-    from hkdsr.nets import Network
 
 INPUT_FLAGS = ("-i", "--input")
 
@@ -31,8 +28,6 @@ class Upscale:
     tile: int | None = None
     """Side of the tiles in LR pixels; by default the whole image, or tiles as large as memory allows, on a CPU at
     most 1024."""
-    fast: bool = False
-    """Let OpenVINO compute in bfloat16, and say how far that is from float32 on a part of the first image."""
     device: str = "auto"
     """``auto`` takes the first GPU if there is one; or cpu, cuda:1 ..."""
 
@@ -41,15 +36,11 @@ def run(arguments: list[str]) -> None:
     """Enlarge what the arguments name. Raises HkdsrError as ``upscale_files`` does, and for a missing network."""
     arguments = [word for word in arguments if word not in INPUT_FLAGS]
     settings = tyro.cli(Upscale, prog="hkdsr upscale", args=arguments)
-    from hkdsr.deploy.fast import fast_network
     from hkdsr.deploy.upscale_files import upscale_files
     from hkdsr.devices import pick_device
     from hkdsr.nets.files.load import load
 
-    if settings.fast:
-        network: Network = fast_network(settings.model, settings.inputs)
-    else:
-        network = load(settings.model).to(pick_device(settings.device, "--device"))
+    network = load(settings.model).to(pick_device(settings.device, "--device"))
     tile = "auto" if settings.tile is None else settings.tile
     for written in upscale_files(network, settings.inputs, settings.output, tile):
         show_written(written)

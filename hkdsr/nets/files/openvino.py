@@ -30,24 +30,19 @@ class OpenVinoNetwork(SessionNetwork):
     """The network in ``description`` (the .xml file) and ``weights`` (the .bin file).
 
     It computes in float32. Left to itself, OpenVINO takes bfloat16 where the processor has it, which is up to 10 grey
-    levels off; ``fast`` does so.
+    levels off.
 
     Raises HkdsrError, naming ``name``, if OpenVINO is missing or cannot run the files, for other inputs or outputs
-    than images, for images of a fixed size, and for ``fast`` on a processor without bfloat16.
+    than images, and for images of a fixed size.
     """
 
     family = "openvino"
     kind = "OpenVINO"
 
-    def __init__(self, description: bytes, weights: bytes, name: str, *, fast: bool = False) -> None:
+    def __init__(self, description: bytes, weights: bytes, name: str) -> None:
         openvino = runtime()
         core = openvino.Core()
-        if fast and "BF16" not in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
-            raise HkdsrError(f"this processor has no bfloat16, so {name} runs no faster in it: leave --fast out")
-        settings = {
-            "INFERENCE_PRECISION_HINT": "bf16" if fast else "f32",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        }
+        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
         try:
             model = core.read_model(description, weights)
             _require_images(model, name)
@@ -61,15 +56,14 @@ class OpenVinoNetwork(SessionNetwork):
             return compiled(images.astype(kind))[0].copy()
 
         super().__init__(run, (RuntimeError,), description + weights, name, told)
-        self.fast = fast
 
     @classmethod
-    def from_file(cls, path: Path, *, fast: bool = False) -> OpenVinoNetwork:
+    def from_file(cls, path: Path) -> OpenVinoNetwork:
         """The network in ``path`` (.xml) and the .bin file beside it.
 
         Raises HkdsrError as the class does, and if one of them cannot be read.
         """
-        return cls(*read_pair(path), str(path), fast=fast)
+        return cls(*read_pair(path), str(path))
 
 
 def read_pair(path: Path) -> tuple[bytes, bytes]:

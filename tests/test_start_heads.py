@@ -13,7 +13,7 @@ from torch import Tensor
 from hkdsr.data.store import ImageStore
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, Plain
-from hkdsr.nets.exits import Exits, enlarge
+from hkdsr.nets.exits import ExitHead, Exits, enlarge
 from hkdsr.nets.files.load import build, load
 from hkdsr.nets.start.heads import RIDGE, solve_heads
 from hkdsr.settings.choices import HeadTail
@@ -64,7 +64,10 @@ def test_the_solution_is_that_of_ridge_least_squares(store: ImageStore) -> None:
         pull = RIDGE * (rows[:, :-1] ** 2).sum(0).mean() * torch.eye(rows.shape[1], dtype=torch.float64)
         pull[-1, -1] = 0
         solution = torch.linalg.solve(rows.T @ rows + pull, rows.T @ wanted).T
-        last = exits.heads[0].last
+        head = exits.heads[0]
+        assert isinstance(head, ExitHead)
+        last = head.last
+        assert last.bias is not None
         torch.testing.assert_close(last.weight.double().flatten(1), solution[:, :-1], rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(last.bias.double(), solution[:, -1], rtol=1e-3, atol=1e-5)
 

@@ -86,4 +86,5 @@ def test_prune_cuts_scores_pruned_and_sliced_starts(tmp_path: Path, capsys: pyte
 
 def test_every_benchmark_is_tested_here() -> None:
     scripts = {path.stem for path in Path(exit_start.__file__).parent.glob("*.py")} - {"__init__"}
-    assert scripts == {module.__name__.removeprefix("benchmarks.") for module in (exit_start, prune_cuts, speed, step)}
+    modules = (exit_start, growth, prune_cuts, speed, step)
+    assert scripts == {module.__name__.removeprefix("benchmarks.") for module in modules}

@@ -115,6 +115,8 @@ def test_weights_that_depend_on_the_scale(scale: int, weights: tuple[float, floa
 
 
 def test_exits_are_left_out_for_a_pruned_start_unless_they_are_asked_for() -> None:
+    assert HKDSR().uses_exits
+    assert HKDSR().uses_teacher
     inits = get_args(Init)
     assert {init for init in inits if not HKDSR().resolved(2, init).uses_exits} == {"prune"}
     assert all(HKDSR(kd_on_intermediate=True).resolved(2, init).uses_exits for init in inits)
@@ -147,12 +149,6 @@ def test_what_has_no_weight_is_not_computed() -> None:
     assert terms(HKDSR(sim_w=0, sim_wt=0, ada_w=0, ada_wt=1)).keys() == {"pixel", "acf"}
     assert terms(HKDSR(ada_w=0, ada_wt=0)).keys() == {"pixel", "fsm"}
     assert terms(HKDSR(**WEIGHTS, kd_on_final=False, kd_on_intermediate=False)).keys() == {"pixel"}
-
-
-def test_exits_are_used_only_if_something_is_compared_there() -> None:
-    assert HKDSR().uses_exits
-    assert HKDSR().uses_teacher
-    assert not HKDSR(kd_on_intermediate=False).uses_exits
 
 
 def test_the_released_codes_cumulative_weights() -> None:
@@ -285,11 +281,9 @@ def test_gradients_reach_student_exits_and_gates_but_neither_teacher_nor_ground_
 def test_all_terms_are_zero_for_equal_images() -> None:
     _, _, hr = images()
     hr.requires_grad_()
-    same = Outputs(hr, (hr, hr))
-    method = HKDSR().resolved(2)
-    found = method.losses(
-        gates(method), LossInputs(hr.detach(), hr.detach(), same, Outputs(hr.detach(), (hr.detach(), hr.detach())))
-    )
+    constant, method = hr.detach(), HKDSR().resolved(2)
+    same, teacher = Outputs(hr, (hr, hr)), Outputs(constant, (constant, constant))
+    found = method.losses(gates(method), LossInputs(constant, constant, same, teacher))
     assert {name: pytest.approx(0, abs=1e-14) for name in found} == {name: v.item() for name, v in found.items()}
     assert found.keys() == {"pixel", "fsm", "acf"}
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
-from hkdsr.nets.base import Traced, in_full_precision
+from hkdsr.memory import ran_out
+from hkdsr.nets.base import in_full_precision
+from hkdsr.nets.explored import ExploredNetwork
 from hkdsr.nets.files.anatomy import Anatomy, explore, recording
-from hkdsr.nets.opaque import OpaqueNetwork
 from hkdsr.nets.probing import example_image, failure, image_of, precisions, probe
 
 CODE = "code"
@@ -22,10 +23,9 @@ RANGE_NAMES = ("colour_range", "color_range")
 DEPLOY = "switch_to_deploy"
 """The method by which re-parameterised modules (RepVGG's and others) turn their branches into one convolution."""
 EXPLORED_SIDE = 32
-MEMORY_WORDS = ("allocat", "out of memory")
 
 
-class WrappedNetwork(OpaqueNetwork):
+class WrappedNetwork(ExploredNetwork):
     """A module of a user's own; see ``wrap``. It always runs in the precision of its weights, without autocast.
 
     ``identity`` is a hash of its code (32 bytes), which tells networks of equal weights apart; ``told`` are settings
@@ -59,21 +59,6 @@ class WrappedNetwork(OpaqueNetwork):
             self.place = nn.Parameter(torch.empty(0), requires_grad=False)  # carries device and type
         self._anatomy = self._explored()
         self.eval()
-
-    @property
-    def channels(self) -> int:
-        """Channels of every tap; 3 without a trunk, where the image replaces features."""
-        return self._anatomy.channels if self._anatomy else 3
-
-    @property
-    def blocks(self) -> Sequence[nn.Module]:
-        """The blocks of the trunk, which may take anything; empty without a trunk."""
-        return self._anatomy.trunk if self._anatomy else ()
-
-    @property
-    def counted(self) -> Sequence[nn.Module]:
-        """The network as a whole, since its blocks may take anything."""
-        return (self.model,)
 
     @property
     def settings(self) -> dict[str, int | float | str]:
@@ -143,22 +128,6 @@ class WrappedNetwork(OpaqueNetwork):
             raise HkdsrError(f"{self.name} gives another image after {DEPLOY} (by {change:.3g} of 1): correct it")
         return other
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self._run(part) for part in self._parts(x)])
-
-    def trace(self, x: Tensor, taps: Sequence[int]) -> Traced:
-        """As in ``Network``; ``shallow`` is the input of the first block, or ``x`` if there is no trunk.
-
-        Features have the size of ``x``.
-        """
-        if self._anatomy is None:
-            return Traced(self.forward(x), x, ())
-        h, w = x.shape[-2:]
-        parts = [self._anatomy.trace(self._run, part, taps) for part in self._parts(x)]
-        sr, *features = (torch.cat(same) for same in zip(*parts, strict=True))
-        shallow, *maps = (found[..., :h, :w] for found in features)
-        return Traced(sr, shallow, tuple(maps))
-
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> WrappedNetwork:
         # Training and evaluation ask for channels last, in which code that calls .view() on features fails.
         super()._apply(fn, recurse)
@@ -194,7 +163,7 @@ class WrappedNetwork(OpaqueNetwork):
         try:
             return self.model(x)
         except Exception as error:  # a user's code may raise anything
-            if isinstance(error, MemoryError) or any(word in str(error).lower() for word in MEMORY_WORDS):
+            if ran_out(error):
                 raise  # smaller tiles may help
             raise failure(self.name, f"on images of {x.shape[-1]}x{x.shape[-2]}", error) from error
 

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
 from hkdsr.memory import needed_for
-from hkdsr.nets.base import Traced
+from hkdsr.nets.explored import ExploredNetwork
 from hkdsr.nets.files.anatomy import Anatomy, explore, recording
 from hkdsr.nets.files.pickles import REMEDY
-from hkdsr.nets.opaque import OpaqueNetwork
 
 if TYPE_CHECKING:
     from spandrel import ModelDescriptor, SizeRequirements
@@ -29,12 +28,10 @@ FAULTS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, 
 """What a network's code raises for weights or images that do not suit it."""
 
 
-class SpandrelNetwork(OpaqueNetwork):
+class SpandrelNetwork(ExploredNetwork):
     """A network loaded by spandrel, always in evaluation mode and without trainable parameters.
 
-    Taps are the outputs of the trunk's blocks (``hkdsr.nets.files.anatomy``), each (B, channels, h, w) for an image
-    (B, 3, h, w), even if the network pads the image or works at a reduced size. A network without a trunk (a
-    U-Net) has no ``blocks``, and ``tap_index`` raises HkdsrError; methods that compare images only can use it.
+    A network without a trunk (a U-Net) has no ``blocks``; methods that compare images only can use it.
 
     Raises HkdsrError, naming ``name`` (by default the architecture's), if the network does not map one RGB image to
     one of 2, 3 or 4 times the size, or fails on a small one.
@@ -83,21 +80,6 @@ class SpandrelNetwork(OpaqueNetwork):
         )
 
     @property
-    def channels(self) -> int:
-        """Channels of the shallow features and of every tap; 3 without a trunk, where the image replaces features."""
-        return self._anatomy.channels
-
-    @property
-    def blocks(self) -> Sequence[nn.Module]:
-        """The blocks of the trunk, which may take tokens and more arguments; empty without a trunk."""
-        return self._anatomy.trunk
-
-    @property
-    def counted(self) -> Sequence[nn.Module]:
-        """The network as a whole, since its blocks may take anything."""
-        return (self.model,)
-
-    @property
     def settings(self) -> dict[str, int | float | str]:
         """Scale and architecture. They do not rebuild the network: that takes its file."""
         return {"scale": self.scale, "architecture": self.architecture}
@@ -105,17 +87,6 @@ class SpandrelNetwork(OpaqueNetwork):
     def train(self, mode: bool = True) -> SpandrelNetwork:
         super().train(False)
         return self
-
-    def trace(self, x: Tensor, taps: Sequence[int]) -> Traced:
-        """As in ``Network``; ``shallow`` is the input of the first block, or ``x`` if there is no trunk."""
-        h, w = x.shape[-2:]
-        parts = [self._anatomy.trace(self._run, part, taps) for part in self._parts(x)]
-        sr, *features = (torch.cat(same) for same in zip(*parts, strict=True))
-        shallow, *maps = (found[..., :h, :w] for found in features)
-        return Traced(sr, shallow, tuple(maps))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self._run(part) for part in self._parts(x)])
 
     def _parts(self, x: Tensor) -> Sequence[Tensor]:
         return (x,) if self._takes_batches else x.split(1)

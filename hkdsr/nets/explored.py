@@ -1,0 +1,60 @@
+"""ExploredNetwork: code that is not ours, whose taps are recorded by hooks while the whole network runs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hkdsr.nets.base import Traced
+from hkdsr.nets.files.anatomy import Anatomy
+from hkdsr.nets.opaque import OpaqueNetwork
+
+
+class ExploredNetwork(OpaqueNetwork):
+    """A network around ``model``, whose trunk, if it has one, ``hkdsr.nets.files.anatomy`` has found.
+
+    Taps are the outputs of the trunk's blocks, each (B, channels, h, w) for an image (B, 3, h, w), even if the network
+    pads the image or works at a reduced size. Without a trunk ``tap_index`` raises HkdsrError.
+    """
+
+    model: nn.Module
+    _anatomy: Anatomy | None
+
+    @property
+    def channels(self) -> int:
+        """Channels of the shallow features and of every tap; 3 without a trunk, where the image replaces features."""
+        return self._anatomy.channels if self._anatomy else 3
+
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        """The blocks of the trunk, which may take tokens and more arguments; empty without a trunk."""
+        return self._anatomy.trunk if self._anatomy else ()
+
+    @property
+    def counted(self) -> Sequence[nn.Module]:
+        """The network as a whole, since its blocks may take anything."""
+        return (self.model,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self._run(part) for part in self._parts(x)])
+
+    def trace(self, x: Tensor, taps: Sequence[int]) -> Traced:
+        """As in ``Network``; ``shallow`` is the input of the first block, or ``x`` if there is no trunk."""
+        if self._anatomy is None:
+            return Traced(self.forward(x), x, ())
+        h, w = x.shape[-2:]
+        parts = [self._anatomy.trace(self._run, part, taps) for part in self._parts(x)]
+        sr, *features = (torch.cat(same) for same in zip(*parts, strict=True))
+        shallow, *maps = (found[..., :h, :w] for found in features)
+        return Traced(sr, shallow, tuple(maps))
+
+    @abstractmethod
+    def _run(self, x: Tensor) -> Tensor:
+        """The SR image of (B, 3, h, w)."""
+
+    @abstractmethod
+    def _parts(self, x: Tensor) -> Sequence[Tensor]:
+        """The parts of a batch that the code can run at once: the batch, or its images."""

@@ -74,13 +74,13 @@ def test_a_changed_file_is_refused_by_the_settings_name(tmp_path: Path) -> None:
     settings = dataclasses.replace(recipe(tmp_path, f"{student}:Plain"), teacher=f"{teacher}:Switching")
     distill(settings)
     assert distill(settings).steps == 3
-    for file, name in ((student, "student_sha256"), (teacher, "teacher_sha256")):
+    for file, name in ((student, "content of student"), (teacher, "content of teacher")):
         text = file.read_text()
         file.write_text(text.replace("class ", "# a comment\nclass ", 1))
         assert f"begun with other settings ({name}): set them back" in refusal(lambda: distill(settings))
         file.write_text(text)
     other = dataclasses.replace(settings, student=f"{student}:Plain:bias=true")
-    assert "begun with other settings (student, student_sha256)" in refusal(lambda: distill(other))
+    assert "begun with other settings (student, content of student)" in refusal(lambda: distill(other))
 
 
 def test_a_changed_module_beside_the_file_is_refused_too(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_changed_module_beside_the_file_is_refused_too(tmp_path: Path) -> None
     distill(settings)
     beside = tmp_path / "blocks_beside.py"
     beside.write_text(beside.read_text() + "\n")
-    assert "begun with other settings (student_sha256)" in refusal(lambda: distill(settings))
+    assert "begun with other settings (content of student)" in refusal(lambda: distill(settings))
 
 
 def test_teachers_of_equal_weights_have_images_of_their_own(tmp_path: Path) -> None:

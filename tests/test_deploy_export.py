@@ -186,7 +186,7 @@ def test_files_that_are_no_such_network_are_named(tmp_path: Path) -> None:
         (raw(Unscaled(), (3, 40, 56)), "are not one batch of images"),
         (raw(network, (1, 3, 48, 64)), r"takes only images of 64x48: export it with"),
         (raw(Unscaled(), (1, 3, 40, 56), sizes), "gives an output of shape"),
-        (raw(Unscaled(), (1, 4, 40, 56), sizes), "fails on an RGB image of 48x48"),
+        (raw(Unscaled(), (1, 4, 40, 56), sizes), "fails on an RGB image of 56x48"),
     ):
         (tmp_path / "net.onnx").write_bytes(content)
         with pytest.raises(HkdsrError, match=rf"net\.onnx {told}"):

@@ -60,9 +60,7 @@ def test_a_teacher_may_be_a_network(tmp_path: Path) -> None:
     assert all(torch.equal(by_path[key], value) for key, value in by_file.items())
 
 
-@pytest.mark.parametrize(
-    "teacher", [None, 3, torch.nn.Linear(2, 2), {}, b"net", np.zeros(3)], ids=lambda x: type(x).__name__
-)
+@pytest.mark.parametrize("teacher", [None, 3, {}, b"net", np.zeros(3)], ids=lambda x: type(x).__name__)
 def test_other_teachers_get_a_sentence(teacher: object, tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path, Logits(), steps=2)
     assert "teacher" in refusal(lambda: hkdsr.distill(dataclasses.replace(recipe, teacher=teacher)))  # pyright: ignore

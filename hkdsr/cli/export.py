@@ -28,7 +28,8 @@ class Export:
     """The file to write; by default the network's name with the suffix of the format. OpenVINO and ncnn have a file
     of weights (.bin) beside it."""
     format: Annotated[FormatName | None, tyro.conf.arg(aliases=["-f"])] = None
-    """The format; by default that of the output's suffix, or onnx."""
+    """The format: ``onnx``, ``openvino``, ``ncnn``, ``safetensors`` or ``pth``; by default that of the output's suffix,
+    or onnx."""
     images: tuple[Path, ...] = ()
     """HR images to compare on; by default the demo's photographs (of hkdsr[demo])."""
     int8: bool = False

@@ -1,5 +1,8 @@
 """Work for which memory runs out, each in a child with little of it: ``python hungry.py FOLDER SCENARIO ...``.
 
+Work that must get through is done once on a tiny image first, so that the room is for the image and not for what
+libraries compile and load at their first call.
+
 Prints one JSON object with the outcome of each. A process of its own, as a test run has threads and cannot be forked.
 """
 
@@ -56,8 +59,11 @@ def evaluation_of_the_whole(folder: Path) -> None:
 
 
 def strip(folder: Path) -> None:
-    words = ("strip", folder / "big" / "1.png", wide_network(folder), "-o", folder / "strip.png")
-    report("strip", ROOM, in_tiles(lambda: run(*words)))
+    def draw(images: str) -> None:
+        run("strip", folder / images / "1.png", wide_network(folder), "-o", folder / f"{images}.png")
+
+    draw("tiny")
+    report("strip", ROOM, in_tiles(lambda: draw("big")))
 
 
 def upscaling(folder: Path) -> None:
@@ -68,8 +74,8 @@ def upscaling(folder: Path) -> None:
 
 def distillation(folder: Path) -> None:
     method = ("--teacher", wide_network(folder), "--method.name", "logits", "--exits.teacher-images", "cached")
-    words = ("distill", *method, *training(folder, "big"))
-    report("distillation", ROOM, in_tiles(lambda: run(*words)))
+    run("distill", *method, *training(folder, "tiny"), "--out", folder / "warm")
+    report("distillation", ROOM, in_tiles(lambda: run("distill", *method, *training(folder, "big"))))
 
 
 def training_step(folder: Path) -> None:
@@ -80,8 +86,9 @@ def training_step(folder: Path) -> None:
 
 
 def validation(folder: Path) -> None:
-    words = (*training(folder, "tiny", student=WIDE), "--data.val", folder / "big")
-    report("validation", ROOM, in_tiles(lambda: run("train", *words)))
+    words = ("train", *training(folder, "tiny", student=WIDE), "--data.val")
+    run(*words, folder / "tiny", "--out", folder / "warm")
+    report("validation", ROOM, in_tiles(lambda: run(*words, folder / "big")))
 
 
 def decoding(folder: Path) -> None:

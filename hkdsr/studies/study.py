@@ -38,11 +38,14 @@ class Row:
     """The checkpoint to start from where ``init`` is ``student``."""
     exits: ExitSettings | None = None
     """Exits of this row, ``[rows.exits]``, in place of all those of the study."""
+    share: float | None = None
+    """Part of the training images that this row uses, in place of ``data.share``: a method then pays for the teacher's
+    images of these alone."""
 
     @property
     def is_plain(self) -> bool:
         """Whether this row's student gets nothing from the teacher: no distillation, no initialisation."""
-        return self.method == Plain() and self.init == "scratch"
+        return self.method == Plain() and self.init == "scratch" and self.share is None
 
     @property
     def short_name(self) -> str:
@@ -179,12 +182,13 @@ def training(study: Study, row: Row, seed: int, steps: int) -> Task:
 
 def run_of(study: Study, row: Row, name: str, seed: int, steps: int, exits: ExitSettings) -> Task:
     """The run of one row with one seed in the folder ``name``."""
+    data = study.data if row.share is None else dataclasses.replace(study.data, share=row.share)
     recipe = DistillRecipe(
         teacher=study.teacher,
         scale=study.scale,
         student=study.student,
         out=study.out / name,
-        data=study.data,
+        data=data,
         training=dataclasses.replace(study.training, seed=seed, steps=steps),
         exits=exits,
         method=row.method,
@@ -192,6 +196,12 @@ def run_of(study: Study, row: Row, name: str, seed: int, steps: int, exits: Exit
         init_from=row.init_from,
     )
     return Task(name, row.label, recipe)
+
+
+def describe_row(row: Row) -> str:
+    """The row's method and, where the row has a share of its own, how many of the training images it uses."""
+    part = "" if row.share is None else f", {100 * row.share:g} % of the images"
+    return describe_method(row.method) + part
 
 
 def describe_method(method: Method) -> str:

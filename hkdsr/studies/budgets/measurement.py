@@ -85,7 +85,7 @@ def linked(
     pace = fmean(first[images] / again[images] for images in first.keys() & again.keys())
 
     def part(name: str, row: RowMeasurement) -> float:
-        alike = (other for other in known.values() if name != "images" or (other.exits > 0) == (row.exits > 0))
+        alike = (other for other in known.values() if name != "images" or _same_images(other, row))
         now = getattr(row, name)
         return next((there for other in alike if (there := getattr(other, name))), pace * now) if now else 0.0
 
@@ -97,6 +97,11 @@ def linked(
         )
         for label, row in new.items()
     }
+
+
+def _same_images(one: RowMeasurement, other: RowMeasurement) -> bool:
+    """Whether the teacher makes the same images for both: of the same training images, with exits or without."""
+    return (one.exits > 0, one.settings.get("data.share")) == (other.exits > 0, other.settings.get("data.share"))
 
 
 def measured(study: Study) -> bool:

@@ -15,7 +15,7 @@ from hkdsr.studies.controls import Controls, all_tasks, controls, row_results
 from hkdsr.studies.leaderboard.content import Entry, Leaderboard, RowTraining, Scores
 from hkdsr.studies.leaderboard.statistics import gap_closed, mean_and_std, paired_bootstrap
 from hkdsr.studies.results import Cost, Result, finished, read_result
-from hkdsr.studies.study import TEACHER, Row, Study, Task, describe_method
+from hkdsr.studies.study import TEACHER, Row, Study, Task, describe_row
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,14 @@ def _controls_text(study: Study, known: Controls | None) -> str:
 def require_same_origin(results: Sequence[Result], study: Study) -> None:
     """Raises HkdsrError for results of different training images or teachers, or of different images of a set."""
     for fact, what in (("data_sha256", "training images"), ("teacher_sha256", "teachers")):
-        # A run with several teachers lists the study's own first.
-        if len({result.facts[fact].split(",")[0] for result in results if fact in result.facts}) > 1:
+        origins: dict[str | None, set[str]] = {}
+        for result in results:
+            if fact in result.facts:
+                # Rows with a share of their own have other images.
+                part = result.settings.get("data.share") if fact == "data_sha256" else None
+                # A run with several teachers lists the study's own first.
+                origins.setdefault(part, set()).add(result.facts[fact].split(",")[0])
+        if any(len(digests) > 1 for digests in origins.values()):
             raise HkdsrError(f"runs in {study.out} were made with different {what}: change 'out' and run them again")
     for name in study.sets:
         if len({result.sets[name].names for result in results}) > 1:
@@ -157,7 +163,7 @@ def _training(group: Group, plain: Group | None) -> RowTraining:
         device="; ".join(dict.fromkeys(cost.device for cost in costs)),
     )
     return RowTraining(
-        describe_method(group.row.method),
+        describe_row(group.row),
         group.row.init,
         group is plain,
         tuple(cost.seconds for cost in costs),

@@ -65,8 +65,8 @@ class Workbench:
     def __init__(self, recipe: DistillRecipe, folder: Path, device: torch.device) -> None:
         self._folder, self._device = folder, device
         self._network = loaded_teacher(recipe)
-        self._store = image_store(recipe)
-        self._few = _few(recipe, self._store, folder)
+        self._stores = {recipe.data.share: image_store(recipe)}
+        self._few = _few(recipe, self._whole(recipe), folder)
         self._teachers: dict[bool, NetworkWithExits] = {}
         self._seconds: dict[tuple[str, bool], float] = {}
 
@@ -78,7 +78,7 @@ class Workbench:
         planes = 1 + (len(recipe.exits.teacher) if method.uses_exits else 0)
         cache = recipe.data.cache or default_cache()
         cache.mkdir(parents=True, exist_ok=True)
-        room = shutil.disk_usage(cache).free >= HEADROOM * planes * self._store.offsets[-1]
+        room = shutil.disk_usage(cache).free >= HEADROOM * planes * self._whole(recipe).offsets[-1]
         return ("cached", "live") if room else ("live",)
 
     def stepper(self, recipe: DistillRecipe, images: TeacherImages) -> Stepper:
@@ -111,7 +111,7 @@ class Workbench:
         def make() -> None:
             network = loaded_teacher(recipe)  # not self._network, which may be on the GPU by now
             student = assembled(recipe, network).module.student
-            start_pruned(student, network, self._store, self._folder, ALONE)
+            start_pruned(student, network, self._whole(recipe), self._folder, ALONE)
 
         return self._once("start", False, lambda: seconds_of(make, self._device))
 
@@ -120,7 +120,7 @@ class Workbench:
         together = self._with_exits(recipe, True).to(self._device)
 
         def check() -> None:
-            score_exits(together, self._store, self._device)
+            score_exits(together, self._whole(recipe), self._device)
 
         return self._once("exit check", True, lambda: seconds_of(check, self._device))
 
@@ -132,9 +132,16 @@ class Workbench:
             for index in range(REPEATS):
                 folder = self._folder / f"images{index}"
                 rounds.append(seconds_of(lambda folder=folder: self._teacher(recipe, "cached", folder), self._device))
-            return median(rounds) * self._store.offsets[-1] / self._few.offsets[-1]
+            return median(rounds) / self._few.offsets[-1]
 
-        return self._once("images", recipe.method.resolved(recipe.scale, recipe.init).uses_exits, few)
+        per_value = self._once("images", recipe.method.resolved(recipe.scale, recipe.init).uses_exits, few)
+        return per_value * float(self._whole(recipe).offsets[-1])
+
+    def _whole(self, recipe: DistillRecipe) -> ImageStore:
+        """The training images of a row, which may have a share of its own."""
+        if recipe.data.share not in self._stores:
+            self._stores[recipe.data.share] = image_store(recipe)
+        return self._stores[recipe.data.share]
 
     def _once(self, part: str, variant: bool, seconds: Callable[[], float]) -> float:
         if (part, variant) not in self._seconds:

@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+
+# How long an example takes is the machine's affair.
+settings.register_profile("hkdsr", deadline=None)
+settings.load_profile("hkdsr")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

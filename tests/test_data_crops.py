@@ -45,7 +45,7 @@ def as_bytes(tensor: torch.Tensor) -> torch.Tensor:
     return scaled.to(torch.uint8)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     scale=st.sampled_from([2, 3, 4]),
     sizes=st.lists(st.tuples(st.integers(4, 30), st.integers(4, 30)), min_size=1, max_size=3),

@@ -94,7 +94,7 @@ def test_sixteen_bit_grey_keeps_every_bit(tmp_path: Path) -> None:
         assert (image.colour == grey[..., None]).all()
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 9), st.integers(1, 9), st.booleans(), st.booleans(), st.sampled_from([np.uint8, np.uint16]))
 def test_png_round_trip(tmp_path: Path, height: int, width: int, grey: bool, has_alpha: bool, dtype: type) -> None:
     colour = noise(height, width, 1 if grey else 3, dtype=dtype)
@@ -224,7 +224,7 @@ def test_truncated_files(tmp_path: Path, suffix: str, deep: bool) -> None:
             message(cut)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damaged_bytes_never_escape_as_another_error(tmp_path: Path, data: st.DataObject) -> None:
     suffix = data.draw(st.sampled_from(["png", "jpg", "webp", "tif", "bmp"]))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch.autograd import gradcheck
@@ -51,7 +51,6 @@ def plain_resize(image: np.ndarray, scale: float, *, rounded: bool) -> np.ndarra
     return image
 
 
-@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(SCALES), st.integers(0, 2**32))
 def test_floats_equal_the_plain_restatement(height: int, width: int, scale: float, seed: int) -> None:
     image = np.random.default_rng(seed).random((height, width, 3))
@@ -60,7 +59,6 @@ def test_floats_equal_the_plain_restatement(height: int, width: int, scale: floa
 
 
 # At other scales exact halves are a matter of rounding noise, in MATLAB as well.
-@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1 / 2, 1 / 4, 2, 4]), st.integers(0, 2**32))
 def test_bytes_equal_the_plain_restatement(height: int, width: int, scale: float, seed: int) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -82,7 +80,6 @@ def test_x2_weights_are_those_of_the_widened_kernel() -> None:
     assert source[8][weights[8] != 0].tolist() == list(range(13, 21))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 60), st.sampled_from(SCALES))
 def test_weights_are_a_partition_of_unity(size: int, scale: float) -> None:
     source, weights = resize_weights(size, scale)
@@ -92,7 +89,6 @@ def test_weights_are_a_partition_of_unity(size: int, scale: float) -> None:
     np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-14)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 30), st.integers(1, 30), st.sampled_from(SCALES), st.integers(0, 255))
 def test_constant_images_stay_constant(height: int, width: int, scale: float, value: int) -> None:
     size = (ceil(height * scale), ceil(width * scale))

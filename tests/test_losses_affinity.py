@@ -42,7 +42,7 @@ def test_vector_3_direct() -> None:
 
 
 @pytest.mark.parametrize("entries", [1, 64, 1 << 20])
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), SIDES, SIDES)
 def test_spatial_affinity_and_gram_equal_the_definition(
     entries: int, batch: int, channels: int, wider: int, height: int, width: int
@@ -61,7 +61,7 @@ def test_spatial_affinity_and_gram_equal_the_definition(
     patch.undo()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 3), st.integers(1, 5), SIDES, SIDES)
 def test_channel_affinity_equals_the_definition(batch: int, channels: int, height: int, width: int) -> None:
     student, teacher = features(batch, channels, height, width), features(batch, channels, height, width)

@@ -24,7 +24,7 @@ def by_pairs(vectors: Tensor, truth: Tensor) -> Tensor:
     return (vectors.mT @ truth).sign() @ truth.mT / truth.shape[-1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(REAL, st.integers(1, 3), st.integers(1, 150), st.integers(1, 90), st.integers(0, 99))
 @example(torch.float32, 2, 117, 2, 9)  # a vector across the axis, whose ratio consists of rounding errors
 def test_signed_mean_is_the_mean_over_all_pairs(dtype: torch.dtype, batch: int, p: int, q: int, seed: int) -> None:
@@ -52,7 +52,7 @@ def test_nan_in_the_image_gives_nan() -> None:
     assert Fusion()(s, t, hr).isnan()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(REAL, st.integers(1, 3), st.integers(1, 30), st.integers(1, 40), st.integers(1, 9))
 def test_acf_equals_its_tensor_form(dtype: torch.dtype, batch: int, height: int, width: int, hidden: int) -> None:
     torch.manual_seed(0)

@@ -108,7 +108,7 @@ def test_sample_by_sample_equals_the_whole_batch(
         assert torch.allclose(actual, wanted_grad, rtol=1e-9, atol=1e-15)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.sampled_from([v[0] for v in VARIANTS[:-1]]))
 def test_weights_sum_to_one_at_any_shape(batch: int, height: int, width: int, options: dict[str, Any]) -> None:
     made = fusion(**options)
@@ -146,7 +146,7 @@ def bounded(request: pytest.FixtureRequest) -> tuple[Gate, float]:
     return made.gate, loss
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.floats(0, 100))
 def test_trained_weights_stay_inside_the_bound(bounded: tuple[Gate, float], seed: int, contrast: float) -> None:
     gate, _ = bounded

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from definition import gradient, naive, noise
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from vectors import images
@@ -59,7 +59,6 @@ def test_vector_3_gradient() -> None:
     assert [value.item() for value in actual] == pytest.approx(expected, rel=1e-6)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 3), st.integers(1, 19), st.integers(1, 19), st.integers(1, 3))
 def test_equals_the_definition_at_any_shape(batch: int, height: int, width: int, levels: int) -> None:
     student, teacher, hr = noise(batch, 3, height, width)
@@ -95,7 +94,6 @@ def test_special_colours(kind: str, kind_of_hr: str) -> None:
         assert naive(other, teacher, hr) >= tangent - 1e-12
 
 
-@settings(deadline=None)
 @given(st.integers(0, 999), st.integers(1, 7), st.integers(1, 7))
 def test_ties_are_exact_in_value_and_tangent(seed: int, height: int, width: int) -> None:
     """Colours of three levels only: a third of all products are zero."""
@@ -140,7 +138,6 @@ def test_invariances() -> None:
     assert fsm(student, teacher, -hr).item() == pytest.approx(value, rel=1e-9)
 
 
-@settings(deadline=None)
 @given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
 def test_degree_one_in_the_difference_and_in_the_ground_truth(a: float, b: float) -> None:
     student, teacher, hr = images()

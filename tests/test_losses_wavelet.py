@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import pywt
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -63,7 +63,6 @@ def test_vector_2() -> None:
     assert energy == pytest.approx([95.8288824] * 2, rel=1e-8)
 
 
-@settings(deadline=None)
 @given(SIDES, SIDES, st.integers(1, 4))
 def test_equals_pywavelets(height: int, width: int, levels: int) -> None:
     x = image(2, height, width)
@@ -76,7 +75,6 @@ def test_equals_pywavelets(height: int, width: int, levels: int) -> None:
     assert low.numpy() == pytest.approx(expected, abs=1e-12)
 
 
-@settings(deadline=None)
 @given(SIDES, SIDES, st.integers(1, 4))
 def test_sizes_and_inner_products_are_kept(height: int, width: int, levels: int) -> None:
     x, y = image(2, 3, height, width), image(2, 3, height, width)

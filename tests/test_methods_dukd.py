@@ -109,7 +109,7 @@ def test_zoom_in_takes_every_tile_of_its_own_image(scale: int) -> None:
     assert max(found.count(place) for place in set(found)) < 2.5 * count / scale**2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from([2, 3, 4]), st.integers(4, 20), st.integers(4, 20))
 def test_zoom_out_cuts_to_a_multiple_and_clamps(scale: int, height: int, width: int) -> None:
     # Black and white pixels make bicubic overshoot.

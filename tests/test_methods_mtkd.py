@@ -88,7 +88,7 @@ def test_terms_equal_a_plain_restatement(aggregate: MtkdAggregate, others: int, 
     assert found == pytest.approx(restatement(method, inputs), rel=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 5), st.integers(1, 9), st.integers(0, 2**32))
 def test_the_nearest_aggregate_is_at_least_as_near_as_every_teacher(count: int, side: int, seed: int) -> None:
     random = torch.Generator().manual_seed(seed)

@@ -58,7 +58,7 @@ def test_no_family_takes_another_ones_weights(shared: Path) -> None:
             assert [name for name, family in FAMILIES.items() if family.recognise(state)] == ["bsrn"], file.name
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(scales, st.integers(16, 70), st.integers(1, 12))
 def test_any_width_and_depth_is_rebuilt_from_its_state(scale: int, features: int, blocks: int) -> None:
     with torch.device("meta"):
@@ -67,7 +67,7 @@ def test_any_width_and_depth_is_rebuilt_from_its_state(scale: int, features: int
     assert net.settings == {"scale": scale, "features": features, "blocks": blocks}
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(1, 35), st.integers(1, 35), scales)
 def test_any_size_gives_an_image_of_its_own_and_leaves_the_input_alone(h: int, w: int, scale: int) -> None:
     net = BSRN(scale, 16, 2).eval()

@@ -119,7 +119,7 @@ def test_names_are_those_of_published_files(family: type[Network], names: str, t
 
 
 @given(networks)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_settings_are_read_back_from_the_state_dict(net: Network) -> None:
     state = net.state_dict()
     assert type(net).recognise(state) == net.settings
@@ -143,7 +143,7 @@ def test_no_family_takes_another_ones_weights(shared: Path) -> None:
 
 
 @given(networks, st.integers(2, 19), st.integers(2, 19), st.integers(1, 2))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_size_becomes_scale_times_as_large_and_leaves_the_input_alone(net: Network, h: int, w: int, b: int) -> None:
     x = torch.rand(b, 3, h, w)
     before = x.clone()

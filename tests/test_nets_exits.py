@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small import small
 from torch import nn
@@ -53,7 +53,6 @@ def test_depths_become_blocks(network: Network, depths: tuple[float, ...], taps:
     assert exit_taps(network, depths) == Exits(network, depths).taps == taps
 
 
-@settings(deadline=None)
 @given(st.integers(2, 24), st.floats(0.01, 1.0))
 def test_every_depth_is_the_nearest_block_and_never_the_last(blocks: int, depth: float) -> None:
     network = Compact(2, 1, blocks)

@@ -56,7 +56,7 @@ def test_settings_are_read_off_the_file_and_no_others(shared: Path) -> None:
             assert sum(parameter.numel() for parameter in published(shared).parameters()) == entry["params"]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     st.fixed_dictionaries(
         {
@@ -101,7 +101,7 @@ def test_relatives_are_not_recognised(change: Callable[[dict[str, Tensor]], None
     assert HiTSRF.recognise(state) is None
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 70), st.integers(1, 70), st.sampled_from(WINDOWS))
 def test_mirroring_goes_on_at_every_edge(h: int, w: int, window: int) -> None:
     x = torch.rand(1, h, w, 2)
@@ -148,7 +148,7 @@ def test_correlation_is_what_the_paper_defines(window: int) -> None:
     torch.testing.assert_close(layer(x)[1, window:].flatten(0, 1), expected)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from((2, 3, 4)))
 def test_any_size_gives_an_image_of_its_own(h: int, w: int, scale: int) -> None:
     net = small(scale)

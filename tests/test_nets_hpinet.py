@@ -57,7 +57,7 @@ def test_settings_are_read_off_the_files_and_no_others(shared: Path) -> None:
         assert HPINet.recognise(read_state(shared / "weights" / file)) == FILES.get(file), file
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     st.fixed_dictionaries(
         {
@@ -87,7 +87,6 @@ def test_patches_reach_from_edge_to_edge_and_overlap(patch: int, more: int) -> N
     assert ((steps > 0) & (steps <= patch - OVERLAP)).all()
 
 
-@settings(deadline=None)
 @given(st.sampled_from(PATCH_SIZES), st.integers(0, 40), st.integers(0, 40))
 def test_merging_averages_what_patches_say_of_a_pixel(patch: int, taller: int, wider: int) -> None:
     h, w = patch + taller, patch + wider
@@ -147,7 +146,7 @@ def test_attention_is_softmax_of_scaled_products(dim: int, qk_dim: int) -> None:
         torch.testing.assert_close(attention(x, *given_source), expected)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from((2, 3, 4)))
 def test_any_size_gives_an_image_of_its_own(h: int, w: int, scale: int) -> None:
     net = small(scale)

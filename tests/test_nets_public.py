@@ -86,7 +86,7 @@ def test_other_families_are_not_recognised(shared: Path) -> None:
         assert claimed == [name for name in FAMILIES if name == file.split("/")[0]], file
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.sampled_from((2, 3, 4)),
     st.one_of(
@@ -119,7 +119,7 @@ def test_any_width_and_depth_is_rebuilt_from_its_state(scale: int, net: tuple[ty
 
 
 @pytest.mark.parametrize(("family", "setting"), SMALL)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 35), st.integers(1, 35), st.sampled_from((2, 3, 4)))
 def test_any_size_gives_an_image_of_its_own(
     family: type[Network], setting: dict[str, int], h: int, w: int, scale: int

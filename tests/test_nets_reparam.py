@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small import SMALL, crops, scattered, small
 from torch import Tensor
@@ -41,7 +41,6 @@ def layers(outputs: int, inputs: int, wide: int, inner: int) -> list[Tensor]:
     return [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
 
 
-@settings(deadline=None)
 @given(*[st.integers(1, 6)] * 4)
 def test_the_product_computes_what_the_layers_compute(outputs: int, inputs: int, wide: int, inner: int) -> None:
     first, middle, last, beside = layers(outputs, inputs, wide, inner)

@@ -47,7 +47,7 @@ def saved(legacy: bool) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore")  # torch warns of some of what it then refuses
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(data=st.data(), legacy=st.booleans())
 def test_damaged_files_never_end_in_a_traceback(
     data: st.DataObject, legacy: bool, tmp_path_factory: pytest.TempPathFactory

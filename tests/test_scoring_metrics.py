@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hkdsr.errors import HkdsrError
@@ -57,7 +57,6 @@ def plain_ssim(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.mean(scores))
 
 
-@settings(deadline=None)
 @given(st.sampled_from([11, 12, STRIP + 9, STRIP + 10, STRIP + 11, 2 * STRIP + 13]), st.integers(11, 20), st.integers())
 def test_ssim_equals_the_definition(height: int, width: int, seed: int) -> None:
     random = np.random.default_rng(abs(seed))

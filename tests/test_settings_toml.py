@@ -197,7 +197,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         assert str(tmp_path / name) in str(caught.value)
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(["scale", "teacher", "training.lr", "training.betas", "training.threads", "data.train", "data"])
     | st.sampled_from(["exits.kind", "method", "method.name", "method.fsm_levels", "method.ada_w", "new", "data.new"]),

@@ -100,7 +100,7 @@ def test_equal_methods_rarely_differ_significantly() -> None:
     assert found <= 6  # 5 % of 60 are expected; without the spread over seeds most would be significant
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(scores, st.floats(-2, 2))
 def test_a_shift_of_all_images_is_found_exactly(values: list[float], shift: float) -> None:
     base = np.array([values])
@@ -110,7 +110,7 @@ def test_a_shift_of_all_images_is_found_exactly(values: list[float], shift: floa
         assert found.significant
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(st.floats(20, 45), st.floats(20, 45)), min_size=2, max_size=7))
 def test_swapping_the_two_swaps_the_interval(pairs: list[tuple[float, float]]) -> None:
     first, second = (seeds(column) for column in zip(*pairs, strict=True))

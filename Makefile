@@ -11,7 +11,7 @@ demo: $(VENV)/installed
 # One process a core, each with one thread: small networks gain little from more.
 test: export OMP_NUM_THREADS = 1
 test: check
-	$(RUN) -m pytest -n auto
+	$(RUN) -m pytest -n auto --dist worksteal --durations 20
 
 check: $(VENV)/installed
 	$(RUN) -m ruff check .

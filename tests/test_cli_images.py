@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from pathlib import Path
 
@@ -70,8 +72,18 @@ def test_export_compares_on_the_images_given(
     network, target = tmp_path / "network.safetensors", tmp_path / "network.onnx"
     save(build(tiny.STUDENT, 2), network)
     images = sorted((tmp_path / "images").iterdir())
-    _, messages = output(monkeypatch, capsys, "export", network, "-o", target, "--images", *images)
+    command = ("export", network, "-o", target, "--images", *images)
+    said = refused(monkeypatch, capsys, *command)  # its weights are random
+    assert re.search(r"not written, as bicubic enlargement gives \d+\.\d\d dB more PSNR-Y .*: train it longer", said)
+    assert not target.exists()
+    maker = ("--author", "jane", "--licence", "MIT")
+    out, messages = output(monkeypatch, capsys, *command, "--allow-weak", *maker)
     # Each image whole, and a corner of it with odd sides.
     assert "4 images" in messages
     assert target.exists()
+    assert [Path(line.removeprefix("written: ")).name for line in out.splitlines()] == [
+        *("network.onnx", "network.json", "network.md")
+    ]
+    assert json.loads(target.with_suffix(".json").read_text())["license"] == "MIT"
+    assert "give your name with --author" in refused(monkeypatch, capsys, *command, "--licence", "MIT")
     assert "absent.png" in refused(monkeypatch, capsys, "export", network, "--images", tmp_path / "absent.png")

@@ -34,6 +34,7 @@ def export(
     format: str | None = None,
     int8: bool = False,
     calibration: Sequence[str | Path] = (),
+    allow_weak: bool = False,
 ) -> Parity:
     """Write ``network`` as the file ``target``, with its weights beside it in some formats, if it gives the same there.
 
@@ -41,11 +42,11 @@ def export(
     ``images`` are HR files to compare on, by default the demo's photographs; of each the whole image and a cut of odd
     sides are reduced and enlarged by both. With ``int8``, numbers have 8 bits, in ranges found on crops of
     ``calibration``, HR images or folders of them, by default the demo's photographs for training; then the time is
-    measured too.
+    measured too. ``allow_weak`` lets a network pass whose images are worse than those of bicubic enlargement.
 
     Raises HkdsrError if the packages or the images for it are missing, the network cannot be exported, its images
-    are others than the network's own (the format's gate; with ``int8``, 0.15 dB lost on average), or a file cannot be
-    written.
+    are others than the network's own (the format's gate; with ``int8``, 0.15 dB lost on average) or have a lower
+    PSNR-Y than bicubic enlargement on average, or a file cannot be written.
     """
     target = Path(target)
     chosen = chosen_format(target, format, int8=int8)
@@ -58,6 +59,11 @@ def export(
     else:
         files = chosen.write(own)
         parity = _compared(network, files, chosen, target, cuts, chosen.gate)
+    if parity.gain < 0 and not allow_weak:
+        raise HkdsrError(
+            f"{target} is not written, as bicubic enlargement gives {-parity.gain:.2f} dB more PSNR-Y than it "
+            "does: train it longer, or set allow_weak, as for networks that are not made for PSNR"
+        )
     _require_own_weights(target, chosen)
     for suffix, content in reversed(files.items()):  # the file that names the others last
         write_atomically(target.with_suffix(suffix), content)

@@ -30,7 +30,15 @@ class Convolution(nn.Conv2d):
         outputs, inputs, *kernel = weight.shape
         # On the meta device, as weights would be drawn otherwise.
         super().__init__(
-            groups * inputs, outputs, (kernel[0], kernel[1]), stride, 0, dilation, groups, bias is not None, device="meta"
+            groups * inputs,
+            outputs,
+            (kernel[0], kernel[1]),
+            stride,
+            0,
+            dilation,
+            groups,
+            bias is not None,
+            device="meta",
         )
         self.weight = nn.Parameter(weight)
         self.bias = None if bias is None else nn.Parameter(bias)
@@ -40,10 +48,8 @@ class Convolution(nn.Conv2d):
         self.uneven = None if same else padding
         self.activation = activation
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.uneven:
-            x = F.pad(x, self.uneven)
-        return self.activation(super().forward(x))
+    def forward(self, input: Tensor) -> Tensor:
+        return self.activation(super().forward(F.pad(input, self.uneven) if self.uneven else input))
 
 
 class Deconvolution(nn.Module):

@@ -9,12 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
-from hkdsr.memory import ran_out
 from hkdsr.nets.files.ncnn.layers import Result, made
 from hkdsr.nets.files.ncnn.param import Layer, read_layers
 from hkdsr.nets.files.ncnn.repeats import find_row
 from hkdsr.nets.files.ncnn.weights import Weights
-from hkdsr.nets.probing import SCALES
 from hkdsr.user_code import reason_of
 
 OUTPUTS = ("output", "out0")
@@ -56,8 +54,9 @@ class Graph(nn.Module):
             found.update(zip(given, result if isinstance(result, tuple) else (result,), strict=True))
             for blob in unused:  # their memory is free again
                 del found[blob]
-        results = tuple(found[blob] for blob in self.outputs)
-        return results if len(results) > 1 else results[0]
+        if len(self.outputs) == 1:
+            return found[self.outputs[0]]
+        return tuple(found[blob] for blob in self.outputs)
 
 
 def read_graph(description: bytes, weights: bytes, name: str, name_of_weights: str) -> Graph:

@@ -7,7 +7,7 @@ over the whole image gives it, is (B, channels, 1, 1). Axes count from the chann
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F

@@ -15,11 +15,11 @@ LONGEST = 512
 
 
 class Row(NamedTuple):
-    """``count`` blocks of ``length`` layers each, from the layer ``start`` on."""
+    """``blocks`` blocks of ``length`` layers each, from the layer ``start`` on."""
 
     start: int
     length: int
-    count: int
+    blocks: int
 
 
 def find_row(kinds: Sequence[Hashable], weights: Sequence[int]) -> Row | None:

@@ -56,8 +56,8 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "ncnn": lambda: from_files("ncnn", "pnnx"),
 }
 EVERY = frozenset(NETWORKS)
-SESSIONS = {"onnx", "openvino", "ncnn"}
-OPAQUE = {"spandrel"} | SESSIONS
+SESSIONS = {"onnx", "openvino"}
+OPAQUE = {"spandrel", "ncnn"} | SESSIONS
 
 CAPABLE = {
     "trainable": EVERY - OPAQUE,

@@ -141,4 +141,6 @@ def test_a_bin_file_of_pytorch_loads(tmp_path: Path) -> None:
 def test_a_torchscript_program_is_named(tmp_path: Path) -> None:
     program = torch.jit.trace(torch.nn.Conv2d(3, 3, 1), torch.rand(1, 3, 4, 4))
     torch.jit.save(program, tmp_path / "net.pt")
-    assert "net.pt is a TorchScript program: give the checkpoint" in refusal(lambda: load(tmp_path / "net.pt"))
+    assert "net.pt is a program of TorchScript, which may do what any program may: if you trust it, name it as " in (
+        refusal(lambda: load(tmp_path / "net.pt"))
+    )

@@ -21,7 +21,7 @@ from hkdsr.nets import FAMILIES
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.basicsr import official_names
 from hkdsr.nets.files.code import from_code, from_weights
-from hkdsr.nets.files.ncnn.network import NcnnNetwork
+from hkdsr.nets.files.ncnn.network import read_ncnn
 from hkdsr.nets.files.onnx import OnnxNetwork
 from hkdsr.nets.files.openvino import OpenVinoNetwork
 from hkdsr.nets.files.pickles import REMEDY
@@ -47,7 +47,7 @@ SMALL = 64
 """Settings up to this size are tried, whatever the weights are."""
 READERS: dict[str, Callable[[Path], Network]] = {
     ".onnx": OnnxNetwork.from_file,
-    ".param": NcnnNetwork,
+    ".param": read_ncnn,
     ".xml": OpenVinoNetwork.from_file,
 }
 """What reads the files of other runtimes, by suffix."""

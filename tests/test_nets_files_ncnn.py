@@ -96,7 +96,7 @@ LAYERS = {
     **{f"interp {n} smaller": one("Interp", f"0={n} 1=7.5e-01 2=7.5e-01") for n in (1, 2, 3)},
     "interp aligned": one("Interp", "0=2 1=2.0 2=2.0 6=1"),
     "interp to a size": one("Interp", "0=2 3=20 4=30"),
-    "interp to another": two("Interp", "0=2", "small"),
+    "interp to another": two("Interp", "0=2 5=1", "small"),
     "shuffle": shuffled(0).layer("Noop", "output", "out"),
     "unshuffle": one("Reorg", "0=2"),
     "unshuffle, colours last": one("Reorg", "0=2 1=1"),
@@ -203,6 +203,13 @@ def test_nearly_a_compact_network_is_a_graph(change: str, tmp_path: Path) -> Non
     x = torch.rand(1, 3, 9, 9)
     expected = network(x) + 0.1 if change.startswith("0=0") else 0.9 * network(x)
     torch.testing.assert_close(found(x), expected)
+
+
+def test_it_is_exported(residual: Path, tmp_path: Path) -> None:
+    for needed in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(needed)
+    images = sorted(tiny.photographs(tmp_path / "images", 1).iterdir())
+    assert hkdsr.export(load(residual), tmp_path / "net.onnx", images).kept
 
 
 def test_it_upscales(residual: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ DESCRIPTIONS = {
     "no counts": (b"7767517\nInput in 0 1 data", "does not say how many layers it has"),
     "negative count": (b"7767517\n-1 9\nInput in 0 1 data", "does not say how many layers it has"),
     "no layers": (b"7767517\n0 0\n", "does not say how many layers it has"),
-    "cut off": ("\n".join(GOOD.text.splitlines()[:-3]).encode(), "announces 18 layers and has 15: copy it again"),
+    "cut off": ("\n".join(GOOD.text.splitlines()[:-3]).encode(), "announces 19 layers and has 16: copy it again"),
     "half a line": (lines("Input in 0 1 data", "Convolution c 1"), "cannot be read, in line 4"),
     "negative inputs": (edited("Split split_1 1 2", "Split split_1 -1 2"), "cannot be read, in line 4"),
     "huge number of inputs": (edited("Split split_1 1 2", "Split split_1 9999999 2"), "cannot be read, in line 4"),
@@ -53,7 +53,7 @@ DESCRIPTIONS = {
     "missing blob": (edited(" d0 b0 ", " elsewhere b0 "), "takes the blob 'elsewhere', which no layer before it gives"),
     "a circle": (lines("Input in 0 1 data", "ReLU a 1 1 y x", "ReLU b 1 1 x y", "Noop c 1 1 data z"), "the blob 'y'"),
     "given again": (
-        lines("Input in 0 1 data", "ReLU a 1 1 data x", "ReLU b 1 1 x data"),
+        lines("Input in 0 1 data", "ReLU a 1 1 data x", "ReLU b 1 1 x x", "Noop c 1 1 x z"),
         "gives no blob, or one that is",
     ),
     "no input": (lines("MemoryData m 0 1 data 0=1 1=1 2=3"), "has 0 inputs: give a network"),

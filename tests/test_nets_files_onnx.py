@@ -22,8 +22,9 @@ from hkdsr.nets.wrapped import WrappedNetwork
 
 
 def taking(made: ModelProto, shape: list[Any], kind: int = TensorProto.FLOAT) -> ModelProto:
-    """The same with an input of this shape and type."""
+    """The same with an input of this shape and type, and an output of this type."""
     made.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", kind, shape))
+    made.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", kind, None))
     return made
 
 

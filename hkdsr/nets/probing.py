@@ -54,6 +54,10 @@ class Findings:
     """PSNR in dB of an SR image, reduced again, against its input: 50 or more for networks trained by PSNR."""
 
 
+class UnsuitableError(HkdsrError):
+    """A module gives something, but no image 2, 3 or 4 times as large."""
+
+
 class OneSizeError(HkdsrError):
     """A module takes images of the ``size`` (height, width) and no other one that was tried."""
 
@@ -207,16 +211,23 @@ class _Asker:
     def multiple(self, scale: int, works: tuple[int, int]) -> tuple[int, tuple[int, int]]:
         """The smallest number whose multiples the sides may be, and sides that only it divides.
 
-        Raises HkdsrError if the module takes no size but those like ``works``.
+        Raises OneSizeError if the module fails for all sizes but those like ``works``, and UnsuitableError if it gives
+        no such image for others.
         """
+        unsuitable: UnsuitableError | None = None
         for multiple in MULTIPLES:
             small = [factor for factor in FACTORS if factor * multiple >= LEAST_SIDE][:2]
             size = (small[0] * multiple, small[1] * multiple)
             try:
                 self.image(example_image(*size), scale)
+            except UnsuitableError as error:
+                unsuitable = unsuitable or error
             except HkdsrError:
                 continue
-            return multiple, size
+            else:
+                return multiple, size
+        if unsuitable:
+            raise unsuitable
         raise OneSizeError(
             f"{self.name} takes images of {works[1]}x{works[0]} but not of other sizes: let it take any size, or "
             "multiples of a number",
@@ -229,8 +240,10 @@ class _Asker:
         found = {(top, end): psnr for top in RANGES for end, psnr in self._fidelities(x, scale, top)}
         usual = found.pop((1.0, 1.0))
         best = max(found, key=lambda ranges: found[ranges])
-        clear = (usual < BAD and found[best] >= FAIR) or (found[best] >= GOOD and found[best] > usual + 3)
-        return best if clear or (usual == -float("inf") and found[best] > usual) else (1.0, 1.0)
+        if (usual < BAD and found[best] >= FAIR) or (found[best] >= GOOD and found[best] > usual + 3):
+            return best
+        top = RANGES[usual == -float("inf") and found[RANGES[1], RANGES[1]] > usual]
+        return top, top
 
     def copied(self, order: torch.memory_format) -> _Asker:
         """For a copy of the module in another order in memory. Raises HkdsrError if it cannot be copied."""
@@ -249,9 +262,9 @@ class _Asker:
             near = float((sr / end).abs().max()) <= FARTHEST
             yield end, _decibels(imresize(sr / end, 1 / scale) - x) if near else -float("inf")
 
-    def _unsuitable(self, result: object, x: Tensor) -> HkdsrError:
+    def _unsuitable(self, result: object, x: Tensor) -> UnsuitableError:
         made = ", ".join(str(tuple(r.shape)) for r in _results(result)) or f"an object of the type {_kind(result)}"
-        return HkdsrError(
+        return UnsuitableError(
             f"{self.name} gives {made} for an image of {tuple(x.shape)}: give a network that turns one RGB image into "
             "one x2, x3 or x4"
         )

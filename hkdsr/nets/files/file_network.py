@@ -45,13 +45,13 @@ class FileNetwork(WrappedNetwork):
     ) -> None:
         settings: dict[str, int | float | str] = {"architecture": self.kind, **told}
         how = (name, hashlib.sha256(content).digest(), settings, colour_range, pad_multiple, output)
+        module.requires_grad_(False)
         try:
             super().__init__(OneSize(module, size) if size else module, *how)
         except OneSizeError as error:
             size = error.size
             super().__init__(OneSize(module, size), *how)
         self.size = size
-        self.requires_grad_(False)
 
     @property
     def sizes_told(self) -> str:

@@ -91,7 +91,8 @@ def _require_pytorch(path: Path) -> None:
         raise HkdsrError(f"cannot read {path} ({error.strerror}): check its permissions") from error
     if not start.startswith(FIRST_BYTES):
         kind = OTHER_FORMATS.get(path.suffix.lower(), "not a readable checkpoint of PyTorch")
-        raise HkdsrError(f"{path} is {kind}: give the network's .pth, .safetensors or .onnx file instead")
+        others = ".param or .xml" if path.suffix.lower() == ".bin" else ".pth, .safetensors or .onnx"
+        raise HkdsrError(f"{path} is {kind}: give the network's {others} file instead")
     if kind := program_kind(path):
         raise HkdsrError(
             f"{path} is a program of {kind}, which may do what any program may: if you trust it, name it as "

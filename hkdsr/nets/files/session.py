@@ -101,7 +101,7 @@ def require_images(shapes: Sequence[Sequence[int | None]], name: str, kind: str)
     Raises HkdsrError, naming ``name``, for inputs that are not one batch of RGB images, and for batches of several.
     """
     shape = shapes[0] if len(shapes) == 1 else ()
-    if len(shape) != 4 or shape[1] not in (3, None):
+    if len(shape) != 4 or shape[1] not in (3, None) or (shape[1], shape[3]) == (None, 3):
         found = " and ".join(f"({', '.join('any' if s is None else str(s) for s in one)})" for one in shapes) or "none"
         raise HkdsrError(
             f"the inputs of {name} are {found}, not one batch of images (batch, 3, height, width): give another {kind} "

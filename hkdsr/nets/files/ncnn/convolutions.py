@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,67 +13,62 @@ from hkdsr.nets.files.ncnn.param import Layer
 from hkdsr.nets.files.ncnn.weights import Weights
 
 Function = Callable[[Tensor], Tensor]
+MOST_PIXELS = 256
+"""Sides of kernels, strides and paddings above this are those of damaged files."""
+
+
+@dataclass(frozen=True)
+class How:
+    """How a convolution runs: pairs are (height, width), ``sides`` are pixels at the left, right, top and bottom."""
+
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    sides: tuple[int, int, int, int]
+    activation: Function
 
 
 class Convolution(nn.Conv2d):
-    """A convolution with its own padding on each side, (left, right, top, bottom), and the activation after it."""
+    """A convolution with weights (outputs, inputs of a group, height, width), padded at its sides."""
 
-    def __init__(
-        self,
-        weight: Tensor,
-        bias: Tensor | None,
-        stride: tuple[int, int],
-        dilation: tuple[int, int],
-        groups: int,
-        padding: tuple[int, int, int, int],
-        activation: Function,
-    ) -> None:
-        outputs, inputs, *kernel = weight.shape
+    def __init__(self, weight: Tensor, bias: Tensor | None, groups: int, how: How) -> None:
+        outputs, inputs, height, width = weight.shape
+        left, right, top, bottom = how.sides
+        even = (left, top) == (right, bottom)
+        padding = (top, left) if even else (0, 0)
         # On the meta device, as weights would be drawn otherwise.
         super().__init__(
             groups * inputs,
             outputs,
-            (kernel[0], kernel[1]),
-            stride,
-            0,
-            dilation,
+            (height, width),
+            how.stride,
+            padding,
+            how.dilation,
             groups,
             bias is not None,
             device="meta",
         )
         self.weight = nn.Parameter(weight)
         self.bias = None if bias is None else nn.Parameter(bias)
-        left, right, top, bottom = padding
-        same = (left, top) == (right, bottom)
-        self.padding = (top, left) if same else (0, 0)
-        self.uneven = None if same else padding
-        self.activation = activation
+        self.uneven = None if even else how.sides
+        self.activation = how.activation
 
     def forward(self, input: Tensor) -> Tensor:
         return self.activation(super().forward(F.pad(input, self.uneven) if self.uneven else input))
 
 
 class Deconvolution(nn.Module):
-    """A transposed convolution whose output loses ``crop`` pixels (left, right, top, bottom), and an activation."""
+    """A transposed convolution with weights (inputs, outputs, height, width), whose output is cut at its sides."""
 
-    def __init__(
-        self,
-        weight: Tensor,
-        bias: Tensor | None,
-        stride: tuple[int, int],
-        dilation: tuple[int, int],
-        crop: tuple[int, int, int, int],
-        activation: Function,
-    ) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, how: How) -> None:
         super().__init__()
-        self.weight = nn.Parameter(weight)
+        self.weight, self.how = nn.Parameter(weight), how
         self.bias = None if bias is None else nn.Parameter(bias)
-        self.stride, self.dilation, self.crop, self.activation = stride, dilation, crop, activation
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.conv_transpose2d(x, self.weight, self.bias, self.stride, dilation=self.dilation)
-        left, right, top, bottom = self.crop
-        return self.activation(x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right])
+        how = self.how
+        x = F.conv_transpose2d(x, self.weight, self.bias, how.stride, dilation=how.dilation)
+        left, right, top, bottom = how.sides
+        return how.activation(x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right])
 
 
 class Data(nn.Module):
@@ -92,19 +88,17 @@ def convolution(layer: Layer, weights: Weights) -> nn.Module:
     groups = layer.whole(7, 1, least=1) if layer.kind == "ConvolutionDepthWise" else 1
     if layer.whole(19) or layer.number(18):
         raise layer.fault("has weights that are computed, or is padded by a value")
-    weight, bias = _weights(layer, weights, groups)
+    weight, bias = _weights(layer, weights)
     if weight.shape[0] % groups:
         raise layer.fault(f"has {groups} groups of {weight.shape[0]} channels")
-    return Convolution(weight, bias, _pair(layer, 3), _pair(layer, 2), groups, _sides(layer), activation(layer))
+    return Convolution(weight, bias, groups, _how(layer))
 
 
 def deconvolution(layer: Layer, weights: Weights) -> nn.Module:
     if any(layer.whole(setting) for setting in (18, 19, 20, 21)):
         raise layer.fault("sets the size of its output")
-    weight, bias = _weights(layer, weights, 1)
-    return Deconvolution(
-        weight.transpose(0, 1).contiguous(), bias, _pair(layer, 3), _pair(layer, 2), _sides(layer), activation(layer)
-    )
+    weight, bias = _weights(layer, weights)
+    return Deconvolution(weight.transpose(0, 1).contiguous(), bias, _how(layer))
 
 
 def prelu(layer: Layer, weights: Weights) -> nn.Module:
@@ -147,7 +141,7 @@ def _as_it_is(x: Tensor) -> Tensor:
     return x
 
 
-def _weights(layer: Layer, weights: Weights, groups: int) -> tuple[Tensor, Tensor | None]:
+def _weights(layer: Layer, weights: Weights) -> tuple[Tensor, Tensor | None]:
     """Weight (outputs, inputs of a group, height, width) and bias (outputs)."""
     if layer.whole(8):
         raise layer.fault("has weights of 8 bits", "export it in float")
@@ -166,17 +160,8 @@ def _pair(layer: Layer, setting: int) -> tuple[int, int]:
     return layer.whole(setting + 10, width, least=1, most=MOST_PIXELS), width
 
 
-def _sides(layer: Layer) -> tuple[int, int, int, int]:
-    """Pixels to add or take away: left, right, top, bottom."""
+def _how(layer: Layer) -> How:
     left = layer.whole(4, most=MOST_PIXELS)
     top = layer.whole(14, left, most=MOST_PIXELS)
-    return (
-        left,
-        layer.whole(15, left, most=MOST_PIXELS),
-        top,
-        layer.whole(16, top, most=MOST_PIXELS),
-    )
-
-
-MOST_PIXELS = 256
-"""Sides of kernels, strides and paddings above this are those of damaged files."""
+    right, bottom = layer.whole(15, left, most=MOST_PIXELS), layer.whole(16, top, most=MOST_PIXELS)
+    return How(_pair(layer, 3), _pair(layer, 2), (left, right, top, bottom), activation(layer))

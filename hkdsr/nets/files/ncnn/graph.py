@@ -123,7 +123,7 @@ def _require_small(layers: Sequence[Layer], steps: Sequence[Step], source: str) 
             given = torch.func.functional_call(module, weights, tuple(blobs[blob] for blob in step.inputs))
             results = given if isinstance(given, tuple) else (given,)
             blobs.update(zip(step.outputs, results, strict=True))
-        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        except (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError) as error:
             reason = reason_of(error)[:200]
             raise layer.fault(f"cannot run on an image of {PROBE}x{PROBE} ({reason})") from error
         if max(blob.numel() for blob in results) > MOST_VALUES * PROBE**2:

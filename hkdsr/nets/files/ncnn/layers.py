@@ -105,21 +105,17 @@ def _interp(layer: Layer) -> Callable[..., Result]:
     fixed = (layer.whole(3), layer.whole(4))
     if kind not in kinds or not all(0 < scale <= 64 for scale in scales):
         raise layer.fault("resizes in a way that is not known")
-    if layer.settings.get(9, SIZE_OF_SECOND) != SIZE_OF_SECOND:
+    if layer.settings.get(9, SIZE_OF_SECOND) != SIZE_OF_SECOND or any(fixed) != all(fixed):
         raise layer.fault("computes the size of its output")
     aligned = bool(layer.whole(6)) if kind > 1 else None
 
     def run(x: Tensor, like: Tensor | None = None) -> Tensor:
-        h, w = (_times(side, scale) for side, scale in zip(x.shape[-2:], scales, strict=True))
-        if like is not None:
-            h, w = like.shape[-2:]
-        return F.interpolate(x, (fixed[0] or h, fixed[1] or w), mode=kinds[kind], align_corners=aligned)
+        if like is None and not any(fixed):
+            return F.interpolate(x, scale_factor=scales, mode=kinds[kind], align_corners=aligned)
+        size = fixed if like is None else like.shape[-2:]
+        return F.interpolate(x, list(size), mode=kinds[kind], align_corners=aligned)
 
     return run
-
-
-def _times(side: int, scale: float) -> int:
-    return side * int(scale) if scale.is_integer() else int(side * scale)
 
 
 def _pixel_shuffle(layer: Layer) -> Callable[..., Result]:

@@ -13,6 +13,8 @@ MOST_LAYERS = 4000
 """Real-ESRGAN x4plus has 999."""
 ARRAY = -23300
 """The setting ``n`` is written under ``ARRAY - n`` where it is a list: its length, then its items."""
+LARGEST = 1e39
+"""Of a number in float32."""
 SHOWN = 60
 
 Number = int | float
@@ -101,10 +103,10 @@ def _setting(word: str) -> tuple[int, Value]:
 
 def _number(text: str) -> Number:
     try:
-        return int(text)
+        value: Number = int(text)
     except ValueError:
         value = float(text)
-    if not math.isfinite(value):
+    if not (math.isfinite(value) and abs(value) <= LARGEST):
         raise ValueError(text)
     return value
 

@@ -7,7 +7,8 @@ from itertools import pairwise, product
 
 from torch import Tensor, nn
 
-from hkdsr.nets.probing import SCALES, image_of
+from hkdsr.nets.probing import SCALES
+from hkdsr.nets.results import image_of
 from hkdsr.nets.wrapped import extended
 
 MARGIN = 4

@@ -6,7 +6,7 @@ Nothing is read off names of classes or layers. Every answer comes from what the
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hkdsr.data.resize import imresize
 from hkdsr.errors import HkdsrError
+from hkdsr.nets.results import image_of, results_of
 from hkdsr.nets.sanity import FARTHEST, require_image
 from hkdsr.user_code import reason_of
 
@@ -89,7 +90,7 @@ def probe(
     require_image(image / given_range, name)
     error = imresize(image / given_range, 1 / scale) - x / taken
     given = x.clone()
-    results = _results(ask.call(given))
+    results = results_of(ask.call(given))
     pair, alike = torch.cat([x, x.flip(-1)]), _Alike(scale, image)
     takes_batches = alike.holds(lambda: ask.image(pair, scale)[:1])
     # Of a single image, code that joins batch and channels by .view() takes channels last too.
@@ -131,18 +132,6 @@ def example_image(height: int, width: int) -> Tensor:
         plane = 0.25 + rise * (0.6 * x + 0.4 * y) + 0.06 * torch.sin(waves * (x + 0.7 * y) + channel)
         planes.append(plane - 0.15 * ((x - 0.55).square() + (y - 0.45).square() < 0.06).float())
     return torch.stack(planes)[None].clamp(0, 1)
-
-
-def image_of(result: object, like: tuple[int, int, int], output: int | None) -> Tensor | None:
-    """The image of shape (B, 3, h, w) in what a module returns: a tensor, or the first one in a tuple or dictionary.
-
-    ``like`` is (B, h, w); ``output`` names its place there. None if there is no such image.
-    """
-    results = _results(result)
-    if output is not None:
-        results = results[output : output + 1]
-    batch, *sides = like
-    return next((r for r in results if r.shape == (batch, 3, *sides)), None)
 
 
 def failure(name: str, doing: str, error: BaseException) -> HkdsrError:
@@ -263,7 +252,10 @@ class _Asker:
             yield end, _decibels(imresize(sr / end, 1 / scale) - x) if near else -float("inf")
 
     def _unsuitable(self, result: object, x: Tensor) -> UnsuitableError:
-        made = ", ".join(str(tuple(r.shape)) for r in _results(result)) or f"an object of the type {_kind(result)}"
+        made = (
+            ", ".join(str(tuple(r.shape)) for r in results_of(result))
+            or f"an object of the type {type(result).__name__}"
+        )
         return UnsuitableError(
             f"{self.name} gives {made} for an image of {tuple(x.shape)}: give a network that turns one RGB image into "
             "one x2, x3 or x4"
@@ -289,21 +281,3 @@ class _Alike:
 
 def _decibels(error: Tensor) -> float:
     return float(-10 * error.square().mean().clamp(min=1e-10).log10())
-
-
-def _results(result: object) -> list[Tensor]:
-    """The tensors in what a module returns, in order."""
-    return list(_tensors(result))
-
-
-def _tensors(result: object) -> Iterator[Tensor]:
-    if isinstance(result, Tensor):
-        yield result
-    elif isinstance(result, Mapping):
-        yield from (item for value in result.values() for item in _tensors(value))
-    elif isinstance(result, list | tuple):
-        yield from (item for value in result for item in _tensors(value))
-
-
-def _kind(result: object) -> str:
-    return type(result).__name__

@@ -15,7 +15,8 @@ from hkdsr.memory import ran_out
 from hkdsr.nets.base import in_full_precision
 from hkdsr.nets.explored import ExploredNetwork
 from hkdsr.nets.files.anatomy import Anatomy, explore, recording
-from hkdsr.nets.probing import example_image, failure, image_of, precisions, probe
+from hkdsr.nets.probing import example_image, failure, precisions, probe
+from hkdsr.nets.results import image_of
 
 CODE = "code"
 RANGE_NAMES = ("colour_range", "color_range")

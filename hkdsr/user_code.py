@@ -1,5 +1,7 @@
 """Python files of users: running them, and the names ``FILE.py:NAME:setting=value,...`` of what is in them.
 
+Programs, which PyTorch has written (TorchScript and torch.export), are named in the same way, as code that may be run.
+
 A file finds the modules that lie beside it and in the current folder (``import blocks``, ``from .blocks import ...``).
 They are kept apart from those of other files, so that two projects may both have a ``blocks.py``.
 """
@@ -19,7 +21,9 @@ from types import ModuleType
 from hkdsr.errors import HkdsrError
 from hkdsr.paths import is_file, user_path
 
-PATTERN = re.compile(r"(?P<file>.+?\.py)(?::(?P<name>[^:=,/\\]*)(?::(?P<settings>.*))?)?", re.DOTALL)
+PATTERN = re.compile(
+    r"(?P<file>.+?\.(?:py|pt2?|pth|jit|ts))(?::(?P<name>[^:=,/\\]*)(?::(?P<settings>.*))?)?", re.DOTALL
+)
 WORDS = {"true": True, "false": False, "none": None}
 
 Value = int | float | str | bool | None
@@ -35,6 +39,11 @@ class CodeName:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.inside}"
+
+    @property
+    def is_python(self) -> bool:
+        """Whether the file is Python's, and not a program that PyTorch has written."""
+        return self.file.suffix == ".py"
 
     @property
     def inside(self) -> str:
@@ -126,13 +135,15 @@ _run: dict[Origin, UserCode] = {}
 
 
 def code_name(text: object) -> CodeName | None:
-    """The parts of ``FILE.py:NAME:setting=value,...``; None for any other text or object.
+    """The parts of ``FILE.py:NAME:setting=value,...``, or of a program's name; None for any other text or object.
 
     Raises HkdsrError for a Python file alone, without a name in it.
     """
     if not isinstance(text, str | Path) or not (match := PATTERN.fullmatch(str(text))):
         return None
     file, name = user_path(match["file"]), (match["name"] or "").strip()
+    if not name and file.suffix != ".py":
+        return None
     if not name:
         raise HkdsrError(f"{file} is a Python file: name the function or class in it, as {file.name}:Net")
     return CodeName(file, name, (match["settings"] or "").strip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ FLOAT = TensorProto.FLOAT
 ANY = ["n", 3, "h", "w"]
 
 
-def model(nodes: list[Any], output: Any = None, **constants: object) -> ModelProto:
+def model(nodes: Sequence[Any], output: Any = None, **constants: object) -> ModelProto:
     """Of nodes (operation, "inputs", "outputs", attributes) from ``x`` to ``y``; ``constants`` are further inputs."""
     graph = helper.make_graph(
         [helper.make_node(name, ins.split(), outs.split(), **more) for name, ins, outs, more in nodes],  # pyright: ignore
@@ -25,7 +26,7 @@ def model(nodes: list[Any], output: Any = None, **constants: object) -> ModelPro
 
 
 def enlarged(
-    *more: tuple[str, str, str, dict[str, object]], scales: tuple[int, int] = (2, 2), **constants: object
+    *more: tuple[str, str, str, Mapping[str, object]], scales: tuple[int, int] = (2, 2), **constants: object
 ) -> ModelProto:
     """Nearest-neighbour enlargement from ``x`` to ``e``, then the nodes ``more`` from ``e`` to ``y``."""
     factors = np.array([1, 1, *scales], np.float32)

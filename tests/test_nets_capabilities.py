@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import ncnn_files
 import pytest
 import torch
 from small import SMALL, refusal, small
@@ -48,16 +49,21 @@ def from_files(name: str, package: str) -> Network:
         return load(Path(folder, f"net{FORMATS[name].suffix}"))
 
 
+def from_ncnn() -> Network:
+    with TemporaryDirectory() as folder:
+        return load(ncnn_files.residual(blocks=4).written(Path(folder)))
+
+
 NETWORKS: dict[str, Callable[[], Network]] = {
     **{family: lambda family=family: small(family) for family in SMALL if family in FAMILIES},
     "spandrel": from_spandrel,
     "onnx": lambda: from_files("onnx", "onnxruntime"),
     "openvino": lambda: from_files("openvino", "openvino"),
-    "ncnn": lambda: from_files("ncnn", "pnnx"),
+    "ncnn": from_ncnn,
 }
 EVERY = frozenset(NETWORKS)
-SESSIONS = {"onnx", "openvino", "ncnn"}
-OPAQUE = {"spandrel"} | SESSIONS
+SESSIONS = {"onnx", "openvino"}
+OPAQUE = {"spandrel", "ncnn"} | SESSIONS
 
 CAPABLE = {
     "trainable": EVERY - OPAQUE,

@@ -132,3 +132,26 @@ def test_scales(scale: int) -> None:
 def test_other_scales_are_refused(scale: int) -> None:
     message = refusal(lambda: hkdsr.wrap(Net(scale)))
     assert message.startswith(f"Net gives (1, 3, {64 * scale}, {64 * scale}) for an image of (1, 3, 64, 64): give")
+
+
+def test_input_and_output_may_have_other_ranges() -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = load("compact_x2")
+
+        def forward(self, x: Tensor) -> Tensor:
+            return 255 * self.inner(x)
+
+    network, x = wrapped(Mixed()), torch.rand(1, 3, 16, 18)
+    assert (network.found.colour_range, network.found.output_range) == (1, 255)
+    assert "colours in 0..1, its image in 0..255" in network.notes[0]
+    torch.testing.assert_close(network(x), load("compact_x2")(x))
+
+
+def test_another_number_of_images_is_no_image() -> None:
+    class Twice(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).repeat(2, 1, 1, 1)
+
+    assert "gives (2, 3, 128, 128) for an image of (1, 3, 64, 64)" in refusal(lambda: hkdsr.wrap(Twice()))

@@ -129,7 +129,8 @@ def test_settings_of_another_network_are_refused(tmp_path: Path) -> None:
 def test_files_of_other_tools_are_named(name: str, content: bytes, kind: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     message = refusal(lambda: load(tmp_path / name))
-    assert message == f"{tmp_path / name} is {kind}: give the network's .pth, .safetensors or .onnx file instead"
+    others = ".param or .xml" if name == "net.bin" else ".pth, .safetensors or .onnx"
+    assert message == f"{tmp_path / name} is {kind}: give the network's {others} file instead"
 
 
 def test_a_bin_file_of_pytorch_loads(tmp_path: Path) -> None:
@@ -141,4 +142,6 @@ def test_a_bin_file_of_pytorch_loads(tmp_path: Path) -> None:
 def test_a_torchscript_program_is_named(tmp_path: Path) -> None:
     program = torch.jit.trace(torch.nn.Conv2d(3, 3, 1), torch.rand(1, 3, 4, 4))
     torch.jit.save(program, tmp_path / "net.pt")
-    assert "net.pt is a TorchScript program: give the checkpoint" in refusal(lambda: load(tmp_path / "net.pt"))
+    assert "net.pt is a program of TorchScript, which may do what any program may: if you trust it, name it as " in (
+        refusal(lambda: load(tmp_path / "net.pt"))
+    )

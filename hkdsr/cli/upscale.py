@@ -24,7 +24,7 @@ class Upscale:
     """The file to write, or the folder for several images; by default photo_x2.png, or photos_x2, beside each input."""
     model: Annotated[str, tyro.conf.arg(aliases=["-m", "--network"])] = "small_x2"
     """A checkpoint, a file of ONNX (.onnx), OpenVINO (.xml) or ncnn (.param), a shipped network's name, or code as
-    FILE.py:NAME:setting=value,..."""
+    FILE.py:NAME:setting=value,... or FILE.pt2:forward"""
     tile: int | None = None
     """Side of the tiles in LR pixels; by default the whole image, or tiles as large as memory allows, on a CPU at
     most 1024."""

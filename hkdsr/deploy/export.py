@@ -17,6 +17,7 @@ from hkdsr.deploy.gate import INT8, Gate, Parity, compare, photographs
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
 from hkdsr.nets.base import Network
+from hkdsr.nets.files.file_network import FileNetwork
 from hkdsr.nets.reparam import fused
 from hkdsr.paths import exists
 from hkdsr.scoring.cost import milliseconds_in_turn
@@ -104,6 +105,8 @@ def _compared(
     """The parity of the written files. Raises HkdsrError if they do not pass the gate."""
     with _opened(files, chosen, target.name) as exported:
         try:
+            if isinstance(exported, FileNetwork) and not exported.takes_any_size:
+                raise HkdsrError(f"{exported.name} takes {exported.sizes_told} only: export it with open sizes")
             parity = compare(network, exported, cuts)
         except HkdsrError as error:
             raise HkdsrError(

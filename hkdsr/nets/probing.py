@@ -6,7 +6,7 @@ Nothing is read off names of classes or layers. Every answer comes from what the
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hkdsr.data.resize import imresize
 from hkdsr.errors import HkdsrError
+from hkdsr.nets.results import image_of, results_of
 from hkdsr.nets.sanity import FARTHEST, require_image
 from hkdsr.user_code import reason_of
 
@@ -35,6 +36,7 @@ ROUNDING = {torch.float16: 0.05, torch.bfloat16: 0.2}
 class Findings:
     """How to run a module: it takes (B, 3, h, w) in [0, ``colour_range``], h and w multiples of ``pad_multiple``.
 
+    Its image is in [0, ``output_range``].
     ``output`` is the place of the image in a tuple or dictionary of results, or None for the first image there. A
     module that ``changes_input`` gets a copy; one that does not take batches gets one image at a time, and one that
     does not take channels last (PyTorch's other order in memory) contiguous tensors.
@@ -42,6 +44,7 @@ class Findings:
 
     scale: int
     colour_range: float
+    output_range: float
     pad_multiple: int
     output: int | None
     results: int
@@ -50,6 +53,18 @@ class Findings:
     takes_channels_last: bool
     fidelity: float
     """PSNR in dB of an SR image, reduced again, against its input: 50 or more for networks trained by PSNR."""
+
+
+class UnsuitableError(HkdsrError):
+    """A module gives something, but no image 2, 3 or 4 times as large."""
+
+
+class OneSizeError(HkdsrError):
+    """A module takes images of the ``size`` (height, width) and no other one that was tried."""
+
+    def __init__(self, message: str, size: tuple[int, int]) -> None:
+        super().__init__(message)
+        self.size = size
 
 
 def probe(
@@ -69,20 +84,21 @@ def probe(
     scale = ask.scale_at(size)
     if pad_multiple is None:
         pad_multiple, size = ask.multiple(scale, size)
-    colour_range = colour_range or ask.colour_range(scale, size)
-    x = colour_range * example_image(*size)
+    taken, given_range = (colour_range, colour_range) if colour_range else ask.colour_ranges(scale, size)
+    x = taken * example_image(*size)
     image = ask.image(x, scale)
-    require_image(image / colour_range, name)
-    error = (imresize(image, 1 / scale) - x) / colour_range
+    require_image(image / given_range, name)
+    error = imresize(image / given_range, 1 / scale) - x / taken
     given = x.clone()
-    results = _results(ask.call(given))
+    results = results_of(ask.call(given))
     pair, alike = torch.cat([x, x.flip(-1)]), _Alike(scale, image)
     takes_batches = alike.holds(lambda: ask.image(pair, scale)[:1])
     # Of a single image, code that joins batch and channels by .view() takes channels last too.
     reordered, last = ask.copied(torch.channels_last), pair if takes_batches else x
     return Findings(
         scale,
-        colour_range,
+        taken,
+        given_range,
         pad_multiple,
         output,
         len(results),
@@ -118,19 +134,10 @@ def example_image(height: int, width: int) -> Tensor:
     return torch.stack(planes)[None].clamp(0, 1)
 
 
-def image_of(result: object, like: tuple[int, int], output: int | None) -> Tensor | None:
-    """The image (B, 3, *like) in what a module returns: a tensor, or the first image in a tuple, list or dictionary.
-
-    ``output`` names its place there. None if there is no such image.
-    """
-    results = _results(result)
-    if output is not None:
-        results = results[output : output + 1]
-    return next((r for r in results if r.ndim == 4 and r.shape[1] == 3 and r.shape[-2:] == like), None)
-
-
 def failure(name: str, doing: str, error: BaseException) -> HkdsrError:
     """What to tell the user about an error of a network's own code."""
+    if isinstance(error, HkdsrError):
+        return error
     reason = reason_of(error)
     if any(word in reason.lower() for word in GPU_WORDS):
         return HkdsrError(
@@ -159,7 +166,9 @@ class _Asker:
         """The SR image for a copy of ``x``. Raises HkdsrError if there is none of this scale."""
         h, w = x.shape[-2:]
         image = image_of(
-            result := self.call(x.clone(memory_format=torch.preserve_format)), (scale * h, scale * w), self.output
+            result := self.call(x.clone(memory_format=torch.preserve_format)),
+            (x.shape[0], scale * h, scale * w),
+            self.output,
         )
         if image is None:
             raise self._unsuitable(result, x)
@@ -182,7 +191,7 @@ class _Asker:
         """How much larger the image is than the input. Raises HkdsrError if it is not 2, 3 or 4 times as large."""
         x = example_image(*size)
         result = self.call(x)
-        found = (s for s in SCALES if image_of(result, (s * size[0], s * size[1]), self.output) is not None)
+        found = (s for s in SCALES if image_of(result, (1, s * size[0], s * size[1]), self.output) is not None)
         scale = next(found, None)
         if scale is None:
             raise self._unsuitable(result, x)
@@ -191,27 +200,39 @@ class _Asker:
     def multiple(self, scale: int, works: tuple[int, int]) -> tuple[int, tuple[int, int]]:
         """The smallest number whose multiples the sides may be, and sides that only it divides.
 
-        Raises HkdsrError if the module takes no size but those like ``works``.
+        Raises OneSizeError if the module fails for all sizes but those like ``works``, and UnsuitableError if it gives
+        no such image for others.
         """
+        unsuitable: UnsuitableError | None = None
         for multiple in MULTIPLES:
             small = [factor for factor in FACTORS if factor * multiple >= LEAST_SIDE][:2]
             size = (small[0] * multiple, small[1] * multiple)
             try:
                 self.image(example_image(*size), scale)
+            except UnsuitableError as error:
+                unsuitable = unsuitable or error
             except HkdsrError:
                 continue
-            return multiple, size
-        raise HkdsrError(
+            else:
+                return multiple, size
+        if unsuitable:
+            raise unsuitable
+        raise OneSizeError(
             f"{self.name} takes images of {works[1]}x{works[0]} but not of other sizes: let it take any size, or "
-            "multiples of a number"
+            "multiples of a number",
+            works,
         )
 
-    def colour_range(self, scale: int, size: tuple[int, int]) -> float:
-        """1 or 255. In doubt it is 1: 255 only if an image in 0..255 is reproduced and one in 0..1 is not."""
+    def colour_ranges(self, scale: int, size: tuple[int, int]) -> tuple[float, float]:
+        """Of input and output, 1 or 255. In doubt 1: other ones only if an image is reproduced so and not in 0..1."""
         x = example_image(*size)
-        small, large = (self._fidelity(x, scale, top) for top in RANGES)
-        found = (small < BAD and large >= FAIR) or (large >= GOOD and large > small + 3)
-        return RANGES[found or (small == -float("inf") and large > small)]
+        found = {(top, end): psnr for top in RANGES for end, psnr in self._fidelities(x, scale, top)}
+        usual = found.pop((1.0, 1.0))
+        best = max(found, key=lambda ranges: found[ranges])
+        if (usual < BAD and found[best] >= FAIR) or (found[best] >= GOOD and found[best] > usual + 3):
+            return best
+        top = RANGES[usual == -float("inf") and found[RANGES[1], RANGES[1]] > usual]
+        return top, top
 
     def copied(self, order: torch.memory_format) -> _Asker:
         """For a copy of the module in another order in memory. Raises HkdsrError if it cannot be copied."""
@@ -220,16 +241,22 @@ class _Asker:
         except Exception as error:  # a user's code may raise anything
             raise failure(self.name, "when it is copied", error) from error
 
-    def _fidelity(self, x: Tensor, scale: int, top: float) -> float:
-        """PSNR in dB of the reduced SR image against ``x`` in [0, 1], run in [0, ``top``]; -inf if it is no image."""
-        sr = self.image(top * x, scale) / top
-        if not float(sr.abs().max()) <= FARTHEST:
-            return -float("inf")
-        return _decibels(imresize(sr, 1 / scale) - x)
+    def _fidelities(self, x: Tensor, scale: int, top: float) -> Iterator[tuple[float, float]]:
+        """PSNR in dB of the reduced SR image against ``x`` in [0, 1], run in [0, ``top``], by the range of the output.
 
-    def _unsuitable(self, result: object, x: Tensor) -> HkdsrError:
-        made = ", ".join(str(tuple(r.shape)) for r in _results(result)) or f"an object of the type {_kind(result)}"
-        return HkdsrError(
+        -inf if it is no image.
+        """
+        sr = self.image(top * x, scale)
+        for end in RANGES:
+            near = float((sr / end).abs().max()) <= FARTHEST
+            yield end, _decibels(imresize(sr / end, 1 / scale) - x) if near else -float("inf")
+
+    def _unsuitable(self, result: object, x: Tensor) -> UnsuitableError:
+        made = (
+            ", ".join(str(tuple(r.shape)) for r in results_of(result))
+            or f"an object of the type {type(result).__name__}"
+        )
+        return UnsuitableError(
             f"{self.name} gives {made} for an image of {tuple(x.shape)}: give a network that turns one RGB image into "
             "one x2, x3 or x4"
         )
@@ -254,21 +281,3 @@ class _Alike:
 
 def _decibels(error: Tensor) -> float:
     return float(-10 * error.square().mean().clamp(min=1e-10).log10())
-
-
-def _results(result: object) -> list[Tensor]:
-    """The tensors in what a module returns, in order."""
-    return list(_tensors(result))
-
-
-def _tensors(result: object) -> Iterator[Tensor]:
-    if isinstance(result, Tensor):
-        yield result
-    elif isinstance(result, Mapping):
-        yield from (item for value in result.values() for item in _tensors(value))
-    elif isinstance(result, list | tuple):
-        yield from (item for value in result for item in _tensors(value))
-
-
-def _kind(result: object) -> str:
-    return type(result).__name__

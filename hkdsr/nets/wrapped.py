@@ -15,7 +15,8 @@ from hkdsr.memory import ran_out
 from hkdsr.nets.base import in_full_precision
 from hkdsr.nets.explored import ExploredNetwork
 from hkdsr.nets.files.anatomy import Anatomy, explore, recording
-from hkdsr.nets.probing import example_image, failure, image_of, precisions, probe
+from hkdsr.nets.probing import example_image, failure, precisions, probe
+from hkdsr.nets.results import image_of
 
 CODE = "code"
 RANGE_NAMES = ("colour_range", "color_range")
@@ -69,22 +70,32 @@ class WrappedNetwork(ExploredNetwork):
     def notes(self) -> Sequence[str]:
         """What probing found out, in sentences."""
         found = self.found
-        sizes = f"sides padded to multiples of {found.pad_multiple}" if found.pad_multiple > 1 else "any size"
         place = "the first image" if found.output is None else f"item {found.output}"
         facts = [
-            f"colours in 0..{found.colour_range:g}",
-            sizes,
+            f"colours in 0..{found.colour_range:g}"
+            + (f", its image in 0..{found.output_range:g}" if found.output_range != found.colour_range else ""),
+            self.sizes_told,
             f"{found.results} results, of which {place} is taken" if found.results > 1 else "",
             "" if found.takes_batches else "one image at a time",
             "" if found.takes_channels_last else "contiguous tensors only",
             "gets a copy of its input, which it changes" if found.changes_input else "",
             f"has {DEPLOY}, used for export" if deployed(self.model) is not self.model else "",
         ]
-        types = ", ".join(["float32", *precisions(self.model, found)])
         return (
             f"found by probing: {'; '.join(filter(None, facts))}",
-            f"runs in {types}; its image, reduced again, equals the input within {found.fidelity:.1f} dB",
+            f"runs in {self.types_told}; its image, reduced again, equals the input within {found.fidelity:.1f} dB",
         )
+
+    @property
+    def sizes_told(self) -> str:
+        """Which images it takes, for ``notes``."""
+        multiple = self.found.pad_multiple
+        return f"sides padded to multiples of {multiple}" if multiple > 1 else "any size"
+
+    @property
+    def types_told(self) -> str:
+        """In which types it runs, for ``notes``."""
+        return ", ".join(["float32", *precisions(self.model, self.found)])
 
     @property
     def identity(self) -> str:
@@ -119,7 +130,10 @@ class WrappedNetwork(ExploredNetwork):
         model = deployed(self.model)
         if model is self.model:
             return self
-        given = (self.found.colour_range, self.found.pad_multiple, self.found.output)
+        found = self.found
+        # What is given as the range is that of input and output.
+        colours = found.colour_range if found.colour_range == found.output_range else None
+        given = (colours, found.pad_multiple, found.output)
         other = WrappedNetwork(model, self.name, bytes.fromhex(self.identity), self._told, *given)
         x = example_image(3 * self.pad_multiple, 5 * self.pad_multiple)
         with torch.no_grad():
@@ -152,12 +166,12 @@ class WrappedNetwork(ExploredNetwork):
             given = given.clone()
         if not found.takes_channels_last:
             given = given.contiguous()
-        size = (found.scale * given.shape[-2], found.scale * given.shape[-1])
+        size = (x.shape[0], found.scale * given.shape[-2], found.scale * given.shape[-1])
         image = image_of(self._call(given), size, found.output)
         if image is None:
             raise HkdsrError(f"{self.name} gives no x{found.scale} image for one of {w}x{h}: correct its code")
         image = image[..., : found.scale * h, : found.scale * w]
-        return image if found.colour_range == 1 else image / found.colour_range
+        return image if found.output_range == 1 else image / found.output_range
 
     def _call(self, x: Tensor) -> object:
         try:
@@ -180,11 +194,16 @@ def padded(x: Tensor, multiple: int) -> Tensor:
     if multiple == 1:
         return x
     for axis in (-2, -1):
-        side = x.shape[axis]
-        index = torch.arange((side + multiple - 1) // multiple * multiple, device=x.device)
-        index = torch.where(index < side, index, 2 * (side - 1) - index).clamp(min=0)
-        x = x.index_select(axis, index)
+        x = extended(x, axis, (x.shape[axis] + multiple - 1) // multiple * multiple)
     return x
+
+
+def extended(x: Tensor, axis: int, length: int) -> Tensor:
+    """``x`` with ``length`` places along ``axis``, by reflection at the end."""
+    side = x.shape[axis]
+    index = torch.arange(length, device=x.device)
+    index = torch.where(index < side, index, 2 * (side - 1) - index).clamp(min=0)
+    return x.index_select(axis, index)
 
 
 def deployed(model: nn.Module) -> nn.Module:

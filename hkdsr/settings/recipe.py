@@ -208,9 +208,9 @@ class DistillRecipe:
     """Distil a teacher into a student."""
 
     teacher: NetworkName = field(default="", metadata=CONTENT)
-    """The teacher: a checkpoint of hkdsr, a published one, any other that spandrel reads, an ONNX file, the name of a
-    shipped network, or code of your own as ``FILE.py:NAME:setting=value,...``, which is run; in Python also a network
-    or torch.nn.Module."""
+    """The teacher: a checkpoint of hkdsr, a published one, any other that spandrel reads, a file of ONNX, OpenVINO or
+    ncnn, the name of a shipped network, or code as ``FILE.py:NAME:setting=value,...``, ``FILE.pt:forward`` or
+    ``FILE.pt2:forward``, which is run; in Python also a network or torch.nn.Module."""
     scale: int = 2
     """Factor between the sides of LR and HR images: 2, 3 or 4; that of the teacher."""
     student: NetworkName = "compact:features=32,convs=8"

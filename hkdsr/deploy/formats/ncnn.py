@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from hkdsr.deploy.formats.base import Files, Format
+from hkdsr.deploy.formats.ncnn_runtime import NcnnRuntimeNetwork
 from hkdsr.deploy.tiles import WIDEST, reach
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
-from hkdsr.nets.files.ncnn import NcnnNetwork
 from hkdsr.nets.sanity import name_of
 
 logger = logging.getLogger(__name__)
@@ -110,4 +110,4 @@ def _warn_of_seams(network: Network) -> None:
         )
 
 
-NCNN = Format("ncnn", "ncnn", ".param", ".bin", "ncnn", write, NcnnNetwork)
+NCNN = Format("ncnn", "ncnn", ".param", ".bin", "ncnn", write, NcnnRuntimeNetwork)

@@ -19,14 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
+from hkdsr.nets.files.how_to_run import HOW, how_to_run
 from hkdsr.nets.files.named import WEIGHTS, remember, remembered
 from hkdsr.nets.files.state_dict import read_checkpoint, variants
 from hkdsr.nets.probing import failure
 from hkdsr.nets.wrapped import WrappedNetwork
 from hkdsr.user_code import CodeName, UserCode, Value, code_name, run_file
 
-HOW = ("colour_range", "pad_multiple", "output")
-"""Settings that say how the network is run; see ``hkdsr.wrap``. Code that takes them gets them too."""
 SCALE_NAMES = ("scale", "upscale", "upscale_factor", "upscaling_factor", "scale_factor")
 NAMED = 3
 CODE_KEY, SHA_KEY = "code", "code_sha256"
@@ -85,7 +84,7 @@ def _run(code: CodeName) -> UserCode:
 def _wrapped(made: nn.Module, run: UserCode, code: CodeName, name: str, told: CodeName) -> WrappedNetwork:
     """``told`` is the name from which files of trained weights make the module again."""
     arguments = code.arguments
-    how = {key: _number(arguments[key], key, name) for key in HOW if key in arguments}
+    how = how_to_run(arguments, name)
     settings: dict[str, int | float | str] = {
         CODE_KEY: f"{code.file.name}:{told.inside}",
         SHA_KEY: run.origin.sha256,
@@ -96,9 +95,7 @@ def _wrapped(made: nn.Module, run: UserCode, code: CodeName, name: str, told: Co
         name,
         identity.digest(),
         settings,
-        how.get("colour_range"),
-        None if "pad_multiple" not in how else int(how["pad_multiple"]),
-        None if "output" not in how else int(how["output"]),
+        **how,
     )
 
 
@@ -213,12 +210,6 @@ def _misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
         for what, keys in faults.items()
         if keys
     )
-
-
-def _number(value: Value, key: str, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or (value == 0 and key != "output"):
-        raise HkdsrError(f"the setting {key} of {name} is {value!r}: set it to a number")
-    return value
 
 
 def _contents(code: CodeName) -> dict[str, str]:

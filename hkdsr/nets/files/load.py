@@ -21,10 +21,11 @@ from hkdsr.nets import FAMILIES
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.basicsr import official_names
 from hkdsr.nets.files.code import from_code, from_weights
-from hkdsr.nets.files.ncnn import NcnnNetwork
+from hkdsr.nets.files.ncnn.network import read_ncnn
 from hkdsr.nets.files.onnx import OnnxNetwork
 from hkdsr.nets.files.openvino import OpenVinoNetwork
 from hkdsr.nets.files.pickles import REMEDY
+from hkdsr.nets.files.programs import from_program
 from hkdsr.nets.files.spandrel import SpandrelNetwork
 from hkdsr.nets.files.state_dict import (
     Declared,
@@ -37,7 +38,7 @@ from hkdsr.nets.files.state_dict import (
 from hkdsr.nets.sanity import require_sane
 from hkdsr.nets.wrapped import CODE
 from hkdsr.paths import is_file, user_path
-from hkdsr.user_code import code_name, read_value
+from hkdsr.user_code import CodeName, code_name, read_value
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 KEYS_NAMED = 3
@@ -46,7 +47,7 @@ SMALL = 64
 """Settings up to this size are tried, whatever the weights are."""
 READERS: dict[str, Callable[[Path], Network]] = {
     ".onnx": OnnxNetwork.from_file,
-    ".param": NcnnNetwork,
+    ".param": read_ncnn,
     ".xml": OpenVinoNetwork.from_file,
 }
 """What reads the files of other runtimes, by suffix."""
@@ -60,8 +61,9 @@ def load(path_or_name: str | Path, scale: int | None = None) -> Network:
     (strictly: every key must match), files of ONNX (.onnx), OpenVINO (.xml) and ncnn (.param), and files of all other
     networks that spandrel knows. All but the first two become frozen networks. No code in a file is run.
 
-    ``FILE.py:NAME:setting=value,...`` names a function or class in a Python file of your own, which is run
-    (docs/guides/own-network.md). ``scale`` is passed to it if it takes one; other networks have their own.
+    ``FILE.py:NAME:setting=value,...`` names a function or class in a Python file of your own, and ``FILE.pt:forward``
+    or ``FILE.pt2:forward`` a program of TorchScript or torch.export: these are run (docs/guides/own-network.md).
+    ``scale`` is passed to Python code if it takes one; other networks have their own.
 
     Raises:
         HkdsrError: there is no such file or name, the file is damaged or of another format, or its keys do not match
@@ -76,10 +78,14 @@ def load(path_or_name: str | Path, scale: int | None = None) -> Network:
         # Weights that the code draws itself are the same every time, and nobody else's numbers change.
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(0)
-            return from_code(code, scale)
+            return _from_name(code, scale)
     path = _find(path_or_name)
     with needed_for(str(path), REMEDY):
         return require_sane(_read(path), str(path))
+
+
+def _from_name(code: CodeName, scale: int | None) -> Network:
+    return from_code(code, scale) if code.is_python else from_program(code)
 
 
 def _read(path: Path) -> Network:
@@ -134,7 +140,7 @@ def build(description: str, scale: int) -> Network:
     if not (Path(family).suffix or is_file(description) or is_file(_shipped(description))):
         raise HkdsrError(f"network family {family!r} is unknown: choose one of {', '.join(FAMILIES)}, or give a file")
     code = code_name(description)
-    network = from_code(code, scale) if code else load(description)
+    network = _from_name(code, scale) if code else load(description)
     if network.scale != scale:
         raise HkdsrError(f"{description} is a x{network.scale} network: set scale to {network.scale}")
     return network

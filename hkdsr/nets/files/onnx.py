@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -11,16 +12,21 @@ import torch
 
 from hkdsr.errors import HkdsrError
 from hkdsr.memory import needed_for
-from hkdsr.nets.files.session import SessionNetwork
+from hkdsr.nets.files.session import SessionNetwork, as_type, own_range, require_images
 
-TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+}
 
 
 class OnnxNetwork(SessionNetwork):
-    """The network in an ONNX file, run in the floating-point type of its input.
+    """The network in an ONNX file, run in the type of its input. Images of a fixed size are tiles of larger ones.
 
-    Raises HkdsrError, naming ``name``, if ONNX Runtime is missing or cannot run ``content``, for other inputs or
-    outputs than images, and for images of a fixed size.
+    Raises HkdsrError, naming ``name``, if ONNX Runtime is missing or cannot run ``content``, and for other inputs or
+    outputs than images.
     """
 
     family = "onnx"
@@ -36,19 +42,18 @@ class OnnxNetwork(SessionNetwork):
                 session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except errors as error:
             raise HkdsrError(f"{name} cannot be run by ONNX Runtime: export it again") from error
-        image = session.get_inputs()[0]
-        if len(session.get_inputs()) != 1 or image.type not in TYPES or len(image.shape) != 4:
-            raise HkdsrError(
-                f"the inputs of {name} are not one batch of images (batch, 3, height, width): give another ONNX file"
-            )
-        if any(isinstance(side, int) for side in image.shape[2:]):
-            size = f"{image.shape[3]}x{image.shape[2]}"
-            raise HkdsrError(f"{name} takes only images of {size}: export it with a variable height and width")
+        inputs = session.get_inputs()
+        shapes = [[side if isinstance(side, int) else None for side in image.shape] for image in inputs]
+        size = require_images(shapes, name, self.kind)
+        image = inputs[0]
+        if image.type not in TYPES:
+            raise HkdsrError(f"{name} takes images of the type {image.type}: export it with a float32 input")
 
-        def run(images: np.ndarray) -> object:
-            return session.run(None, {image.name: images.astype(TYPES[image.type])})[0]
+        def run(images: np.ndarray) -> Sequence[object]:
+            return session.run(None, {image.name: as_type(images, TYPES[image.type])})
 
-        super().__init__(run, errors, content, name, session.get_modelmeta().custom_metadata_map)
+        told = session.get_modelmeta().custom_metadata_map
+        super().__init__(run, errors, content, name, told, size=size, colour_range=own_range(told))
 
     @classmethod
     def from_file(cls, path: Path) -> OnnxNetwork:

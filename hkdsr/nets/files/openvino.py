@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from hkdsr.errors import HkdsrError
-from hkdsr.nets.files.session import SessionNetwork
+from hkdsr.nets.files.session import SessionNetwork, as_type, own_range, require_images
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -23,7 +23,7 @@ DEVICE = "CPU"
 METADATA = "hkdsr"
 """Where in the description of a network its settings are."""
 TELEMETRY = "openvino_telemetry"
-TYPES = {"f32": np.float32, "f16": np.float16}
+TYPES = {"f32": np.float32, "f16": np.float16, "u8": np.uint8}
 
 
 class OpenVinoNetwork(SessionNetwork):
@@ -32,8 +32,8 @@ class OpenVinoNetwork(SessionNetwork):
     It computes in float32. Left to itself, OpenVINO takes bfloat16 where the processor has it, which is up to 10 grey
     levels off.
 
-    Raises HkdsrError, naming ``name``, if OpenVINO is missing or cannot run the files, for other inputs or outputs
-    than images, and for images of a fixed size.
+    Images of a fixed size are tiles of larger ones. Raises HkdsrError, naming ``name``, if OpenVINO is missing or
+    cannot run the files, and for other inputs or outputs than images.
     """
 
     family = "openvino"
@@ -45,17 +45,18 @@ class OpenVinoNetwork(SessionNetwork):
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
         try:
             model = core.read_model(description, weights)
-            _require_images(model, name)
+            size = _require_images(model, name)
             compiled = core.compile_model(model, DEVICE, settings)
             told = dict(model.get_rt_info(METADATA).value) if model.has_rt_info(METADATA) else {}
         except (RuntimeError, UnicodeDecodeError) as error:
             raise HkdsrError(f"{name} cannot be run by OpenVINO: export it again") from error
         kind = TYPES[model.input().element_type.get_type_name()]
 
-        def run(images: np.ndarray) -> object:
-            return compiled(images.astype(kind))[0].copy()
+        def run(images: np.ndarray) -> Sequence[object]:
+            return [value.copy() for value in compiled(as_type(images, kind)).values()]
 
-        super().__init__(run, (RuntimeError,), description + weights, name, told)
+        content = description + weights
+        super().__init__(run, (RuntimeError,), content, name, told, size=size, colour_range=own_range(told))
 
     @classmethod
     def from_file(cls, path: Path) -> OpenVinoNetwork:
@@ -101,13 +102,14 @@ def without_reports() -> Iterator[None]:
         sys.modules.update(before)
 
 
-def _require_images(model: Model, name: str) -> None:
-    if len(model.inputs) != 1 or len(model.input().partial_shape) != 4:
-        raise HkdsrError(
-            f"the inputs of {name} are not one batch of images (batch, 3, height, width): give another OpenVINO file"
-        )
+def _require_images(model: Model, name: str) -> tuple[int, int] | None:
+    shapes = [
+        [side.get_length() if side.is_static else None for side in image.partial_shape]
+        if image.partial_shape.rank.is_static
+        else []
+        for image in model.inputs
+    ]
+    size = require_images(shapes, name, OpenVinoNetwork.kind)
     if model.input().element_type.get_type_name() not in TYPES:
         raise HkdsrError(f"{name} takes no images of floating-point numbers: export it with a float32 input")
-    height, width = list(model.input().partial_shape)[2:]
-    if height.is_static or width.is_static:
-        raise HkdsrError(f"{name} takes only images of {width}x{height}: export it with a variable height and width")
+    return size

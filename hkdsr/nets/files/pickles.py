@@ -42,6 +42,13 @@ OTHER_FORMATS = {
     ".pb": "a TensorFlow model",
     ".tflite": "a TensorFlow Lite model",
 }
+TORCHSCRIPT = "TorchScript"
+PROGRAMS = {
+    "constants.pkl": TORCHSCRIPT,
+    "archive_format": "torch.export",
+    "serialized_exported_program.json": "torch.export",
+}
+"""What writes programs, by a file that is in their archives only."""
 REBUILDERS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter", "_rebuild_parameter_with_state")
 DATA_TYPES = {name for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
 STORAGES = {name for name in vars(torch) if name.endswith("Storage")}
@@ -84,19 +91,23 @@ def _require_pytorch(path: Path) -> None:
         raise HkdsrError(f"cannot read {path} ({error.strerror}): check its permissions") from error
     if not start.startswith(FIRST_BYTES):
         kind = OTHER_FORMATS.get(path.suffix.lower(), "not a readable checkpoint of PyTorch")
-        raise HkdsrError(f"{path} is {kind}: give the network's .pth, .safetensors or .onnx file instead")
-    if _is_torchscript(path):
+        others = ".param or .xml" if path.suffix.lower() == ".bin" else ".pth, .safetensors or .onnx"
+        raise HkdsrError(f"{path} is {kind}: give the network's {others} file instead")
+    if kind := program_kind(path):
         raise HkdsrError(
-            f"{path} is a TorchScript program: give the checkpoint that it was made from, or a file of its state_dict()"
+            f"{path} is a program of {kind}, which may do what any program may: if you trust it, name it as "
+            f"{path.name}:forward, so that it is run"
         )
 
 
-def _is_torchscript(path: Path) -> bool:
+def program_kind(path: Path) -> str | None:
+    """What has written a program, ``TorchScript`` or ``torch.export``; None for a file that is no program."""
     try:
         with ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+            names = {f"/{name}".rpartition("/")[2] for name in archive.namelist()}
     except (BadZipFile, *DAMAGED):
-        return False  # torch.load says what it is
+        return None  # torch.load says what it is
+    return next((kind for mark, kind in PROGRAMS.items() if mark in names), None)
 
 
 class _StandIn:

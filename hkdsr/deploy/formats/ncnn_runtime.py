@@ -1,4 +1,4 @@
-"""NcnnNetwork: the network in a pair of ncnn files, run by ncnn on the CPU.
+"""NcnnRuntimeNetwork: a pair of ncnn files run by ncnn itself, to compare what was written with the network.
 
 ncnn does not check what it reads: a damaged file can end the process. So files are first tried in a process of its own.
 """
@@ -12,17 +12,16 @@ from pathlib import Path
 
 import torch
 
+from hkdsr.deploy.formats import ncnn_session
 from hkdsr.errors import HkdsrError
-from hkdsr.nets.files import ncnn_session
 from hkdsr.nets.files.openvino import read_pair
 from hkdsr.nets.files.session import SessionNetwork
 
-MAGIC = b"7767517"
 LONGEST_TRIAL = 60
 """Seconds."""
 
 
-class NcnnNetwork(SessionNetwork):
+class NcnnRuntimeNetwork(SessionNetwork):
     """The network in ``path`` (the .param file) and the .bin file beside it, computed in float32.
 
     Raises HkdsrError, naming ``path``, if ncnn is missing, if one of the files cannot be read, if ncnn cannot run
@@ -36,12 +35,11 @@ class NcnnNetwork(SessionNetwork):
         if find_spec("ncnn") is None:
             raise HkdsrError("ncnn files need ncnn: pip install 'hkdsr[ncnn]'")
         description, weights = read_pair(path)
-        if not description.startswith(MAGIC):
-            raise HkdsrError(f"{path} is no network description of ncnn: export it again")
         files = (str(path), str(path.with_suffix(".bin")))
         _require_runs(path, files)
         run = ncnn_session.session(*files, torch.get_num_threads())
-        super().__init__(run, (RuntimeError,), description + weights, str(path), {})
+        content = description + weights
+        super().__init__(lambda images: [run(images)], (RuntimeError,), content, str(path), {}, colour_range=1.0)
 
 
 def _require_runs(path: Path, files: tuple[str, str]) -> None:

@@ -1,0 +1,1 @@
+"""Networks in pairs of ncnn files, whose graph is run in PyTorch."""

@@ -77,7 +77,7 @@ def run_report(
     return Report(
         title=run.label,
         subtitle=f"{_summary(run)}; scored on {count} image{'s' if count > 1 else ''}{shown}",
-        protocol=scores[BICUBIC].protocol,
+        protocol=". ".join(filter(None, (scores[BICUBIC].protocol, run.remark))),
         rows=rows,
         curves=[curve for each in runs for curve in each.curves],
         comparisons=comparisons,

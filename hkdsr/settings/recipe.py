@@ -23,6 +23,7 @@ from hkdsr.settings.choices import (
     Precision,
     Schedule,
     Stage1Trainable,
+    Target,
     TeacherImages,
     TrainInit,
 )
@@ -232,6 +233,14 @@ class DistillRecipe:
     """Steps, optimiser, device, log and checkpoints."""
     exits: ExitSettings = field(default_factory=ExitSettings)
     """Intermediate output images of both networks, and the training of the teacher's exit heads."""
+    target: Target = "auto"
+    """What the student learns to give. ``hr``: the ground truth. ``teacher``: the teacher's image, in all terms of the
+    method that have the ground truth, and for the teacher's exits. ``auto``: ``teacher`` if the teacher changes images,
+    as networks trained with a discriminator do: its images, reduced again, are 20 to 45 dB from the LR images; else
+    ``hr``. A method without a teacher always has the ground truth."""
+    allow_odd_teacher: bool = field(default=False, metadata=FREE)
+    """Distil a teacher whose images, reduced again, are less than 20 dB from the LR images, as those of broken or
+    untrained networks; by default this is an error."""
     method: Method = field(default_factory=HKDSR)
     """The distillation method and its settings. In TOML: ``[method] name = "hkdsr"``; ``name = ["hkdsr", "logits"]``
     for a sum of methods, with their settings in ``[method.hkdsr]`` and ``[method.logits]``; or

@@ -33,6 +33,7 @@ from hkdsr.training.checkpoint import FILE
 from hkdsr.training.context import Context, opened
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import process_group
+from hkdsr.training.fidelity import check_teacher
 from hkdsr.training.origin import content_hashes
 from hkdsr.training.pruned import start_pruned
 from hkdsr.training.stage1 import teacher_with_exits
@@ -89,12 +90,18 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
     training = StudentTraining(recipe, parts.module, store, origin)
     with _opened(recipe, training, extend=extend) as context:
         cache = recipe.data.cache or default_cache()
+        checked = check_teacher(recipe, network, store, context) if method.uses_teacher else None
+        target = network if checked and checked.is_target else None
+        if checked:
+            training.metadata.update(checked.facts)  # those of the context too
         if recipe.init == "prune" and context.found is None:
-            start_pruned(parts.module.student, network, store, cache, context.processes)
+            start_pruned(parts.module.student, network, store, cache, context.processes, target)
         if parts.module.exits and recipe.exits.start == "solved" and context.found is None:
-            crops = start_crops(store)
+            crops = start_crops(store, target)
             solve_heads(parts.module.student.eval(), parts.module.exits, crops.lr, crops.hr)
-        teacher = _teacher(recipe, network, method, store, cache, context) if method.uses_teacher else None
+        teacher = None
+        if method.uses_teacher:
+            teacher = _teacher(recipe, network, method, store, cache, context, target is not None)
         parts.move_networks(context.device)
         return training.run(context, teacher, observer)
 
@@ -171,13 +178,18 @@ def _loaded(given: object, scale: int) -> Network:
 
 
 def _teacher(
-    recipe: DistillRecipe, network: Network, method: Method, store: ImageStore, cache: Path, context: Context
+    recipe: DistillRecipe,
+    network: Network,
+    method: Method,
+    store: ImageStore,
+    cache: Path,
+    context: Context,
+    is_target: bool,
 ) -> Teacher:
-    with_exits = teacher_with_exits(
-        network, store, recipe.exits if method.uses_exits else None, recipe.data.patch, cache, context
-    )
-    choice = recipe.exits.teacher_images
-    return prepared(with_exits, method.feature_depths, store, cache, choice, context.device, context.processes)
+    exits, choice = recipe.exits if method.uses_exits else None, recipe.exits.teacher_images
+    with_exits = teacher_with_exits(network, store, exits, recipe.data.patch, cache, context, is_target)
+    depths = method.feature_depths
+    return prepared(with_exits, depths, store, cache, choice, context.device, context.processes, is_target)
 
 
 @contextmanager

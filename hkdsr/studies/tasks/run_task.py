@@ -28,6 +28,7 @@ from hkdsr.studies.tasks.forward_passes import ForwardPassCounter
 from hkdsr.studies.tasks.machine import device_name, peak_memory
 from hkdsr.studies.tasks.measure import measure
 from hkdsr.training.distiller import Distiller
+from hkdsr.training.fidelity import FIDELITY
 from hkdsr.training.run import distill
 from hkdsr.training.stage1 import trains_exits
 from hkdsr.training.student import WEIGHTS_FILE
@@ -54,7 +55,7 @@ def run_task(study: Study, task: Task, preparing: FileLock) -> None:
     else:
         if result is None:
             cost = _train(task.recipe, preparing)
-            result = Result(settings_of(study, task), {}, _hashes(task.recipe.out / WEIGHTS_FILE), cost)
+            result = Result(settings_of(study, task), {}, _facts(task.recipe.out / WEIGHTS_FILE), cost)
             # The cost is known only now: a kill during the scoring must not lose it.
             write_result(study, task, result)
         if code := code_name(study.student):
@@ -131,8 +132,9 @@ def _teacher_facts(study: Study, teacher: Network) -> dict[str, str]:
     return {**facts, NOT_SLICEABLE: ""}
 
 
-def _hashes(weights: Path) -> dict[str, str]:
-    """Hashes of the teacher and the images that a student was trained with, from the file of its weights."""
+def _facts(weights: Path) -> dict[str, str]:
+    """Hashes of the teacher and the images that a student was trained with, and what the teacher's check found."""
     with safe_open(weights, "pt") as file:
         metadata = file.metadata()
-    return {name: metadata[name] for name in ("teacher_sha256", "data_sha256")}
+    found = {FIDELITY: metadata[FIDELITY]} if FIDELITY in metadata else {}
+    return {**{name: metadata[name] for name in ("teacher_sha256", "data_sha256")}, **found}

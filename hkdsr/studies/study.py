@@ -79,6 +79,10 @@ class Study:
     """As in a recipe."""
     allow_odd_teacher: bool = field(default=False, metadata=FREE)
     """As in a recipe."""
+    teacher_taps: tuple[str, ...] = ()
+    """As in a recipe."""
+    teacher_reduce: int = 1
+    """As in a recipe."""
     seeds: tuple[int, ...] = (1, 2, 3)
     """Every row is trained once with each of these seeds."""
     budgets: tuple[str, ...] = ()
@@ -193,6 +197,8 @@ def run_of(study: Study, row: Row, name: str, seed: int, steps: int, exits: Exit
         exits=exits,
         target=study.target,
         allow_odd_teacher=study.allow_odd_teacher,
+        teacher_taps=study.teacher_taps,
+        teacher_reduce=study.teacher_reduce,
         method=row.method,
         init=row.init,
         init_from=row.init_from,

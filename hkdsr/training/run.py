@@ -25,6 +25,7 @@ from hkdsr.nets.sanity import name_of
 from hkdsr.nets.start.heads import solve_heads
 from hkdsr.nets.start.initialise import initialise
 from hkdsr.nets.start.prune.prune import check_prunable
+from hkdsr.nets.teachers import as_teacher
 from hkdsr.nets.wrap import wrap
 from hkdsr.paths import require_writable
 from hkdsr.settings.recipe import DistillRecipe, ExitSettings, TrainRecipe
@@ -142,11 +143,17 @@ def assembled(recipe: DistillRecipe, network: Network) -> Assembled:
 
 
 def loaded_teacher(recipe: DistillRecipe) -> Network:
-    """The recipe's teacher, frozen. Raises HkdsrError if it is missing, damaged or of another scale."""
-    network = _loaded(recipe.teacher, recipe.scale)
+    """The recipe's teacher, frozen, with the taps and the scale that the recipe gives it.
+
+    Raises HkdsrError if it is missing, damaged or of another scale, or has no such taps.
+    """
+    reduce, name = recipe.teacher_reduce, _name(recipe.teacher)
+    network = as_teacher(_loaded(recipe.teacher, recipe.scale * reduce), name, recipe.teacher_taps, reduce)
     if network.scale != recipe.scale:
+        reduced, factor = (f", reduced by {reduce},", 0) if reduce > 1 else ("", network.scale // recipe.scale)
+        other = f", or teacher_reduce to {factor}" if factor > 1 and factor * recipe.scale == network.scale else ""
         raise HkdsrError(
-            f"the teacher {_name(recipe.teacher)} is a x{network.scale} network: set scale to {network.scale}"
+            f"the teacher {name}{reduced} is a x{network.scale} network: set scale to {network.scale}{other}"
         )
     return network
 

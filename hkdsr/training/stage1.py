@@ -245,5 +245,6 @@ def _key(
         settings.stage1_seed,
         training.betas,
         *(("target: teacher",) if is_target else ()),
+        *([taps] if (taps := teacher.settings.get("taps")) else []),
     )
     return hashlib.sha256(json.dumps([digest(teacher.state_dict()), store.key, stage1]).encode()).hexdigest()

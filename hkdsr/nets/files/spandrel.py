@@ -82,11 +82,15 @@ class SpandrelNetwork(ExploredNetwork):
     @property
     def settings(self) -> dict[str, int | float | str]:
         """Scale and architecture. They do not rebuild the network: that takes its file."""
-        return {"scale": self.scale, "architecture": self.architecture}
+        chosen: dict[str, int | float | str] = {"taps": ",".join(self.taps)} if self.taps else {}
+        return {"scale": self.scale, "architecture": self.architecture, **chosen}
 
     def train(self, mode: bool = True) -> SpandrelNetwork:
         super().train(False)
         return self
+
+    def _example(self) -> Tensor:
+        return self._probe(1)
 
     def _parts(self, x: Tensor) -> Sequence[Tensor]:
         return (x,) if self._takes_batches else x.split(1)

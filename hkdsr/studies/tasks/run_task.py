@@ -18,6 +18,7 @@ from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import build, digest, load
 from hkdsr.nets.files.named import remember
 from hkdsr.nets.start.initialise import initialise
+from hkdsr.nets.teachers import load_teacher
 from hkdsr.scoring import BICUBIC, cost, evaluate_set
 from hkdsr.scoring.benchmark import find_benchmark
 from hkdsr.settings.recipe import DistillRecipe
@@ -49,7 +50,7 @@ def run_task(study: Study, task: Task, preparing: FileLock) -> None:
         return
     result = read_result(study, task)
     if task.recipe is None:
-        network = None if task.name == BICUBIC else load(study.teacher, study.scale)
+        network = None if task.name == BICUBIC else _teacher(study)
         if result is None:
             result = Result(settings_of(study, task), {}, {} if network is None else _teacher_facts(study, network))
     else:
@@ -119,6 +120,10 @@ def _scores(study: Study, network: Network | None, known: dict[str, SetResult]) 
         scores[name] = SetResult(found.protocol, *columns)
         logger.info("%s: PSNR-Y %.3f dB, SSIM-Y %.4f", name, found.psnr_y, found.ssim_y)
     return scores
+
+
+def _teacher(study: Study) -> Network:
+    return load_teacher(study.teacher, study.scale, study.teacher_taps, study.teacher_reduce)
 
 
 def _teacher_facts(study: Study, teacher: Network) -> dict[str, str]:

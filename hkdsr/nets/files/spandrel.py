@@ -19,6 +19,7 @@ from hkdsr.memory import needed_for
 from hkdsr.nets.explored import ExploredNetwork
 from hkdsr.nets.files.anatomy import Anatomy, explore, recording
 from hkdsr.nets.files.pickles import REMEDY
+from hkdsr.user_code import reason_of
 
 if TYPE_CHECKING:
     from spandrel import ModelDescriptor, SizeRequirements
@@ -113,7 +114,7 @@ class SpandrelNetwork(ExploredNetwork):
         except FAULTS as error:
             raise HkdsrError(
                 f"{self.name} fails on an image of {PROBE_SIDE}x{PROBE_SIDE} as spandrel builds it "
-                f"({self.architecture}): choose another network"
+                f"({self.architecture}, {reason_of(error)}): choose another network"
             ) from error
         anatomy = explore(self.model, calls)
         if anatomy is None or sr.shape != (1, 3, self.scale * PROBE_SIDE, self.scale * PROBE_SIDE):

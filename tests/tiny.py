@@ -30,6 +30,8 @@ from hkdsr.training.log import read_log
 
 STUDENT = "compact:features=4,convs=4"
 TEACHER = "edsr:features=6,blocks=4"
+UNTRAINED = ("--allow-odd-teacher", "--target", "hr", "--exits.allow-weak")
+"""Flags for a teacher of random weights."""
 
 
 class Killed(BaseException):

@@ -193,7 +193,7 @@ def _is_map(shape: Sequence[int], grid: tuple[int, int]) -> bool:
 
 
 def _is_resized(shape: Sequence[int], grid: tuple[int, int]) -> bool:
-    """Whether features of this shape are a map of the grid's size, times or divided by at most ``WIDEST_STEP``."""
+    """Whether features of this shape are a map whose sides are the grid's, times or divided by 1 to ``WIDEST_STEP``."""
     match tuple(shape):
         case (1, _, h, w) if min(h, w) > 0:
             small, large = sorted(((h, w), grid))

@@ -121,7 +121,7 @@ def test_the_scales_of_teacher_and_student_are_told(tmp_path: Path) -> None:
     message = refusal(lambda: loaded_teacher(tiny.replaced(recipe, teacher_reduce=1)))
     assert message.endswith("is a x4 network: set scale to 4, or teacher_reduce to 2")
     message = refusal(lambda: loaded_teacher(tiny.replaced(recipe, scale=3)))
-    assert message.endswith("tiny_x4, reduced by 2, is a x2 network: set scale to 2")
+    assert message.endswith("tiny_x4 (reduced by 2) is a x2 network: set scale to 2")
 
 
 @pytest.mark.parametrize("method", [HKDSR, FAKD])

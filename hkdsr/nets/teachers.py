@@ -28,7 +28,7 @@ class ReducedNetwork(OpaqueNetwork):
     def __init__(self, network: Network, by: int) -> None:
         super().__init__(network.scale // by)
         self.network, self.by = network, by
-        self.name = f"{name_of(network)}, reduced by {by},"
+        self.name = f"{name_of(network)} (reduced by {by})"
         self.pad_multiple = network.pad_multiple
         self.runs_in_pytorch = network.runs_in_pytorch  # pyright: ignore[reportAttributeAccessIssue]
 

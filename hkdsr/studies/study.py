@@ -76,7 +76,7 @@ class Study:
     exits: ExitSettings = field(default_factory=ExitSettings)
     """As in a recipe."""
     target: Target = "auto"
-    """As in a recipe."""
+    """As in a recipe: ``auto``, ``hr`` or ``teacher``."""
     allow_odd_teacher: bool = field(default=False, metadata=FREE)
     """As in a recipe."""
     teacher_taps: tuple[str, ...] = ()

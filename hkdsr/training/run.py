@@ -150,7 +150,7 @@ def loaded_teacher(recipe: DistillRecipe) -> Network:
     reduce, name = recipe.teacher_reduce, _name(recipe.teacher)
     network = as_teacher(_loaded(recipe.teacher, recipe.scale * reduce), name, recipe.teacher_taps, reduce)
     if network.scale != recipe.scale:
-        reduced, factor = (f", reduced by {reduce},", 0) if reduce > 1 else ("", network.scale // recipe.scale)
+        reduced, factor = (f" (reduced by {reduce})", 0) if reduce > 1 else ("", network.scale // recipe.scale)
         other = f", or teacher_reduce to {factor}" if factor > 1 and factor * recipe.scale == network.scale else ""
         raise HkdsrError(
             f"the teacher {name}{reduced} is a x{network.scale} network: set scale to {network.scale}{other}"

@@ -70,7 +70,7 @@ def test_fidelity_is_the_mean_psnr_of_crops_reduced_again(store: ImageStore) -> 
 def test_an_odd_teacher_is_refused_unless_it_is_allowed(tmp_path: Path) -> None:
     random = dataclasses.replace(tiny.recipe(tmp_path, Logits(), steps=1), allow_odd_teacher=False)
     message = refusal(lambda: distill(random))
-    assert "teacher.safetensors" in message or "edsr" in message
+    assert message.startswith(f"the images of the teacher {random.teacher}, reduced again")
     assert message.endswith("set allow_odd_teacher")
     assert not (random.out / "student.safetensors").exists()
     assert distill(tiny.replaced(random, allow_odd_teacher=True)).steps == 1
@@ -136,6 +136,13 @@ def test_exits_of_such_a_teacher_learn_its_images(store: ImageStore) -> None:
     for is_target, target in ((False, hr), (True, final)):
         found = ExitTraining(teacher, False, False, is_target)(lr, hr, None)
         torch.testing.assert_close(found["exit1"], (exit_ - target).abs().mean())
+
+
+def test_a_pruned_start_is_solved_for_its_images(changing: DistillRecipe) -> None:
+    pruned = tiny.replaced(changing, student="compact:features=4,convs=3", init="prune")
+    assert distill(pruned).steps == 12
+    message = refusal(lambda: distill(tiny.replaced(pruned, target="hr", out=pruned.out / "hr")))
+    assert message.startswith("the pruned start gives")  # it repeats pixels, which is worse than bicubic
 
 
 def test_crops_have_the_images_of_the_target(store: ImageStore) -> None:

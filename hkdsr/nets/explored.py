@@ -65,7 +65,7 @@ class ExploredNetwork(OpaqueNetwork):
         modules = {path: known.get(path) or known.get(path.removeprefix("model.")) for path in paths}
         for path, module in modules.items():
             if module is None:
-                like = get_close_matches(path, known, n=3, cutoff=0)
+                like = get_close_matches(path, filter(None, known), n=3, cutoff=0)
                 raise HkdsrError(
                     f"{self.name} has no module {path}, which teacher_taps names: name some of its modules, such as "
                     f"{', '.join(like)}"

@@ -48,8 +48,8 @@ class Checked:
         return {} if self.fidelity is None else {FIDELITY: str(self.fidelity)}
 
 
-def check_teacher(recipe: DistillRecipe, network: Network, store: ImageStore, context: Context) -> Checked:
-    """Measure the recipe's teacher, or take what was measured when the run began; then choose the target.
+def check_teacher(recipe: DistillRecipe, network: Network, name: str, store: ImageStore, context: Context) -> Checked:
+    """Measure the teacher ``name``, or take what was measured when the run began; then choose the target.
 
     The network ends on the CPU. Raises HkdsrError for a teacher below 20 dB unless ``allow_odd_teacher`` is set.
     """
@@ -59,7 +59,7 @@ def check_teacher(recipe: DistillRecipe, network: Network, store: ImageStore, co
         found = None if known is None else float(known)
     else:
         found = context.processes.agreed(fidelity(network, store, context.device))
-        _report(found, recipe, name_of(network))
+        _report(found, recipe, name)
     changes = found is not None and found < CHANGING
     return Checked(found, recipe.target == "teacher" or (recipe.target == "auto" and changes))
 
@@ -94,8 +94,8 @@ def remark(facts: Mapping[str, str]) -> str:
 def _report(found: float, recipe: DistillRecipe, name: str) -> None:
     if found < ODD and not recipe.allow_odd_teacher:
         raise HkdsrError(
-            f"the images of {name}, reduced again, equal their LR images within {found:.1f} dB only, as those of "
-            "broken or untrained networks: give another file, or set allow_odd_teacher"
+            f"the images of the teacher {name}, reduced again, equal the LR images within {found:.1f} dB only, as "
+            "those of broken or untrained networks: give another file, or set allow_odd_teacher"
         )
     if found < CHANGING:
         targets = {

@@ -91,7 +91,8 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
     training = StudentTraining(recipe, parts.module, store, origin)
     with _opened(recipe, training, extend=extend) as context:
         cache = recipe.data.cache or default_cache()
-        checked = check_teacher(recipe, network, store, context) if method.uses_teacher else None
+        name = _name(recipe.teacher)
+        checked = check_teacher(recipe, network, name, store, context) if method.uses_teacher else None
         target = network if checked and checked.is_target else None
         if checked:
             training.metadata.update(checked.facts)  # those of the context too

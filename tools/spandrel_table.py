@@ -1,12 +1,14 @@
 """Print which networks that spandrel loads can teach, as a Markdown table: ``python -m tools.spandrel_table``.
 
 Each architecture that maps RGB to RGB at a larger size is built with few channels and random weights, saved, loaded by
-``hkdsr.load`` and tried. The table in ``docs/spandrel.md`` is this output.
+``hkdsr.load`` and tried. The table in ``docs/spandrel.md`` is this output. ``python -m tools.spandrel_table ESRGAN SPAN``
+prints the rows of these architectures alone.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -145,8 +147,13 @@ def main() -> None:
 
     warnings.simplefilter("ignore")
     print(f"| {' | '.join(HEADER)} |\n|{' --- |' * len(HEADER)}")
+    chosen = sys.argv[1:]
     for case in CASES:
+        if chosen and case.architecture not in chosen:
+            continue
         print(f"| {' | '.join((case.label, *row(case)))} |", flush=True)
+    if chosen:
+        return
     tried = {case.architecture for case in CASES}
     others = sorted(entry.architecture.name for entry in spandrel.MAIN_REGISTRY if entry.architecture.id not in tried)
     print(f"\nNot in the table, as they do not upscale RGB images: {', '.join(others)}.")

@@ -1,8 +1,8 @@
 """Print which networks that spandrel loads can teach, as a Markdown table: ``python -m tools.spandrel_table``.
 
 Each architecture that maps RGB to RGB at a larger size is built with few channels and random weights, saved, loaded by
-``hkdsr.load`` and tried. The table in ``docs/spandrel.md`` is this output. ``python -m tools.spandrel_table ESRGAN SPAN``
-prints the rows of these architectures alone.
+``hkdsr.load`` and tried. The table in ``docs/spandrel.md`` is this output. With names of architectures after the
+command, only their rows are printed.
 """
 
 from __future__ import annotations

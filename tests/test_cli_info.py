@@ -66,7 +66,9 @@ def test_other_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
     ]
     assert lines[6] == "receptive field: 7 LR pixels in each direction"
     torch.save(UpCunet2x().state_dict(), file)
-    assert shown(capsys, str(file))[2] == "no taps: methods that compare features cannot use this network"
+    why, remedy = shown(capsys, str(file))[2:4]
+    assert why.startswith("no taps, as it has no trunk, like a U-Net")
+    assert "--taps" in remedy
 
 
 def test_onnx_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +81,7 @@ def test_onnx_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
     assert first.startswith("onnx: scale 2, architecture ONNX, ")
     assert "family compact" in first
     assert others == [
-        "no taps: methods that compare features cannot use this network",
+        "no taps, as it runs only as a whole: methods that compare features cannot use this network",
         "receptive field: 7 LR pixels in each direction",
     ]
 

@@ -38,6 +38,8 @@ def test_the_method_of_the_page_distils(tmp_path: Path) -> None:
             teacher = "{recipe.teacher}"
             student = "{recipe.student}"
             out = "{tmp_path / str(steps)}"
+            target = "hr"
+            allow_odd_teacher = true
             [data]
             train = ["{tmp_path / "images"}"]
             patch = 12

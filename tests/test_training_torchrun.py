@@ -95,7 +95,7 @@ def arguments(folder: Path, out: Path, *more: str) -> list[str]:
         "--training.device": "cpu",
         "--exits.stage1-steps": 5,
     }
-    return [*(str(word) for pair in flags.items() for word in pair), "--exits.allow-weak", *more]
+    return [*(str(word) for pair in flags.items() for word in pair), *tiny.UNTRAINED, *more]
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,8 @@ from hkdsr.training.log import read_log
 
 STUDENT = "compact:features=4,convs=4"
 TEACHER = "edsr:features=6,blocks=4"
+UNTRAINED = ("--allow-odd-teacher", "--target", "hr", "--exits.allow-weak")
+"""Flags for a teacher of random weights."""
 
 
 class Killed(BaseException):
@@ -98,6 +100,8 @@ def recipe(folder: Path, method: Method | None = None, **training: Any) -> Disti
         training=dataclasses.replace(settings, **training),
         exits=ExitSettings(stage1_steps=12, stage1_batch=3, allow_weak=True),
         method=method or Plain(),
+        target="hr",
+        allow_odd_teacher=True,  # its weights are random
     )
 
 

@@ -83,6 +83,8 @@ def trainable(folder: Path, out: str = "out", steps: int = 12, rows: str = "", e
         root = "{folder / "benchmarks"}"
         sets = ["SetA", "SetB"]
         seeds = [3]
+        target = "hr"
+        allow_odd_teacher = true
         {extra}
         [data]
         train = ["{folder / "images"}"]

@@ -1,12 +1,14 @@
 """Print which networks that spandrel loads can teach, as a Markdown table: ``python -m tools.spandrel_table``.
 
 Each architecture that maps RGB to RGB at a larger size is built with few channels and random weights, saved, loaded by
-``hkdsr.load`` and tried. The table in ``docs/spandrel.md`` is this output.
+``hkdsr.load`` and tried. The table in ``docs/spandrel.md`` is this output. With names of architectures after the
+command, only their rows are printed.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -46,6 +48,8 @@ class Case:
     note: str = ""
     without_export: str = ""
     """Why it is not exported here: transformers take too long, and one network ends the process."""
+    because: str = ""
+    """What in spandrel is behind a no."""
 
     @property
     def label(self) -> str:
@@ -59,12 +63,12 @@ class Case:
         return getattr(module, self.kind or self.architecture)(**self.settings)
 
 
-def _transformer(architecture: str, note: str = "", **settings: Any) -> Case:
-    return Case(architecture, settings, note=note, without_export="not tried")
+def _transformer(architecture: str, note: str = "", because: str = "", **settings: Any) -> Case:
+    return Case(architecture, settings, note=note, without_export="not tried", because=because)
 
 
-def _convolutional(architecture: str, note: str = "", kind: str = "", **settings: Any) -> Case:
-    return Case(architecture, settings, kind, note)
+def _convolutional(architecture: str, note: str = "", kind: str = "", because: str = "", **settings: Any) -> Case:
+    return Case(architecture, settings, kind, note, because=because)
 
 
 _SWIN: dict[str, Any] = {"img_size": 16, "window_size": 8, "depths": (2, 2, 2), "num_heads": (2, 2, 2), "upscale": 2}
@@ -92,7 +96,9 @@ CASES = (
     _transformer("DAT", embed_dim=16, depth=[2, 2, 2], num_heads=[2, 2, 2]),
     _transformer("DAT", "light", embed_dim=16, split_size=[8, 16], depth=[4], num_heads=[2], **_DIRECT),
     _transformer("DCTLSA", nf=15, upscale=2),
-    _transformer("DCTLSA", "of 16 channels", nf=16, num_head=4, upscale=2),
+    _transformer(
+        "DCTLSA", "of 16 channels", "spandrel takes every DCTLSA for one with 5 heads", nf=16, num_head=4, upscale=2
+    ),
     _transformer("DITN", dim=16, ITL_blocks=2, SAL_blocks=3, upscale=2),
     _transformer("DRCT", **_SWIN, embed_dim=24, gc=8, upsampler="pixelshuffle"),
     _convolutional("ESRGAN", num_filters=8, num_blocks=3),
@@ -103,7 +109,16 @@ CASES = (
     _transformer("HAT", **_SWIN, embed_dim=16, squeeze_factor=4),
     _transformer("IPT", patch_size=12, n_feats=12, scale=[2], num_layers=2),
     _convolutional("MMRealSR", num_in_ch=3, num_out_ch=3, num_feat=16, **_DEGRADATION),
-    _convolutional("MMRealSR", "x2", num_in_ch=3, num_out_ch=3, scale=2, num_feat=8, **_DEGRADATION),
+    _convolutional(
+        "MMRealSR",
+        "x2",
+        because="spandrel leaves out its pixel unshuffle",
+        num_in_ch=3,
+        num_out_ch=3,
+        scale=2,
+        num_feat=8,
+        **_DEGRADATION,
+    ),
     _convolutional("MoESR", scale=2, dim=16, n_blocks=3, n_block=2),
     _convolutional("MoSR", upscale=2, n_block=3, dim=16),
     _transformer("OmniSR", num_feat=16, res_num=3, up_scale=2),
@@ -132,8 +147,13 @@ def main() -> None:
 
     warnings.simplefilter("ignore")
     print(f"| {' | '.join(HEADER)} |\n|{' --- |' * len(HEADER)}")
+    chosen = sys.argv[1:]
     for case in CASES:
+        if chosen and case.architecture not in chosen:
+            continue
         print(f"| {' | '.join((case.label, *row(case)))} |", flush=True)
+    if chosen:
+        return
     tried = {case.architecture for case in CASES}
     others = sorted(entry.architecture.name for entry in spandrel.MAIN_REGISTRY if entry.architecture.id not in tried)
     print(f"\nNot in the table, as they do not upscale RGB images: {', '.join(others)}.")
@@ -147,7 +167,8 @@ def row(case: Case) -> Iterator[str]:
         try:
             network = load(file)
         except (HkdsrError, RuntimeError) as error:
-            yield from (_no(error, file), *["-"] * (len(HEADER) - 2))
+            reasons = filter(None, (_no(error, file), case.because))
+            yield from ("; ".join(reasons), *["-"] * (len(HEADER) - 2))
             return
     yield "yes" if network.family == "spandrel" else f"as `{network.family}` of this package"
     if network.blocks:

@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from hkdsr.cli.output import show
 from hkdsr.errors import HkdsrError
 from hkdsr.paths import exists
+from hkdsr.settings.fields import split_commas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,12 @@ class Info:
     """A checkpoint, a shipped network's name, family:setting=value,..., or code as FILE.py:NAME:setting=value,..."""
     scale: int | None = None
     """Scale of a network given as family:setting=value (by default 2) or as code that takes a scale."""
+    taps: tuple[str, ...] = ()
+    """Modules to show as its taps in place of those found, as ``body.0,body.7``: what ``teacher_taps`` of a recipe
+    takes."""
+
+    def __post_init__(self) -> None:
+        split_commas(self, "taps")
 
 
 def run(arguments: list[str]) -> None:
@@ -40,6 +47,7 @@ def run(arguments: list[str]) -> None:
     """
     settings = tyro.cli(Info, prog="hkdsr info", args=arguments)
     from hkdsr.nets.files.load import build, load
+    from hkdsr.nets.teachers import as_teacher
     from hkdsr.scoring import cost
     from hkdsr.user_code import code_name
 
@@ -48,6 +56,7 @@ def run(arguments: list[str]) -> None:
     network = build(name, scale or 2).eval() if described else load(name, scale)
     if scale not in (None, network.scale):
         raise HkdsrError(f"{name} is a x{network.scale} network: leave scale out or set it to {network.scale}")
+    network = as_teacher(network, name, settings.taps)
     show(f"{network.family}: {', '.join(f'{key} {value}' for key, value in network.settings.items())}")
     for note in network.notes:
         show(note)
@@ -62,8 +71,14 @@ def tap_table(network: Network) -> Iterator[str]:
     """A line for each block: relative depth, module path, and shape of its output for an image of 64x64."""
     import torch
 
+    from hkdsr.nets.explored import ExploredNetwork
+    from hkdsr.nets.opaque import OpaqueNetwork
+
     if not network.blocks:
-        yield "no taps: methods that compare features cannot use this network"
+        why = f", as it {network.without_taps}" if isinstance(network, OpaqueNetwork) else ""
+        yield f"no taps{why}: methods that compare features cannot use this network"
+        if isinstance(network, ExploredNetwork):
+            yield "modules that give features can be named by --taps here and by teacher_taps in recipes"
         return
     count = len(network.blocks)
     yield f"{count} blocks of {network.channels} channels, input padded to multiples of {network.pad_multiple}"

@@ -18,7 +18,8 @@ class LossInputs:
 
     Attributes:
         lr: LR images (B, 3, p, p) in [0, 1].
-        hr: HR images (B, 3, scale*p, scale*p) in [0, 1], the ground truth; constants.
+        hr: HR images (B, 3, scale*p, scale*p) in [0, 1], the ground truth; constants. With ``target = "teacher"``
+            these are the teacher's images, ``teacher.final``.
         student: the student's outputs, with gradient.
         teacher: the teacher's outputs, constants; None for a method without a teacher.
         student_network: the student.

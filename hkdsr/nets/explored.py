@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 import torch
 from torch import Tensor, nn
 
+from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Traced
-from hkdsr.nets.files.anatomy import Anatomy
+from hkdsr.nets.files.anatomy import Anatomy, recording, with_taps
 from hkdsr.nets.opaque import OpaqueNetwork
 
 
@@ -21,6 +23,8 @@ class ExploredNetwork(OpaqueNetwork):
     """
 
     model: nn.Module
+    taps: tuple[str, ...] = ()
+    """The paths that ``choose_taps`` was given."""
     _anatomy: Anatomy | None
 
     @property
@@ -50,6 +54,33 @@ class ExploredNetwork(OpaqueNetwork):
         sr, *features = (torch.cat(same) for same in zip(*parts, strict=True))
         shallow, *maps = (found[..., :h, :w] for found in features)
         return Traced(sr, shallow, tuple(maps))
+
+    @torch.no_grad()
+    def choose_taps(self, paths: Sequence[str]) -> None:
+        """Make the modules at these ``paths`` the blocks, in this order, whatever trunk was found.
+
+        Raises HkdsrError for a path without a module, and for a module whose output is no map of features.
+        """
+        known = dict(self.model.named_modules())
+        modules = {path: known.get(path) or known.get(path.removeprefix("model.")) for path in paths}
+        for path, module in modules.items():
+            if module is None:
+                like = get_close_matches(path, filter(None, known), n=3, cutoff=0)
+                raise HkdsrError(
+                    f"{self.name} has no module {path}, which teacher_taps names: name some of its modules, such as "
+                    f"{', '.join(like)}"
+                )
+        if self._anatomy is None:
+            raise HkdsrError(f"{self.name} has no convolution, so that it cannot be tapped: leave teacher_taps out")
+        taps = {path: module for path, module in modules.items() if module is not None}
+        with recording([self._anatomy.lift, *taps.values()]) as calls:
+            self._run(self._example())
+        self._anatomy = with_taps(self._anatomy, taps, calls, self.name)
+        self.taps = tuple(paths)
+
+    @abstractmethod
+    def _example(self) -> Tensor:
+        """A small image (1, 3, h, w) of a size that the code takes, on its device."""
 
     @abstractmethod
     def _run(self, x: Tensor) -> Tensor:

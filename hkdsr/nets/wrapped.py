@@ -64,7 +64,8 @@ class WrappedNetwork(ExploredNetwork):
     @property
     def settings(self) -> dict[str, int | float | str]:
         """Scale and what it was made of. They do not rebuild the network: that takes its code."""
-        return {"scale": self.scale, **self._told}
+        chosen: dict[str, int | float | str] = {"taps": ",".join(self.taps)} if self.taps else {}
+        return {"scale": self.scale, **self._told, **chosen}
 
     @property
     def notes(self) -> Sequence[str]:
@@ -105,8 +106,7 @@ class WrappedNetwork(ExploredNetwork):
     def require_learns(self) -> None:
         """Raises HkdsrError, from both passes over small crops, unless finite gradients reach the weights."""
         twin = copy.deepcopy(self).train()
-        side = self.pad_multiple * max(EXPLORED_SIDE // self.pad_multiple, 1)
-        x = example_image(side, side)
+        x = self._example()
         try:
             with torch.random.fork_rng(devices=()):
                 image = twin(torch.cat([x, x.flip(-1)]))
@@ -183,10 +183,13 @@ class WrappedNetwork(ExploredNetwork):
 
     @torch.no_grad()
     def _explored(self) -> Anatomy | None:
-        side = self.pad_multiple * max(EXPLORED_SIDE // self.pad_multiple, 1)
         with recording(self.model.modules()) as calls:
-            self._run(example_image(side, side))
+            self._run(self._example())
         return explore(self.model, calls)
+
+    def _example(self) -> Tensor:
+        side = self.pad_multiple * max(EXPLORED_SIDE // self.pad_multiple, 1)
+        return example_image(side, side)
 
 
 def padded(x: Tensor, multiple: int) -> Tensor:

@@ -18,6 +18,7 @@ from hkdsr.paths import is_folder
 from hkdsr.report.content import Curve
 from hkdsr.training.checkpoint import FILE as CHECKPOINT_FILE
 from hkdsr.training.checkpoint import Checkpoint, read_checkpoint
+from hkdsr.training.fidelity import remark
 from hkdsr.training.log import read_log
 from hkdsr.training.sessions import read_sessions
 from hkdsr.training.student import BEST_FILE, WEIGHTS_FILE
@@ -32,7 +33,7 @@ class Run:
     """A network and what is known of its training, which is nothing for a network from a file.
 
     ``recipe`` holds the flat settings as JSON texts, ``teacher`` and ``val`` the names that the recipe gives them,
-    ``sessions`` one sentence.
+    ``sessions`` one sentence, ``remark`` what to know of the scores.
     """
 
     label: str
@@ -44,6 +45,7 @@ class Run:
     val: str = ""
     sessions: str = ""
     curves: Sequence[Curve] = ()
+    remark: str = ""
 
     @property
     def note(self) -> str:
@@ -89,6 +91,7 @@ def read_run(folder: Path, label: str = "") -> Run:
         metadata.get("val", ""),
         sessions_text(folder),
         curves(folder, name),
+        remark(metadata),
     )
 
 

@@ -15,6 +15,7 @@ from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import load
 from hkdsr.nets.files.named import recorded
+from hkdsr.nets.teachers import load_teacher
 from hkdsr.paths import exists, is_folder, user_path
 from hkdsr.report.content import Comparison, Report, Row
 from hkdsr.report.labels import labels
@@ -77,7 +78,7 @@ def run_report(
     return Report(
         title=run.label,
         subtitle=f"{_summary(run)}; scored on {count} image{'s' if count > 1 else ''}{shown}",
-        protocol=scores[BICUBIC].protocol,
+        protocol=". ".join(filter(None, (scores[BICUBIC].protocol, run.remark))),
         rows=rows,
         curves=[curve for each in runs for curve in each.curves],
         comparisons=comparisons,
@@ -118,7 +119,7 @@ def _teacher(run: Run) -> Run | None:
     if not run.teacher:
         return None
     try:
-        network = load(recorded(run.teacher), run.network.scale)
+        network = load_teacher(recorded(run.teacher), run.network.scale, reduce=run.setting("teacher_reduce") or 1)
     except HkdsrError as error:
         logger.warning("The report is without the teacher: %s", error)
         return None

@@ -26,6 +26,12 @@ def as_tuple(value: object) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | Path) else (value,)
 
 
+def split_commas(settings: Any, name: str) -> None:
+    """Make a tuple of texts of a setting that is given as such, or as one text with commas: ``body.0,body.7``."""
+    texts = (part.strip() for text in as_tuple(getattr(settings, name)) for part in str(text).split(","))
+    object.__setattr__(settings, name, tuple(filter(None, texts)))
+
+
 def accept_single_values(settings: Any) -> None:
     """Make a tuple of each setting that takes several values, whether one or several were given, as in TOML.
 

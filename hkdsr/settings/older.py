@@ -18,6 +18,8 @@ WERE_DEFAULT: Mapping[str, Mapping[str, object]] = {
 """By method and setting, the default before there was one by the student's start, written as None since."""
 ADDED: Mapping[str, Mapping[str, object]] = {"hkdsr+": {"logits_share": None}}
 """By method and setting, the value that stands for what was done before there was the setting."""
+ADDED_TO_DISTILLATION: Mapping[str, object] = {"target": "auto", "teacher_taps": [], "teacher_reduce": 1}
+"""What stands for runs of versions without these; ``hkdsr.training.fidelity`` knows those begun without a target."""
 ADDED_TO_TRAINING: Mapping[str, object] = {"training.schedule": "milestones"}
 
 
@@ -32,6 +34,7 @@ def of_today(stored: Mapping[str, str]) -> dict[str, str]:
     method = json.loads(found.get("method.name", "null"))
     if not isinstance(method, str):
         return found
+    found = {**{name: json.dumps(value) for name, value in ADDED_TO_DISTILLATION.items()}, **found}
 
     def of_method(settings: Mapping[str, Mapping[str, object]]) -> dict[str, str]:
         return {f"method.{name}": json.dumps(value) for name, value in settings.get(method, {}).items()}

@@ -23,10 +23,11 @@ from hkdsr.settings.choices import (
     Precision,
     Schedule,
     Stage1Trainable,
+    Target,
     TeacherImages,
     TrainInit,
 )
-from hkdsr.settings.fields import CONTENT, FREE, accept_single_values
+from hkdsr.settings.fields import CONTENT, FREE, accept_single_values, split_commas
 
 if TYPE_CHECKING:
     NetworkName = Any  # in Python a network or module too
@@ -212,7 +213,7 @@ class DistillRecipe:
     ncnn, the name of a shipped network, or code as ``FILE.py:NAME:setting=value,...``, ``FILE.pt:forward`` or
     ``FILE.pt2:forward``, which is run; in Python also a network or torch.nn.Module."""
     scale: int = 2
-    """Factor between the sides of LR and HR images: 2, 3 or 4; that of the teacher."""
+    """Factor between the sides of LR and HR images: 2, 3 or 4; that of the teacher, divided by ``teacher_reduce``."""
     student: NetworkName = "compact:features=32,convs=8"
     """The network to train, as ``family:setting=value,...``, a checkpoint to start from, or code of your own as
     ``FILE.py:NAME:setting=value,...``, which is run; in Python also a network or torch.nn.Module."""
@@ -232,6 +233,21 @@ class DistillRecipe:
     """Steps, optimiser, device, log and checkpoints."""
     exits: ExitSettings = field(default_factory=ExitSettings)
     """Intermediate output images of both networks, and the training of the teacher's exit heads."""
+    target: Target = "auto"
+    """What the student learns to give. ``hr``: the ground truth. ``teacher``: the teacher's image, in all terms of the
+    method that have the ground truth, and for the teacher's exits. ``auto``: ``teacher`` if the teacher changes images,
+    as networks trained with a discriminator do: its images, reduced again, are 20 to 45 dB from the LR images; else
+    ``hr``. A method without a teacher always has the ground truth."""
+    allow_odd_teacher: bool = field(default=False, metadata=FREE)
+    """Distil a teacher whose images, reduced again, are less than 20 dB from the LR images, as those of broken or
+    untrained networks; by default this is an error."""
+    teacher_taps: tuple[str, ...] = ()
+    """Modules of the teacher that methods compare features of, in order of depth, as ``body.0,body.7``, for networks
+    that spandrel reads and for code whose blocks were not found or are other ones than ``hkdsr info`` shows. Depths
+    such as ``method.depths`` then count these modules."""
+    teacher_reduce: int = 1
+    """Factor by which the teacher's images are reduced, bicubically: 2 makes an x4 network a teacher for x2. Its
+    features stay as they are."""
     method: Method = field(default_factory=HKDSR)
     """The distillation method and its settings. In TOML: ``[method] name = "hkdsr"``; ``name = ["hkdsr", "logits"]``
     for a sum of methods, with their settings in ``[method.hkdsr]`` and ``[method.logits]``; or
@@ -240,6 +256,8 @@ class DistillRecipe:
     def __post_init__(self) -> None:
         _to_paths(self, "out", "init_from")
         _require_init_from(self.init, self.init_from)
+        split_commas(self, "teacher_taps")
+        require_range("teacher_reduce", self.teacher_reduce, 1)
 
 
 def _to_paths(settings: object, *names: str) -> None:

@@ -62,7 +62,8 @@ def settings_of(study: Study, task: Task) -> dict[str, str]:
         return {**settings_by_kind(task.recipe, "content"), **lasting_settings(task.recipe)}
     if task.name == BICUBIC:
         return {"scale": str(study.scale)}
-    return {"teacher": study.teacher, "student": study.student, "scale": str(study.scale)}
+    reduced = {"teacher_reduce": str(study.teacher_reduce)} if study.teacher_reduce > 1 else {}
+    return {"teacher": study.teacher, "student": study.student, "scale": str(study.scale), **reduced}
 
 
 def read_result(study: Study, task: Task) -> Result | None:

@@ -13,7 +13,7 @@ from hkdsr.errors import HkdsrError
 from hkdsr.methods import Method, Plain, method_name
 from hkdsr.methods.composed import Composed
 from hkdsr.scoring import BICUBIC
-from hkdsr.settings.choices import Init
+from hkdsr.settings.choices import Init, Target
 from hkdsr.settings.durations import duration
 from hkdsr.settings.fields import CONTENT, FREE, accept_single_values
 from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training
@@ -77,6 +77,14 @@ class Study:
     training: Training = field(default_factory=Training)
     """The same for every row; its ``seed`` is replaced by each of ``seeds``."""
     exits: ExitSettings = field(default_factory=ExitSettings)
+    """As in a recipe."""
+    target: Target = "auto"
+    """As in a recipe: ``auto``, ``hr`` or ``teacher``."""
+    allow_odd_teacher: bool = field(default=False, metadata=FREE)
+    """As in a recipe."""
+    teacher_taps: tuple[str, ...] = ()
+    """As in a recipe."""
+    teacher_reduce: int = 1
     """As in a recipe."""
     seeds: tuple[int, ...] = (1, 2, 3)
     """Every row is trained once with each of these seeds."""
@@ -191,6 +199,10 @@ def run_of(study: Study, row: Row, name: str, seed: int, steps: int, exits: Exit
         data=data,
         training=dataclasses.replace(study.training, seed=seed, steps=steps),
         exits=exits,
+        target=study.target,
+        allow_odd_teacher=study.allow_odd_teacher,
+        teacher_taps=study.teacher_taps,
+        teacher_reduce=study.teacher_reduce,
         method=row.method,
         init=row.init,
         init_from=row.init_from,

@@ -41,7 +41,10 @@ class Distiller(nn.Module):
         self.heads = method.heads(student, tuple(teachers), len(exits.taps) if exits else 0)
 
     def forward(self, lr: Tensor, hr: Tensor, teacher: Outputs | None) -> dict[str, Tensor]:
-        """LR (B, 3, p, p), HR (B, 3, scale*p, scale*p) in [0, 1], the teacher's outputs -> named loss terms."""
+        """LR (B, 3, p, p), HR (B, 3, scale*p, scale*p) in [0, 1], the teacher's outputs -> named loss terms.
+
+        ``hr`` is the target: the teacher's image where that takes the place of the ground truth.
+        """
         outputs = self.outputs(lr)
         kind = lr.device.type
         autocast = None

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 from tqdm import tqdm
 
 from hkdsr.data.crops import Batch
@@ -20,37 +19,45 @@ from hkdsr.nets.exits import enlarge
 from hkdsr.nets.files.load import digest, save
 from hkdsr.nets.start.prune.prune import VERSION, prune
 from hkdsr.training.process_group import ProcessGroup
-from hkdsr.training.start_crops import CROPS, SEED, SIDE, start_crops
+from hkdsr.training.start_crops import CROPS, SEED, SIDE, mean_psnr, start_crops
 
 logger = logging.getLogger(__name__)
 
 
-def start_pruned(student: Network, teacher: Network, store: ImageStore, cache: Path, processes: ProcessGroup) -> None:
+def start_pruned(
+    student: Network,
+    teacher: Network,
+    store: ImageStore,
+    cache: Path,
+    processes: ProcessGroup,
+    target: Network | None = None,
+) -> None:
     """Fill ``student`` in place with its pruned start: from ``cache``, or made there by the first of ``processes``.
 
-    The file's name is a hash of the teacher's weights, the images, the student's settings and the method's version.
+    The layers are solved for the HR images, or for those of ``target``, the teacher, if it is given. The file's name
+    is a hash of the teacher's weights, the images, the student's settings and the method's version.
     Raises HkdsrError if the start enlarges the crops no better than bicubic enlargement does, and as ``prune`` does.
     """
     settings = [student.family, student.settings, digest(teacher.state_dict()), store.key, VERSION, CROPS, SIDE, SEED]
+    settings += ["target: teacher"] if target else []
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     file = cache / f"pruned-{key[:20]}.safetensors"
 
     def made() -> Path:
         if not file.exists():
-            _make(student, teacher, store)
+            _make(student, teacher, start_crops(store, target))
             save(student, file)
         return file
 
     student.load_state_dict(load_file(processes.main_first(made)))
 
 
-def _make(student: Network, teacher: Network, store: ImageStore) -> None:
-    crops = start_crops(store)
+def _make(student: Network, teacher: Network, crops: Batch) -> None:
     with tqdm(desc="pruned start", unit="step", disable=None) as bar:
         prune(student, teacher, crops.lr, crops.hr, bar.update)
     with torch.no_grad():
-        score = _psnr(torch.cat([student(lr) for lr in crops.lr.split(CROPS // 8)]), crops.hr)
-    bicubic = _bicubic(crops, store.scale)
+        score = mean_psnr(torch.cat([student(lr) for lr in crops.lr.split(CROPS // 8)]), crops.hr)
+    bicubic = _bicubic(crops, teacher.scale)
     if score <= bicubic:
         raise HkdsrError(
             f"the pruned start gives {score:.2f} dB PSNR on training crops and bicubic enlargement {bicubic:.2f} dB: "
@@ -60,9 +67,4 @@ def _make(student: Network, teacher: Network, store: ImageStore) -> None:
 
 
 def _bicubic(crops: Batch, scale: int) -> float:
-    return _psnr(enlarge(crops.lr, scale), crops.hr)
-
-
-def _psnr(sr: Tensor, hr: Tensor) -> float:
-    """The mean over images (B, 3, H, W) in [0, 1] of their PSNR in dB."""
-    return float(-10 * (sr.clamp(0, 1) - hr).square().mean((1, 2, 3)).clamp(min=1e-10).log10().mean())
+    return mean_psnr(enlarge(crops.lr, scale), crops.hr)

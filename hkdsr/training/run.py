@@ -25,6 +25,7 @@ from hkdsr.nets.sanity import name_of
 from hkdsr.nets.start.heads import solve_heads
 from hkdsr.nets.start.initialise import initialise
 from hkdsr.nets.start.prune.prune import check_prunable
+from hkdsr.nets.teachers import as_teacher
 from hkdsr.nets.wrap import wrap
 from hkdsr.paths import require_writable
 from hkdsr.settings.recipe import DistillRecipe, ExitSettings, TrainRecipe
@@ -33,6 +34,7 @@ from hkdsr.training.checkpoint import FILE
 from hkdsr.training.context import Context, opened
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import process_group
+from hkdsr.training.fidelity import check_teacher
 from hkdsr.training.origin import content_hashes
 from hkdsr.training.pruned import start_pruned
 from hkdsr.training.stage1 import teacher_with_exits
@@ -89,12 +91,19 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
     training = StudentTraining(recipe, parts.module, store, origin)
     with _opened(recipe, training, extend=extend) as context:
         cache = recipe.data.cache or default_cache()
+        name = _name(recipe.teacher)
+        checked = check_teacher(recipe, network, name, store, context) if method.uses_teacher else None
+        target = network if checked and checked.is_target else None
+        if checked:
+            training.metadata.update(checked.facts)  # those of the context too
         if recipe.init == "prune" and context.found is None:
-            start_pruned(parts.module.student, network, store, cache, context.processes)
+            start_pruned(parts.module.student, network, store, cache, context.processes, target)
         if parts.module.exits and recipe.exits.start == "solved" and context.found is None:
-            crops = start_crops(store)
+            crops = start_crops(store, target)
             solve_heads(parts.module.student.eval(), parts.module.exits, crops.lr, crops.hr)
-        teacher = _teacher(recipe, network, method, store, cache, context) if method.uses_teacher else None
+        teacher = None
+        if method.uses_teacher:
+            teacher = _teacher(recipe, network, method, store, cache, context, target is not None)
         parts.move_networks(context.device)
         return training.run(context, teacher, observer)
 
@@ -135,11 +144,17 @@ def assembled(recipe: DistillRecipe, network: Network) -> Assembled:
 
 
 def loaded_teacher(recipe: DistillRecipe) -> Network:
-    """The recipe's teacher, frozen. Raises HkdsrError if it is missing, damaged or of another scale."""
-    network = _loaded(recipe.teacher, recipe.scale)
+    """The recipe's teacher, frozen, with the taps and the scale that the recipe gives it.
+
+    Raises HkdsrError if it is missing, damaged or of another scale, or has no such taps.
+    """
+    reduce, name = recipe.teacher_reduce, _name(recipe.teacher)
+    network = as_teacher(_loaded(recipe.teacher, recipe.scale * reduce), name, recipe.teacher_taps, reduce)
     if network.scale != recipe.scale:
+        reduced, factor = (f" (reduced by {reduce})", 0) if reduce > 1 else ("", network.scale // recipe.scale)
+        other = f", or teacher_reduce to {factor}" if factor > 1 and factor * recipe.scale == network.scale else ""
         raise HkdsrError(
-            f"the teacher {_name(recipe.teacher)} is a x{network.scale} network: set scale to {network.scale}"
+            f"the teacher {name}{reduced} is a x{network.scale} network: set scale to {network.scale}{other}"
         )
     return network
 
@@ -171,13 +186,18 @@ def _loaded(given: object, scale: int) -> Network:
 
 
 def _teacher(
-    recipe: DistillRecipe, network: Network, method: Method, store: ImageStore, cache: Path, context: Context
+    recipe: DistillRecipe,
+    network: Network,
+    method: Method,
+    store: ImageStore,
+    cache: Path,
+    context: Context,
+    is_target: bool,
 ) -> Teacher:
-    with_exits = teacher_with_exits(
-        network, store, recipe.exits if method.uses_exits else None, recipe.data.patch, cache, context
-    )
-    choice = recipe.exits.teacher_images
-    return prepared(with_exits, method.feature_depths, store, cache, choice, context.device, context.processes)
+    exits, choice = recipe.exits if method.uses_exits else None, recipe.exits.teacher_images
+    with_exits = teacher_with_exits(network, store, exits, recipe.data.patch, cache, context, is_target)
+    depths = method.feature_depths
+    return prepared(with_exits, depths, store, cache, choice, context.device, context.processes, is_target)
 
 
 @contextmanager

@@ -55,12 +55,17 @@ class ExitScores:
 
 
 class ExitTraining(nn.Module):
-    """Loss of stage 1: the sum of the intermediate exits' L1 to the HR image; ``include_final`` adds the output's."""
+    """Loss of stage 1: the sum of the intermediate exits' L1 to the HR image; ``include_final`` adds the output's.
 
-    def __init__(self, teacher: NetworkWithExits, train_all: bool, include_final: bool) -> None:
+    If the teacher ``is_target``, its own image takes the place of HR.
+    """
+
+    def __init__(
+        self, teacher: NetworkWithExits, train_all: bool, include_final: bool, is_target: bool = False
+    ) -> None:
         super().__init__()
         self.exits = teacher.exits
-        self.include_final = include_final
+        self.include_final, self.is_target = include_final, is_target
         # A frozen trunk is not registered in the module, so that it is neither saved nor averaged.
         self.trunk = teacher.network if train_all else None
         self._network = (teacher.network,)
@@ -69,6 +74,8 @@ class ExitTraining(nn.Module):
         network = self.trunk or self._network[0]
         with torch.set_grad_enabled(self.trunk is not None and torch.is_grad_enabled()):
             traced = network.trace(lr, self.exits.taps)
+        if self.is_target:
+            hr = traced.sr.detach().float().clamp(0, 1)
         images = self.exits(lr, traced, network.scale)
         terms = {f"exit{index + 1}": (image - hr).abs().mean() for index, image in enumerate(images)}
         if self.include_final:
@@ -77,9 +84,18 @@ class ExitTraining(nn.Module):
 
 
 def teacher_with_exits(
-    teacher: Network, store: ImageStore, settings: ExitSettings | None, patch: int, cache: Path, context: Context
+    teacher: Network,
+    store: ImageStore,
+    settings: ExitSettings | None,
+    patch: int,
+    cache: Path,
+    context: Context,
+    is_target: bool = False,
 ) -> NetworkWithExits:
     """The teacher with trained and checked exits; without exits if ``settings`` is None.
+
+    Exits of a teacher that ``is_target`` are trained to its own images. They are not checked, as scores against HR say
+    nothing about them.
 
     The heads come from the cache if they were trained before; otherwise the first process trains them now. The cache's
     key is a hash of the teacher's weights, the images, and every setting of stage 1.
@@ -88,7 +104,16 @@ def teacher_with_exits(
     """
     if settings is None:
         return NetworkWithExits(teacher, Exits(teacher, ())).eval().requires_grad_(False)
-    together = context.processes.main_first(lambda: trained_exits(teacher, store, settings, patch, cache, context))
+    if is_target and settings.stage1_trainable == "all":
+        raise HkdsrError(
+            "exits.stage1_trainable is 'all' but the teacher's images are the target, which must stay as they are: set "
+            "it to 'heads', or target to 'hr'"
+        )
+    together = context.processes.main_first(
+        lambda: trained_exits(teacher, store, settings, patch, cache, context, is_target)
+    )
+    if is_target:
+        return together
     scores = score_exits(together, store, context.device)
     logger.info("%s", scores.sentence())
     check_exits(scores, settings.allow_weak)
@@ -96,7 +121,13 @@ def teacher_with_exits(
 
 
 def trained_exits(
-    teacher: Network, store: ImageStore, settings: ExitSettings, patch: int, cache: Path, context: Context
+    teacher: Network,
+    store: ImageStore,
+    settings: ExitSettings,
+    patch: int,
+    cache: Path,
+    context: Context,
+    is_target: bool = False,
 ) -> NetworkWithExits:
     """As ``teacher_with_exits``, in one process and without the check."""
     torch.manual_seed(settings.stage1_seed)
@@ -104,7 +135,7 @@ def trained_exits(
     exits, train_all = together.exits, settings.stage1_trainable == "all"
     if not trains_exits(settings):
         return together
-    key = _key(teacher, store, settings, patch, context.settings)
+    key = _key(teacher, store, settings, patch, context.settings, is_target)
     folder = cache / f"exits-{key[:20]}"
     finished = folder / "heads.safetensors"
     trained = together if train_all else exits
@@ -115,9 +146,9 @@ def trained_exits(
         with opened(folder, stage1, {"key": key}, "teacher's exits", wait=True) as own:
             if not finished.exists():  # another run may have trained them meanwhile
                 if settings.start == "solved" and own.found is None:
-                    crops = start_crops(store)
+                    crops = start_crops(store, teacher if is_target else None)
                     solve_heads(teacher, exits, crops.lr.to(context.device), crops.hr.to(context.device))
-                module = ExitTraining(together, train_all, settings.stage1_include_final)
+                module = ExitTraining(together, train_all, settings.stage1_include_final, is_target)
                 sampler = CropSampler(store, patch, settings.stage1_batch, settings.stage1_seed)
                 with needed_for("the training of the teacher's exits", "lower exits.stage1_batch or data.patch"):
                     _write(fit(module, sampler, own).average, train_all, finished)
@@ -197,7 +228,9 @@ def _stage1_kind(settings: ExitSettings) -> HeadKind:
     return "shared" if settings.kind == "teacher_tail" else settings.kind
 
 
-def _key(teacher: Network, store: ImageStore, settings: ExitSettings, patch: int, training: Training) -> str:
+def _key(
+    teacher: Network, store: ImageStore, settings: ExitSettings, patch: int, training: Training, is_target: bool
+) -> str:
     stage1 = (
         settings.teacher,
         settings.tail,
@@ -211,5 +244,7 @@ def _key(teacher: Network, store: ImageStore, settings: ExitSettings, patch: int
         patch,
         settings.stage1_seed,
         training.betas,
+        *(("target: teacher",) if is_target else ()),
+        *([taps] if (taps := teacher.settings.get("taps")) else []),
     )
     return hashlib.sha256(json.dumps([digest(teacher.state_dict()), store.key, stage1]).encode()).hexdigest()

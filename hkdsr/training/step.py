@@ -66,7 +66,9 @@ def take_step(
     for part in _parts(batch, context.settings.accumulate):
         part = _moved(part, context.device)
         with autocast(context.settings.precision, context.device):
-            terms = module(part.lr, part.hr, teacher.outputs(part) if teacher else None)
+            outputs = teacher.outputs(part) if teacher else None
+            target = outputs.final if outputs and teacher and teacher.is_target else part.hr
+            terms = module(part.lr, target, outputs)
         share = len(part.lr) / len(batch.lr)
         (torch.stack(list(terms.values())).sum() * share).backward()
         for name, value in terms.items():

@@ -47,14 +47,19 @@ class Teacher:
         stored: the teacher's outputs for all training images, which the sampler adds to each batch; without it the
             teacher runs on the batch. Images are taken from it even if the teacher runs for its features, so that all
             methods learn from the same images.
+        is_target: the student learns to give the teacher's image instead of the ground truth.
 
     Raises HkdsrError for depths in a network that cannot be tapped.
     """
 
     def __init__(
-        self, network: NetworkWithExits, depths: Sequence[float] = (), stored: JoinedStores | None = None
+        self,
+        network: NetworkWithExits,
+        depths: Sequence[float] = (),
+        stored: JoinedStores | None = None,
+        is_target: bool = False,
     ) -> None:
-        self.stored = stored
+        self.stored, self.is_target = stored, is_target
         self._network = network
         self._taps = feature_taps(network.network, depths)
 
@@ -80,6 +85,7 @@ def prepared(
     choice: TeacherImages,
     device: torch.device,
     processes: ProcessGroup,
+    is_target: bool = False,
 ) -> Teacher:
     """The teacher with its outputs stored in ``cache``, or without, depending on ``choice`` and the space on the disk.
 
@@ -91,7 +97,7 @@ def prepared(
     stored = _stored(network, store, cache, choice, device) if processes.main else None
     if processes.agreed(stored is not None) and stored is None:
         stored = _stored(network, store, cache, "cached", device)
-    return Teacher(network.to(device), depths, stored)
+    return Teacher(network.to(device), depths, stored, is_target)
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import isqrt
 
@@ -18,10 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import parameter_count
 
 LEAST_SHARE = 0.05
 """A run with less than this share of the parameters is a detail, such as one level of a U-Net, and not the trunk."""
+
+WIDEST_STEP = 8
+"""A map this many times smaller or larger than the image still shows places in it; a mean over all does not."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,15 @@ class Anatomy:
 
     ``trunk`` holds its blocks in order, and is empty if the network has no trunk; ``channels`` is the number of
     channels of their features. ``lift`` is the convolution that turns the image into features. ``reduction`` is the
-    factor by which the image is reduced before it (pixel-unshuffle), 1 in most networks.
+    factor by which the image is reduced before it (pixel-unshuffle), 1 in most networks. Where the first block's input
+    is no such map of features, as the image, its output stands for it (``starts_inside``).
     """
 
     lift: nn.Conv2d
     trunk: tuple[nn.Module, ...]
     channels: int
     reduction: int
+    starts_inside: bool = False
 
     def trace(self, run: Callable[[Tensor], Tensor], x: Tensor, taps: Sequence[int]) -> tuple[Tensor, ...]:
         """Call ``run``, which runs the network, on ``x`` and record features on the way.
@@ -48,14 +54,19 @@ class Anatomy:
         with recording([self.lift, *self.trunk[:1], *tapped]) as calls:
             result = run(x)
         grid = grid_of(calls[self.lift][0].given)
-        shallow = self._features(calls[self.trunk[0]][0].given, grid) if self.trunk else x
+        shallow = x
+        if self.trunk:
+            first = calls[self.trunk[0]][0]
+            shallow = self._features(first.result if self.starts_inside else first.given, grid)
         return result, shallow, *(self._features(calls[block][0].result, grid) for block in tapped)
 
     def _features(self, features: Tensor, grid: tuple[int, int]) -> Tensor:
+        """A map of the LR image's size: features of other sizes are enlarged or reduced bilinearly."""
         features = as_map(features, grid)
-        if self.reduction == 1:
+        size = (self.reduction * grid[0], self.reduction * grid[1])
+        if grid_of(features) == size:
             return features
-        return F.interpolate(features, scale_factor=self.reduction, mode="bilinear", align_corners=False)
+        return F.interpolate(features, size, mode="bilinear", align_corners=False, antialias=size < grid_of(features))
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,36 @@ def explore(model: nn.Module, calls: Calls) -> Anatomy | None:
     trunk = find_trunk(model, calls, grid)
     channels = as_map(calls[trunk[0]][0].result, grid).shape[1] if trunk else 3
     return Anatomy(lift, trunk, channels, max(isqrt(lift.in_channels // 3), 1))
+
+
+def with_taps(anatomy: Anatomy, taps: Mapping[str, nn.Module], calls: Calls, name: str) -> Anatomy:
+    """``anatomy`` with the modules ``taps`` as trunk, whatever was found; their ``calls`` are those for one image.
+
+    Raises HkdsrError, naming a tap by its path, if it does not run once, gives no map of the image, or has another
+    number of channels than the first.
+    """
+    grid = grid_of(calls[anatomy.lift][0].given)
+    widths: dict[str, int] = {}
+    for path, module in taps.items():
+        if len(found := calls.get(module, ())) != 1:
+            raise HkdsrError(
+                f"the tap {path} of {name} runs {len(found)} times for an image: name a module that runs once"
+            )
+        shape = tuple(found[0].result.shape)
+        if not _is_map(shape, grid) and not _is_resized(shape, grid):
+            raise HkdsrError(
+                f"the tap {path} of {name} gives {shape or 'no tensor'} where an image is {grid[1]}x{grid[0]}: name a "
+                "module whose output is a map of features (B, C, h, w) of the image's size or a whole part of it"
+            )
+        widths[path] = as_map(found[0].result, grid).shape[1]
+    width = next(iter(widths.values()))
+    if odd := next((path for path in taps if widths[path] != width), None):
+        raise HkdsrError(
+            f"the taps of {name} have {width} channels, but {odd} has {widths[odd]}: name modules of one width"
+        )
+    trunk = tuple(taps.values())
+    first = calls[trunk[0]][0]
+    return replace(anatomy, trunk=trunk, channels=width, starts_inside=first.given.shape != first.result.shape)
 
 
 def find_trunk(model: nn.Module, calls: Calls, grid: tuple[int, int]) -> tuple[nn.Module, ...]:
@@ -147,6 +188,17 @@ def _is_map(shape: Sequence[int], grid: tuple[int, int]) -> bool:
             return (h, w) == grid
         case (1, tokens, _):
             return tokens == grid[0] * grid[1]
+        case _:
+            return False
+
+
+def _is_resized(shape: Sequence[int], grid: tuple[int, int]) -> bool:
+    """Whether features of this shape are a map whose sides are the grid's, times or divided by 1 to ``WIDEST_STEP``."""
+    match tuple(shape):
+        case (1, _, h, w) if min(h, w) > 0:
+            small, large = sorted(((h, w), grid))
+            factor = large[0] // small[0]
+            return factor <= WIDEST_STEP and (factor * small[0], factor * small[1]) == large
         case _:
             return False
 

@@ -19,6 +19,7 @@ from hkdsr.memory import needed_for
 from hkdsr.nets.explored import ExploredNetwork
 from hkdsr.nets.files.anatomy import Anatomy, explore, recording
 from hkdsr.nets.files.pickles import REMEDY
+from hkdsr.user_code import reason_of
 
 if TYPE_CHECKING:
     from spandrel import ModelDescriptor, SizeRequirements
@@ -82,11 +83,15 @@ class SpandrelNetwork(ExploredNetwork):
     @property
     def settings(self) -> dict[str, int | float | str]:
         """Scale and architecture. They do not rebuild the network: that takes its file."""
-        return {"scale": self.scale, "architecture": self.architecture}
+        chosen: dict[str, int | float | str] = {"taps": ",".join(self.taps)} if self.taps else {}
+        return {"scale": self.scale, "architecture": self.architecture, **chosen}
 
     def train(self, mode: bool = True) -> SpandrelNetwork:
         super().train(False)
         return self
+
+    def _example(self) -> Tensor:
+        return self._probe(1)
 
     def _parts(self, x: Tensor) -> Sequence[Tensor]:
         return (x,) if self._takes_batches else x.split(1)
@@ -109,7 +114,7 @@ class SpandrelNetwork(ExploredNetwork):
         except FAULTS as error:
             raise HkdsrError(
                 f"{self.name} fails on an image of {PROBE_SIDE}x{PROBE_SIDE} as spandrel builds it "
-                f"({self.architecture}): choose another network"
+                f"({self.architecture}, {reason_of(error)}): choose another network"
             ) from error
         anatomy = explore(self.model, calls)
         if anatomy is None or sr.shape != (1, 3, self.scale * PROBE_SIDE, self.scale * PROBE_SIDE):

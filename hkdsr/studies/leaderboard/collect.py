@@ -16,6 +16,7 @@ from hkdsr.studies.leaderboard.content import Entry, Leaderboard, RowTraining, S
 from hkdsr.studies.leaderboard.statistics import gap_closed, mean_and_std, paired_bootstrap
 from hkdsr.studies.results import Cost, Result, finished, read_result
 from hkdsr.studies.study import TEACHER, Row, Study, Task, describe_row
+from hkdsr.training.fidelity import FIDELITY
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,12 @@ def board_of(study: Study, groups: Sequence[Group], controls_text: str, unfinish
         for group in groups
     )
     teacher_facts = next((result.facts for group in groups for result in group.results if group.label == TEACHER), {})
+    checks = [result.facts[FIDELITY] for result in results if FIDELITY in result.facts]
     return Leaderboard(
         tuple(entries),
         tuple(dict.fromkeys(scores.protocol for result in results for scores in result.sets.values())),
         {name: results[0].sets[name].names for name in study.sets},
-        teacher_facts,
+        {**teacher_facts, **({FIDELITY: checks[0]} if checks else {})},
         controls_text,
         dict(unfinished),
     )

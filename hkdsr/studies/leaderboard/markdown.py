@@ -11,6 +11,7 @@ from hkdsr.studies.published import Table
 from hkdsr.studies.published import markdown as published_markdown
 from hkdsr.studies.results import Cost
 from hkdsr.studies.study import Study
+from hkdsr.training.fidelity import remark
 
 UP, DOWN = "\N{UPWARDS ARROW}", "\N{DOWNWARDS ARROW}"
 NONE = "\N{EN DASH}"
@@ -75,11 +76,12 @@ def conditions(study: Study, board: Leaderboard, length: str) -> str:
     """What all rows have in common; ``length`` says for how long they were trained."""
     training, data = study.training, ", ".join(folder.name for folder in study.data.train)
     sizes = {role: f" ({board.facts[role]})" if role in board.facts else "" for role in ("teacher", "student")}
-    return (
+    text = (
         f"Teacher: {Path(study.teacher).name}{sizes['teacher']}. Student: {study.student}{sizes['student']}. "
         f"Trained on {data}: {length} of {training.batch} crops of {study.data.patch}x{study.data.patch} "
         f"LR pixels, Adam at {training.lr:g}, seeds {', '.join(map(str, study.seeds))}."
     )
+    return f"{text} {warning}" if (warning := remark(board.facts)) else text
 
 
 def score_table(study: Study, board: Leaderboard, more: Iterable[Sequence[str]] = ()) -> str:

@@ -18,6 +18,7 @@ from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import build, digest, load
 from hkdsr.nets.files.named import remember
 from hkdsr.nets.start.initialise import initialise
+from hkdsr.nets.teachers import load_teacher
 from hkdsr.scoring import BICUBIC, cost, evaluate_set
 from hkdsr.scoring.benchmark import find_benchmark
 from hkdsr.settings.recipe import DistillRecipe
@@ -28,6 +29,7 @@ from hkdsr.studies.tasks.forward_passes import ForwardPassCounter
 from hkdsr.studies.tasks.machine import device_name, peak_memory
 from hkdsr.studies.tasks.measure import measure
 from hkdsr.training.distiller import Distiller
+from hkdsr.training.fidelity import FIDELITY
 from hkdsr.training.run import distill
 from hkdsr.training.stage1 import trains_exits
 from hkdsr.training.student import WEIGHTS_FILE
@@ -48,13 +50,13 @@ def run_task(study: Study, task: Task, preparing: FileLock) -> None:
         return
     result = read_result(study, task)
     if task.recipe is None:
-        network = None if task.name == BICUBIC else load(study.teacher, study.scale)
+        network = None if task.name == BICUBIC else _teacher(study)
         if result is None:
             result = Result(settings_of(study, task), {}, {} if network is None else _teacher_facts(study, network))
     else:
         if result is None:
             cost = _train(task.recipe, preparing)
-            result = Result(settings_of(study, task), {}, _hashes(task.recipe.out / WEIGHTS_FILE), cost)
+            result = Result(settings_of(study, task), {}, _facts(task.recipe.out / WEIGHTS_FILE), cost)
             # The cost is known only now: a kill during the scoring must not lose it.
             write_result(study, task, result)
         if code := code_name(study.student):
@@ -120,6 +122,10 @@ def _scores(study: Study, network: Network | None, known: dict[str, SetResult]) 
     return scores
 
 
+def _teacher(study: Study) -> Network:
+    return load_teacher(study.teacher, study.scale, study.teacher_taps, study.teacher_reduce)
+
+
 def _teacher_facts(study: Study, teacher: Network) -> dict[str, str]:
     student = build(study.student, study.scale)
     facts = {"teacher": str(cost(teacher)), "student": str(cost(student))}
@@ -131,8 +137,9 @@ def _teacher_facts(study: Study, teacher: Network) -> dict[str, str]:
     return {**facts, NOT_SLICEABLE: ""}
 
 
-def _hashes(weights: Path) -> dict[str, str]:
-    """Hashes of the teacher and the images that a student was trained with, from the file of its weights."""
+def _facts(weights: Path) -> dict[str, str]:
+    """Hashes of the teacher and the images that a student was trained with, and what the teacher's check found."""
     with safe_open(weights, "pt") as file:
         metadata = file.metadata()
-    return {name: metadata[name] for name in ("teacher_sha256", "data_sha256")}
+    found = {FIDELITY: metadata[FIDELITY]} if FIDELITY in metadata else {}
+    return {**{name: metadata[name] for name in ("teacher_sha256", "data_sha256")}, **found}

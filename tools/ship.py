@@ -126,7 +126,7 @@ def training_images(recipe: DistillRecipe, key: str) -> str:
     store = build_store(pairs, recipe.scale, recipe.data.cache)
     if store.key != key:
         raise HkdsrError("the images in data.train are not those of the run: restore them")
-    folders = Counter(pair.hr.parent.name for pair in pairs)
+    folders = Counter(pair.file.parent.name for pair in pairs)
     pixels = sum(height * width for height, width in store.sizes)
     return f"{', '.join(f'{folder} {count}' for folder, count in folders.items())}: {pixels / 1e6:.1f} megapixels"
 

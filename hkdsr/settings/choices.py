@@ -32,6 +32,7 @@ Stage1Trainable = Literal["heads", "all"]
 
 TeacherImages = Literal["auto", "cached", "live"]
 Schedule = Literal["milestones", "cosine"]
+DegradePreset = Literal["none", "real-esrgan", "bsrgan"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 Init = Literal["scratch", "slice", "drop", "prune", "student"]

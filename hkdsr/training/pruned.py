@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -12,40 +13,49 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from hkdsr.data.crops import Batch
 from hkdsr.data.store import ImageStore
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import enlarge
 from hkdsr.nets.files.load import digest, save
 from hkdsr.nets.start.prune.prune import VERSION, prune
+from hkdsr.settings.degrade import Degrade
 from hkdsr.training.process_group import ProcessGroup
-from hkdsr.training.start_crops import CROPS, SEED, SIDE, start_crops
+from hkdsr.training.start_crops import CROPS, SEED, SIDE, StartCrops, start_crops
 
 logger = logging.getLogger(__name__)
 
 
-def start_pruned(student: Network, teacher: Network, store: ImageStore, cache: Path, processes: ProcessGroup) -> None:
+def start_pruned(
+    student: Network,
+    teacher: Network,
+    store: ImageStore,
+    cache: Path,
+    processes: ProcessGroup,
+    degrade: Degrade | None = None,
+) -> None:
     """Fill ``student`` in place with its pruned start: from ``cache``, or made there by the first of ``processes``.
 
     The file's name is a hash of the teacher's weights, the images, the student's settings and the method's version.
     Raises HkdsrError if the start enlarges the crops no better than bicubic enlargement does, and as ``prune`` does.
     """
     settings = [student.family, student.settings, digest(teacher.state_dict()), store.key, VERSION, CROPS, SIDE, SEED]
+    if degrade and degrade.live:
+        settings.append(asdict(degrade))
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     file = cache / f"pruned-{key[:20]}.safetensors"
 
     def made() -> Path:
         if not file.exists():
-            _make(student, teacher, store)
+            _make(student, teacher, store, degrade)
             save(student, file)
         return file
 
     student.load_state_dict(load_file(processes.main_first(made)))
 
 
-def _make(student: Network, teacher: Network, store: ImageStore) -> None:
-    crops = start_crops(store)
+def _make(student: Network, teacher: Network, store: ImageStore, degrade: Degrade | None) -> None:
+    crops = start_crops(store, teacher, degrade)
     with tqdm(desc="pruned start", unit="step", disable=None) as bar:
         prune(student, teacher, crops.lr, crops.hr, bar.update)
     with torch.no_grad():
@@ -59,7 +69,7 @@ def _make(student: Network, teacher: Network, store: ImageStore) -> None:
     logger.info("pruned start: %.2f dB PSNR on training crops, bicubic enlargement %.2f dB", score, bicubic)
 
 
-def _bicubic(crops: Batch, scale: int) -> float:
+def _bicubic(crops: StartCrops, scale: int) -> float:
     return _psnr(enlarge(crops.lr, scale), crops.hr)
 
 

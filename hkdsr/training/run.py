@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from hkdsr.data.sources import described, find_pairs, spread
+from hkdsr.data.sources import Pair, described, find_pairs, spread
 from hkdsr.data.store import ImageStore, build_store, default_cache
+from hkdsr.data.variants import VariantStore
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
 from hkdsr.methods.plain import Plain
@@ -35,6 +36,7 @@ from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import process_group
 from hkdsr.training.origin import content_hashes
 from hkdsr.training.pruned import start_pruned
+from hkdsr.training.requirements import require_suitable
 from hkdsr.training.stage1 import teacher_with_exits
 from hkdsr.training.start_crops import start_crops
 from hkdsr.training.student import Observer, StudentTraining, TrainingResult
@@ -86,13 +88,13 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
         **_code_hash(parts.module.student),
         **content_hashes(recipe, {name: digest(one.state_dict()) for name, one in further}),
     }
-    training = StudentTraining(recipe, parts.module, store, origin)
+    training = StudentTraining(recipe, parts.module, store, origin, network)
     with _opened(recipe, training, extend=extend) as context:
         cache = recipe.data.cache or default_cache()
         if recipe.init == "prune" and context.found is None:
-            start_pruned(parts.module.student, network, store, cache, context.processes)
+            start_pruned(parts.module.student, network, store, cache, context.processes, recipe.degrade)
         if parts.module.exits and recipe.exits.start == "solved" and context.found is None:
-            crops = start_crops(store)
+            crops = start_crops(store, network, recipe.degrade)
             solve_heads(parts.module.student.eval(), parts.module.exits, crops.lr, crops.hr)
         teacher = _teacher(recipe, network, method, store, cache, context) if method.uses_teacher else None
         parts.move_networks(context.device)
@@ -174,9 +176,15 @@ def _teacher(
     recipe: DistillRecipe, network: Network, method: Method, store: ImageStore, cache: Path, context: Context
 ) -> Teacher:
     with_exits = teacher_with_exits(
-        network, store, recipe.exits if method.uses_exits else None, recipe.data.patch, cache, context
+        network,
+        store,
+        recipe.exits if method.uses_exits else None,
+        recipe.data.patch,
+        cache,
+        context,
+        recipe.degrade,
     )
-    choice = recipe.exits.teacher_images
+    choice = "live" if recipe.degrade.live else recipe.exits.teacher_images
     return prepared(with_exits, method.feature_depths, store, cache, choice, context.device, context.processes)
 
 
@@ -249,10 +257,15 @@ def image_store(recipe: TrainRecipe | DistillRecipe) -> ImageStore:
     """The recipe's training images, decoded into its cache. Raises HkdsrError for images that cannot be used."""
     require_writable(recipe.out, folder=True)
     data = recipe.data
-    pairs = spread(find_pairs(data.train, recipe.scale, data.lr), data.share)
+    require_suitable(recipe)
+    pairs = spread(find_pairs(data.train, recipe.scale, data.lr, data.lr_only), data.share)
+    if recipe.degrade.used and not data.lr_only:
+        pairs = [Pair(pair.name, pair.hr) for pair in pairs]  # LR files beside HR are not used
     store = build_store(pairs, recipe.scale, data.cache)
-    pixels = sum(height * width for height, width in store.sizes)
-    logger.info("training on %s (%.1f megapixels of HR)", described(pairs), pixels / 1e6)
+    pixels = sum(height * width for height, width in store.sizes) / (1 if store.has_hr else recipe.scale**2)
+    how = f", degraded by {recipe.degrade.preset}" if recipe.degrade.used else ""
+    kind = "HR" if store.has_hr else "LR"
+    logger.info("training on %s%s (%.1f megapixels of %s)", described(pairs), how, pixels / 1e6, kind)
     small = sum(min(size) // recipe.scale < data.patch for size in store.sizes)
     if small:
         logger.warning(
@@ -262,4 +275,6 @@ def image_store(recipe: TrainRecipe | DistillRecipe) -> ImageStore:
             "is" if small == 1 else "are",
             data.patch,
         )
+    if recipe.degrade.variants:
+        return VariantStore(store, recipe.degrade, data.cache or default_cache())
     return store

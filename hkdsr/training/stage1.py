@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass
+from math import isinf
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from hkdsr.data.crops import CropSampler
+from hkdsr.data.degrade import live_degrader, random_of
 from hkdsr.data.store import ImageStore
 from hkdsr.data.tensors import to_tensor, to_uint8
 from hkdsr.errors import HkdsrError
@@ -27,6 +29,7 @@ from hkdsr.nets.files.load import digest
 from hkdsr.nets.start.heads import solve_heads
 from hkdsr.scoring.metrics import psnr_y
 from hkdsr.settings.choices import HeadKind
+from hkdsr.settings.degrade import Degrade
 from hkdsr.settings.recipe import ExitSettings, Training
 from hkdsr.training.checkpoint import FILE
 from hkdsr.training.context import Context, opened
@@ -42,7 +45,10 @@ CHECKED_SIDE = 96  # LR pixels: enough to score an exit, small enough to take on
 
 @dataclass(frozen=True)
 class ExitScores:
-    """PSNR-Y in dB on training images: of bicubic, of each exit in order, and of the final output."""
+    """PSNR-Y in dB on training images: of bicubic, of each exit in order, and of the final output.
+
+    Without HR, all are to the final output, whose own is infinite.
+    """
 
     bicubic: float
     exits: tuple[float, ...]
@@ -51,11 +57,15 @@ class ExitScores:
     def sentence(self) -> str:
         """The scores as one line of text."""
         exits = ", ".join(f"exit {index + 1} {score:.2f}" for index, score in enumerate(self.exits))
-        return f"teacher's PSNR-Y on training images: bicubic {self.bicubic:.2f}, {exits}, final {self.final:.2f} dB"
+        start = f"teacher's PSNR-Y on training images: bicubic {self.bicubic:.2f}, {exits}"
+        return f"{start} dB to the final output" if isinf(self.final) else f"{start}, final {self.final:.2f} dB"
 
 
 class ExitTraining(nn.Module):
-    """Loss of stage 1: the sum of the intermediate exits' L1 to the HR image; ``include_final`` adds the output's."""
+    """Loss of stage 1: the sum of the intermediate exits' L1 to the HR image; ``include_final`` adds the output's.
+
+    Where there is no HR, the output takes its place.
+    """
 
     def __init__(self, teacher: NetworkWithExits, train_all: bool, include_final: bool) -> None:
         super().__init__()
@@ -65,11 +75,12 @@ class ExitTraining(nn.Module):
         self.trunk = teacher.network if train_all else None
         self._network = (teacher.network,)
 
-    def forward(self, lr: Tensor, hr: Tensor, teacher: Outputs | None) -> dict[str, Tensor]:
+    def forward(self, lr: Tensor, hr: Tensor | None, teacher: Outputs | None) -> dict[str, Tensor]:
         network = self.trunk or self._network[0]
         with torch.set_grad_enabled(self.trunk is not None and torch.is_grad_enabled()):
             traced = network.trace(lr, self.exits.taps)
         images = self.exits(lr, traced, network.scale)
+        hr = traced.sr.detach().clamp(0, 1) if hr is None else hr
         terms = {f"exit{index + 1}": (image - hr).abs().mean() for index, image in enumerate(images)}
         if self.include_final:
             terms["final"] = (traced.sr - hr).abs().mean()
@@ -77,7 +88,13 @@ class ExitTraining(nn.Module):
 
 
 def teacher_with_exits(
-    teacher: Network, store: ImageStore, settings: ExitSettings | None, patch: int, cache: Path, context: Context
+    teacher: Network,
+    store: ImageStore,
+    settings: ExitSettings | None,
+    patch: int,
+    cache: Path,
+    context: Context,
+    degrade: Degrade | None = None,
 ) -> NetworkWithExits:
     """The teacher with trained and checked exits; without exits if ``settings`` is None.
 
@@ -88,15 +105,23 @@ def teacher_with_exits(
     """
     if settings is None:
         return NetworkWithExits(teacher, Exits(teacher, ())).eval().requires_grad_(False)
-    together = context.processes.main_first(lambda: trained_exits(teacher, store, settings, patch, cache, context))
-    scores = score_exits(together, store, context.device)
+    together = context.processes.main_first(
+        lambda: trained_exits(teacher, store, settings, patch, cache, context, degrade)
+    )
+    scores = score_exits(together, store, context.device, degrade)
     logger.info("%s", scores.sentence())
     check_exits(scores, settings.allow_weak)
     return together
 
 
 def trained_exits(
-    teacher: Network, store: ImageStore, settings: ExitSettings, patch: int, cache: Path, context: Context
+    teacher: Network,
+    store: ImageStore,
+    settings: ExitSettings,
+    patch: int,
+    cache: Path,
+    context: Context,
+    degrade: Degrade | None = None,
 ) -> NetworkWithExits:
     """As ``teacher_with_exits``, in one process and without the check."""
     torch.manual_seed(settings.stage1_seed)
@@ -104,7 +129,7 @@ def trained_exits(
     exits, train_all = together.exits, settings.stage1_trainable == "all"
     if not trains_exits(settings):
         return together
-    key = _key(teacher, store, settings, patch, context.settings)
+    key = _key(teacher, store, settings, patch, context.settings, degrade)
     folder = cache / f"exits-{key[:20]}"
     finished = folder / "heads.safetensors"
     trained = together if train_all else exits
@@ -115,10 +140,10 @@ def trained_exits(
         with opened(folder, stage1, {"key": key}, "teacher's exits", wait=True) as own:
             if not finished.exists():  # another run may have trained them meanwhile
                 if settings.start == "solved" and own.found is None:
-                    crops = start_crops(store)
+                    crops = start_crops(store, teacher, degrade)
                     solve_heads(teacher, exits, crops.lr.to(context.device), crops.hr.to(context.device))
                 module = ExitTraining(together, train_all, settings.stage1_include_final)
-                sampler = CropSampler(store, patch, settings.stage1_batch, settings.stage1_seed)
+                sampler = CropSampler(store, patch, settings.stage1_batch, settings.stage1_seed, degrade=degrade)
                 with needed_for("the training of the teacher's exits", "lower exits.stage1_batch or data.patch"):
                     _write(fit(module, sampler, own).average, train_all, finished)
                 (folder / FILE).unlink(missing_ok=True)
@@ -166,18 +191,30 @@ def stage1_training(settings: ExitSettings, training: Training) -> Training:
     )
 
 
-def score_exits(teacher: NetworkWithExits, store: ImageStore, device: torch.device) -> ExitScores:
-    """PSNR-Y of the exits on the centres of a few training images, evenly spread over the whole set."""
+def score_exits(
+    teacher: NetworkWithExits, store: ImageStore, device: torch.device, degrade: Degrade | None = None
+) -> ExitScores:
+    """PSNR-Y of the exits on the centres of a few training images, evenly spread over the whole set.
+
+    Where there is no HR, it is that to the final output.
+    """
     scale = store.scale
+    degrader = live_degrader(degrade, scale, store.has_hr)
     rows = []
     for index in np.linspace(0, len(store) - 1, min(CHECKED_IMAGES, len(store))).astype(int):
-        lr, hr = store.lr(index), store.hr(index)
+        lr = store.lr(index)
         top, left = (max(size - CHECKED_SIDE, 0) // 2 for size in lr.shape[:2])
         lr = lr[top : top + CHECKED_SIDE, left : left + CHECKED_SIDE]
-        hr = hr[scale * top :, scale * left :][: scale * lr.shape[0], : scale * lr.shape[1]]
+        hr = None
+        if store.has_hr:
+            hr = store.hr(index)[scale * top :, scale * left :][: scale * lr.shape[0], : scale * lr.shape[1]]
+        if degrader:
+            lr = degrader.degraded(lr if hr is None else hr, random_of(0, int(index), 0))
+        images = infer(teacher, lr, device)
+        hr = images[-1] if hr is None else hr
         # Rounded once, as the exits are: an exit that has learnt nothing then has exactly this score.
         bicubic = to_uint8(enlarge(to_tensor(lr, device), scale))
-        rows.append([psnr_y(p, hr, scale) for p in (bicubic, *infer(teacher, lr, device))])
+        rows.append([psnr_y(p, hr, scale) for p in (bicubic, *images)])
     bicubic, *exits, final = np.mean(rows, axis=0).tolist()
     return ExitScores(bicubic, tuple(exits), final)
 
@@ -197,7 +234,14 @@ def _stage1_kind(settings: ExitSettings) -> HeadKind:
     return "shared" if settings.kind == "teacher_tail" else settings.kind
 
 
-def _key(teacher: Network, store: ImageStore, settings: ExitSettings, patch: int, training: Training) -> str:
+def _key(
+    teacher: Network,
+    store: ImageStore,
+    settings: ExitSettings,
+    patch: int,
+    training: Training,
+    degrade: Degrade | None,
+) -> str:
     stage1 = (
         settings.teacher,
         settings.tail,
@@ -211,5 +255,6 @@ def _key(teacher: Network, store: ImageStore, settings: ExitSettings, patch: int
         patch,
         settings.stage1_seed,
         training.betas,
+        *([dataclasses.asdict(degrade)] if degrade and degrade.live else []),
     )
     return hashlib.sha256(json.dumps([digest(teacher.state_dict()), store.key, stage1]).encode()).hexdigest()

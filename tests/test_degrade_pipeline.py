@@ -82,9 +82,10 @@ def test_one_setting_of_a_preset_changes_that_alone() -> None:
 
 
 def test_the_last_jpeg_comes_at_the_end_for_half_of_the_images_or_for_all_that_are_shuffled() -> None:
-    """JPEG at quality 1 leaves flat blocks of 8x8 pixels where nothing follows; a filter at the end mixes them."""
-    last = Round(blur=0.0, resize=(0.0, 0.0, 1.0), noise=0.0, jpeg=1.0, jpeg_quality=(1.0, 1.0))
-    ringing = Degrade("real-esrgan", final_sinc=1.0, first=NOTHING, second=last)
+    """JPEG at quality 1 leaves flat blocks of 8x8 pixels where nothing follows, and smaller ones if it is reduced."""
+    enlarged = dataclasses.replace(NOTHING, resize=(1.0, 0.0, 0.0), resize_range=(1.0, 4.0))
+    last = dataclasses.replace(enlarged, jpeg=1.0, jpeg_quality=(1.0, 1.0))
+    settings = Degrade("real-esrgan", final_sinc=0.0, first=NOTHING, second=last)
 
     def ends_in_jpeg(settings: Degrade, index: int) -> bool:
         grey = degraded(settings, index=index)[:48, :56].astype(float).mean(2)
@@ -92,9 +93,9 @@ def test_the_last_jpeg_comes_at_the_end_for_half_of_the_images_or_for_all_that_a
         at_edges = inside[:, 7::8]
         return np.delete(inside, np.s_[7::8], axis=1).mean() < 0.5 * at_edges.mean()
 
-    share = np.mean([ends_in_jpeg(ringing, index) for index in range(60)])
+    share = np.mean([ends_in_jpeg(settings, index) for index in range(60)])
     assert 0.3 < share < 0.7
-    shuffled = dataclasses.replace(ringing, shuffle=True)
+    shuffled = dataclasses.replace(settings, shuffle=True)
     assert all(ends_in_jpeg(shuffled, index) for index in range(10))
 
 

@@ -8,8 +8,10 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from tqdm import tqdm
 
+from hkdsr.data import flat
 from hkdsr.data.degrade import VERSION, Degrader, random_of
 from hkdsr.data.derived import DerivedStore
 from hkdsr.data.store import ImageStore
@@ -34,8 +36,11 @@ class VariantStore(ImageStore):
         scale = base.scale if base.has_hr else 1
         settings = json.dumps(asdict(degrade.resolved(scale)))
         key = f"degraded {VERSION} {SEED} {settings}"
-        self._variants = DerivedStore(folder, _LrSizes(base), key, count)
-        self._fill(base, Degrader(degrade, scale))
+        with flat.writing_to(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / ".variants.lock"):  # of several processes, the first one makes them
+                self._variants = DerivedStore(folder, _LrSizes(base), key, count)
+                self._fill(base, Degrader(degrade, scale))
         self._base = base
         self.key = self._variants.key
         self.names = [f"{name} ({number + 1})" for name in base.names for number in range(count)]

@@ -13,9 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from hkdsr.data.sources import Pair, described, find_pairs, spread
-from hkdsr.data.store import ImageStore, build_store, default_cache
-from hkdsr.data.variants import VariantStore
+from hkdsr.data.store import ImageStore, default_cache
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
 from hkdsr.methods.plain import Plain
@@ -34,9 +32,9 @@ from hkdsr.training.checkpoint import FILE
 from hkdsr.training.context import Context, opened
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import process_group
+from hkdsr.training.images import image_store
 from hkdsr.training.origin import content_hashes
 from hkdsr.training.pruned import start_pruned
-from hkdsr.training.requirements import require_suitable
 from hkdsr.training.stage1 import teacher_with_exits
 from hkdsr.training.start_crops import start_crops
 from hkdsr.training.student import Observer, StudentTraining, TrainingResult
@@ -251,30 +249,3 @@ def _student_exits(student: Network, teacher: Network, settings: ExitSettings) -
         )
     exit_taps(teacher, settings.teacher)
     return Exits(student, settings.student, settings.kind, settings.tail, settings.start, teacher)
-
-
-def image_store(recipe: TrainRecipe | DistillRecipe) -> ImageStore:
-    """The recipe's training images, decoded into its cache. Raises HkdsrError for images that cannot be used."""
-    require_writable(recipe.out, folder=True)
-    data = recipe.data
-    require_suitable(recipe)
-    pairs = spread(find_pairs(data.train, recipe.scale, data.lr, data.lr_only), data.share)
-    if recipe.degrade.used and not data.lr_only:
-        pairs = [Pair(pair.name, pair.hr) for pair in pairs]  # LR files beside HR are not used
-    store = build_store(pairs, recipe.scale, data.cache)
-    pixels = sum(height * width for height, width in store.sizes) / (1 if store.has_hr else recipe.scale**2)
-    how = f", degraded by {recipe.degrade.preset}" if recipe.degrade.used else ""
-    kind = "HR" if store.has_hr else "LR"
-    logger.info("training on %s%s (%.1f megapixels of %s)", described(pairs), how, pixels / 1e6, kind)
-    small = sum(min(size) // recipe.scale < data.patch for size in store.sizes)
-    if small:
-        logger.warning(
-            "%d of %d images %s smaller than the patch of %d LR pixels and left out",
-            small,
-            len(store),
-            "is" if small == 1 else "are",
-            data.patch,
-        )
-    if recipe.degrade.variants:
-        return VariantStore(store, recipe.degrade, data.cache or default_cache())
-    return store

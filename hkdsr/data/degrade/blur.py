@@ -14,7 +14,7 @@ from hkdsr.settings.degrade import Round, filled_in
 SIZES = (7, 21)
 """Least and greatest side of a kernel in pixels; sides are odd."""
 GENERALISED, PLATEAU = (0.5, 4.0), (1.0, 2.0)
-"""Least and greatest shape of these kernels, half of them below 1 where that is possible, as in Real-ESRGAN."""
+"""Least and greatest shape of these kernels, half of them up to 1 and half of them from 1 on, as in Real-ESRGAN."""
 LARGE = 13
 """A sinc kernel of this side or more may cut at pi / 5, a smaller one at pi / 3."""
 
@@ -56,6 +56,4 @@ def blurred(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 def _shape(limits: tuple[float, float], random: np.random.Generator) -> float:
     least, most = limits
-    if random.random() < 0.5 and least < 1:
-        return random.uniform(least, 1)
-    return random.uniform(1, most)
+    return random.uniform(least, 1) if random.random() < 0.5 else random.uniform(1, most)

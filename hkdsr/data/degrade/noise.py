@@ -6,6 +6,7 @@ import numpy as np
 
 GREY = np.array([0.2989, 0.587, 0.114], np.float32)
 """Weights of red, green and blue in a grey image."""
+COUNTS = 256
 
 
 def gaussian_noise(image: np.ndarray, sigma: float, grey: bool, random: np.random.Generator) -> np.ndarray:
@@ -20,13 +21,13 @@ def gaussian_noise(image: np.ndarray, sigma: float, grey: bool, random: np.rando
 def poisson_noise(image: np.ndarray, strength: float, grey: bool, random: np.random.Generator) -> np.ndarray:
     """float32 (3, H, W) in [0, 1] plus ``strength`` times the noise of counted light; not clamped.
 
-    The image, rounded to 8 bits, is counted in as many steps as it has values, rounded up to a power of 2, so that the
-    noise has the variance strength^2 * image / steps. ``grey``: the noise of the grey image in all three colours.
+    White is 256 counts, so that the noise has the variance strength^2 * image / 256. ``grey``: the noise of the grey
+    image in all three colours.
     """
-    levels = np.rint(np.clip(image, 0, 1) * 255)
+    # Real-ESRGAN counts in as many steps as the image has values, rounded up to a power of 2. For a photograph these are
+    # 256, but for a small crop of plain sky they may be 4, whose noise nothing could be seen through.
+    light = np.clip(image, 0, 1)
     if grey:
-        levels = np.rint(np.tensordot(GREY, levels, 1))[None]
-    values = np.count_nonzero(np.bincount(levels.astype(np.uint8).ravel()))
-    steps = 2.0 ** np.ceil(np.log2(values)) / 255
-    counted = random.poisson(levels * steps) / steps
-    return image + ((counted - levels) * (strength / 255)).astype(np.float32)
+        light = np.tensordot(GREY, light, 1)[None]
+    counted = random.poisson(light * np.float32(COUNTS)) / COUNTS
+    return image + ((counted - light) * strength).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -90,9 +91,10 @@ def test_validation_is_against_the_teachers_image_and_says_so(tmp_path: Path) ->
         ),
     ],
 )
-def test_what_needs_hr_is_refused(what: str, change: object, sentence: str, tmp_path: Path) -> None:
+def test_what_needs_hr_is_refused(
+    what: str, change: Callable[[DistillRecipe], DistillRecipe], sentence: str, tmp_path: Path
+) -> None:
     recipe = lr_only(tmp_path)
-    assert callable(change)
     assert sentence in refusal(lambda: distill(change(recipe)))
 
 

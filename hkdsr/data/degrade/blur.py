@@ -48,10 +48,17 @@ def blurred(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     reach = len(kernel) // 2
     padded = np.pad(image, ((0, 0), (reach, reach), (reach, reach)), mode="reflect")
     # What wraps round falls into the padding, which is cut off.
-    size = [next_fast_len(side, real=True) for side in padded.shape[1:]]
+    size = [_fast(side) for side in padded.shape[1:]]
     spectrum = rfft2(padded, size) * rfft2(kernel.astype(np.float32), size)
     whole = irfft2(spectrum, size)[:, 2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width]
     return np.ascontiguousarray(whole, np.float32)
+
+
+def _fast(side: int) -> int:
+    """The least length from ``side`` on that is quickly transformed."""
+    length = next_fast_len(side, real=True)
+    assert length is not None
+    return length
 
 
 def _shape(limits: tuple[float, float], random: np.random.Generator) -> float:

@@ -24,8 +24,8 @@ def poisson_noise(image: np.ndarray, strength: float, grey: bool, random: np.ran
     White is 256 counts, so that the noise has the variance strength^2 * image / 256. ``grey``: the noise of the grey
     image in all three colours.
     """
-    # Real-ESRGAN counts in as many steps as the image has values, rounded up to a power of 2. For a photograph these are
-    # 256, but for a small crop of plain sky they may be 4, whose noise nothing could be seen through.
+    # Real-ESRGAN counts in as many steps as the image has values, rounded up to a power of 2. These are 256 for a
+    # photograph, but for a small crop of plain sky they may be 4, whose noise nothing could be seen through.
     light = np.clip(image, 0, 1)
     if grey:
         light = np.tensordot(GREY, light, 1)[None]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hkdsr.nets.files.load import load, save
     from hkdsr.nets.wrap import wrap
     from hkdsr.scoring import evaluate
+    from hkdsr.settings.degrade import Degrade
     from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training, TrainRecipe
     from hkdsr.studies.compare import compare
     from hkdsr.training.run import distill, train
@@ -33,6 +34,7 @@ os.environ.setdefault("LRU_CACHE_CAPACITY", "1")
 
 _HOMES = {
     "Data": "hkdsr.settings.recipe",
+    "Degrade": "hkdsr.settings.degrade",
     "DistillRecipe": "hkdsr.settings.recipe",
     "ExitSettings": "hkdsr.settings.recipe",
     "HkdsrError": "hkdsr.errors",
@@ -52,6 +54,7 @@ _PACKAGES = ("data", "losses", "methods", "nets", "scoring")
 
 __all__ = [
     "Data",
+    "Degrade",
     "DistillRecipe",
     "ExitSettings",
     "HkdsrError",

@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from benchmarks import exit_start, growth, prune_cuts, speed, step
+from benchmarks import degrade, exit_start, growth, prune_cuts, speed, step
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,18 @@ def test_prune_cuts_scores_pruned_and_sliced_starts(tmp_path: Path, capsys: pyte
     assert sliced < pruned < float(teacher.split()[-2])
 
 
+def test_degrade_times_both_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    teacher = tiny.teacher(tmp_path / "teacher.safetensors")
+    images = tiny.photographs(tmp_path / "images", count=1)
+    small = ("--student", tiny.STUDENT, "--steps", "1", "--batch", "2", "--patch", "12")
+    degrade.main([str(teacher), str(images), *small])
+    clean, live, kept, *_ = capsys.readouterr().out.splitlines()
+    assert all(int(row.split(" ms a step")[0]) > 0 for row in (clean, live, kept))
+    assert "the teacher live" in live
+    assert "2 variants" in kept
+
+
 def test_every_benchmark_is_tested_here() -> None:
     scripts = {path.stem for path in Path(exit_start.__file__).parent.glob("*.py")} - {"__init__"}
-    modules = (exit_start, growth, prune_cuts, speed, step)
+    modules = (degrade, exit_start, growth, prune_cuts, speed, step)
     assert scripts == {module.__name__.removeprefix("benchmarks.") for module in modules}

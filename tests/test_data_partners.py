@@ -142,7 +142,7 @@ def test_the_folder_of_selfexsr_holds_hr_and_lr_together(tmp_path: Path) -> None
     assert "_LR" not in ended.said.partition("SSIM-Y")[2]
     assert "image_SRF_2" in ended.said.partition("SSIM-Y")[0], "which LR was used is said"
     pairs = find_pairs(folder, 2)
-    assert [(pair.hr.name, pair.lr and pair.lr.name) for pair in pairs] == [
+    assert [(pair.file.name, pair.lr and pair.lr.name) for pair in pairs] == [
         (f"img_00{index}_SRF_2_HR.png", f"img_00{index}_SRF_2_LR.png") for index in (1, 2)
     ]
 
@@ -165,7 +165,7 @@ def test_folders_linked_into_each_other_count_each_image_once(tmp_path: Path) ->
     for one, other in (("a", "b"), ("b", "a")):
         images(tmp_path / one, f"{one}.png")
         os.symlink(tmp_path / other, tmp_path / one / "link", target_is_directory=True)
-    assert sorted(pair.hr.name for pair in find_pairs([tmp_path / "a", tmp_path / "b"], 2)) == ["a.png", "b.png"]
+    assert sorted(pair.file.name for pair in find_pairs([tmp_path / "a", tmp_path / "b"], 2)) == ["a.png", "b.png"]
 
 
 def test_lr_files_that_fit_no_hr_image_are_not_passed_over(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_thumbnails_and_deleted_images_are_not_trained_on(tmp_path: Path) -> Non
     for name in ("@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX", ".thumbnails"):
         images(folder / name, "a.png", 40, 48)
     (folder / "Thumbs.db").write_bytes(b"x")
-    assert [pair.hr.name for pair in find_pairs(folder, 2)] == ["good.png"]
+    assert [pair.file.name for pair in find_pairs(folder, 2)] == ["good.png"]
 
 
 NAMES = ("line\nbreak.png", "\U0001f600.png", "[brackets].png", "-dash.png", "100%.png", "q\"uote'.png", "a.b.PNG")

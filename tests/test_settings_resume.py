@@ -15,6 +15,7 @@ from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, HKDSRPlus, Logits, Plain, compose
 from hkdsr.methods.csd import CSD
 from hkdsr.methods.mtkd import MTKD
+from hkdsr.settings.degrade import Degrade, Round
 from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training, TrainRecipe
 from hkdsr.settings.resume import flat_settings, lasting_settings
 from hkdsr.training.run import distill
@@ -30,8 +31,8 @@ def test_flat_settings_name_every_field_once() -> None:
     assert flat["method.name"] == '"hkdsr"'
     assert flat["method.sim_w"] == "0.2"
     assert all(isinstance(json.loads(text), str | int | float | list | None) for text in flat.values())
-    nested = (Data, Training, ExitSettings, HKDSR)
-    fields = sum(len(dataclasses.fields(kind)) for kind in nested) + len(dataclasses.fields(DistillRecipe)) - 4
+    nested = (Data, Training, ExitSettings, HKDSR, Degrade, Round, Round)
+    fields = sum(len(dataclasses.fields(kind)) for kind in (*nested, DistillRecipe)) - len(nested)
     assert len(flat) == fields + 1
 
 
@@ -54,6 +55,8 @@ def test_lasting_settings_leave_out_files_and_unused_exits() -> None:
     assert not [name for name in lasting_settings(DistillRecipe(method=Plain())) if name.startswith("exits.")]
     assert lasting_settings(DistillRecipe(method=Plain(exit_weight=1.0)))["exits.kind"] == '"separate"'
     assert lasting_settings(TrainRecipe())["init"] == '"scratch"'
+    assert not [name for name in with_exits if name.startswith("degrade.")]
+    assert lasting_settings(TrainRecipe(degrade=Degrade("bsrgan")))["degrade.first.jpeg"] == "null"
     for method in (MTKD(teachers=("a.pth",)), compose(Logits(), MTKD(teachers=("a.pth",)))):
         assert not [name for name in lasting_settings(DistillRecipe(method=method)) if name.endswith("teachers")]
 

@@ -155,12 +155,12 @@ def test_the_start_arrives(tmp_path: Path) -> None:
         ("[method]\nname = 'hkdsr'\nfsm_crop = 0", "method.fsm_crop is 0: set it to 1 or more"),
         (
             "stepz = 3",
-            "sets 'stepz', which is not a setting: choose from allow_odd_teacher, data, exits, init, init_from, method",
+            "sets 'stepz', which is not a setting: choose from allow_odd_teacher, data, degrade, exits, init",
         ),
         ('"a\\nb" = 3', "which is not a setting"),
         (
             "[data]\nfolder = 'x'",
-            "sets 'data.folder', which is not a setting: choose from cache, lr, patch, share, train, val, val_images",
+            "sets 'data.folder', which is not a setting: choose from cache, lr, lr_only, patch, share, train, val",
         ),
         ("scale = ", "is not valid TOML"),
     ],

@@ -35,7 +35,7 @@ def test_solved_heads_are_better_than_bicubic_where_they_were_not_solved(tail: H
     network = load("compact_x2")
     torch.manual_seed(0)
     exits = Exits(network, (0.3, 0.7), tail=tail, start="solved")
-    crops = start_crops(store)
+    crops = start_crops(store, network)
     held_out, used = slice(0, 32), slice(32, CROPS)
     lr, hr = crops.lr[held_out], crops.hr[held_out]
     with torch.no_grad():
@@ -52,7 +52,7 @@ def test_the_solution_is_that_of_ridge_least_squares(store: ImageStore) -> None:
     torch.manual_seed(2)
     network = build("compact:features=3,convs=3", 2).eval()
     exits = Exits(network, (0.5,), tail="shuffle", start="solved")
-    crops = start_crops(store)
+    crops = start_crops(store, network)
     lr, hr = crops.lr[:12], crops.hr[:12]
     solve_heads(network, exits, lr, hr)
     with torch.no_grad():

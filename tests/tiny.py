@@ -140,6 +140,7 @@ class Scores:
 
     of: Callable[[nn.Module], float]
     key: str = ""
+    measure: str = "val_psnr_y"
 
     def score(self, module: nn.Module) -> float:
         return self.of(module)

@@ -18,8 +18,6 @@ from textwrap import fill
 
 from safetensors import safe_open
 
-from hkdsr.data.sources import find_pairs, spread
-from hkdsr.data.store import build_store
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
 from hkdsr.methods import method_name
@@ -30,6 +28,7 @@ from hkdsr.scoring import SetScore, cost, evaluate
 from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.settings.resume import lasting_settings
 from hkdsr.settings.toml import read_recipe
+from hkdsr.training.images import image_pairs, image_store
 from hkdsr.training.student import WEIGHTS_FILE
 
 SETS = ("Set5", "Set14", "B100", "Urban100")
@@ -122,13 +121,13 @@ def training_images(recipe: DistillRecipe, key: str) -> str:
 
     Raises HkdsrError if the images of the recipe are others.
     """
-    pairs = spread(find_pairs(recipe.data.train, recipe.scale), recipe.data.share)
-    store = build_store(pairs, recipe.scale, recipe.data.cache)
+    pairs, store = image_pairs(recipe), image_store(recipe)
     if store.key != key:
         raise HkdsrError("the images in data.train are not those of the run: restore them")
-    folders = Counter(pair.hr.parent.name for pair in pairs)
-    pixels = sum(height * width for height, width in store.sizes)
-    return f"{', '.join(f'{folder} {count}' for folder, count in folders.items())}: {pixels / 1e6:.1f} megapixels"
+    folders = Counter(pair.file.parent.name for pair in pairs)
+    pixels = sum(height * width for height, width in store.sizes) / max(recipe.degrade.variants, 1)
+    pixels, kind = (pixels, "") if store.has_hr else (pixels / store.scale**2, " of LR")
+    return f"{', '.join(f'{folder} {count}' for folder, count in folders.items())}: {pixels / 1e6:.1f} megapixels{kind}"
 
 
 def _points(texts: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ class Evaluate:
     """Names of the sets' folders."""
     scale: int | None = None
     """Only needed for 'bicubic', and for code that takes a scale."""
+    against: str | None = None
+    """Another network, mostly the teacher: score the likeness to its images too, after the scores against HR."""
     ensemble: bool = False
     """Average over the 8 flips and rotations (the '+' of published tables)."""
     per_image: bool = False
@@ -53,7 +56,13 @@ def run(arguments: list[str]) -> None:
             raise HkdsrError(
                 f"{settings.network} is a x{network.scale} network: leave scale out or set it to {network.scale}"
             )
-    scores = scored_sets(network, settings.sets, settings.root, settings.scale, settings.ensemble)
+    other = None
+    if settings.against is not None:
+        other = load(settings.against, settings.scale).to(pick_device(settings.device, "--device"))
+    place = (settings.sets, settings.root, settings.scale, settings.ensemble)
+    scores = scored_sets(network, *place)
+    if other is not None:
+        scores = chain(scores, scored_sets(network, *place, against=other))
     protocol = ""
     for score in scores:
         if score.protocol != protocol:

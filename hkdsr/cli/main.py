@@ -21,6 +21,7 @@ COMMANDS = {
     "upscale": "enlarge an image or a folder of images",
     "export": "write a network for other runtimes, if its images stay the same",
     "report": "write a page about a training: scores, images, curves",
+    "degrade": "show samples of a degradation",
     "strip": "show networks side by side in one image",
     "info": "settings, cost, taps and receptive field of a network",
 }

@@ -12,21 +12,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hkdsr.data.degrade import live_degrader, random_of
 from hkdsr.data.derived import DerivedStore, JoinedStores
 from hkdsr.data.store import ImageStore
 from hkdsr.errors import HkdsrError
+from hkdsr.settings.degrade import Degrade
 
 
 @dataclass(frozen=True)
 class Batch:
     """Crops of the same places: ``lr`` (B, 3, p, p); ``hr`` and each of ``teacher`` (B, 3, scale*p, scale*p).
 
-    Contiguous float32 RGB in [0, 1], each value a multiple of 1/255.
+    Contiguous float32 RGB in [0, 1], each value a multiple of 1/255. ``optional_hr`` is ``hr``, or None where there are
+    LR images alone.
     """
 
     lr: Tensor
-    hr: Tensor
+    optional_hr: Tensor | None
     teacher: list[Tensor]
+
+    @property
+    def hr(self) -> Tensor:
+        """The HR crops. Not for a store without HR."""
+        assert self.optional_hr is not None
+        return self.optional_hr
 
 
 class CropSampler:
@@ -37,6 +46,9 @@ class CropSampler:
     than the patch are left out; ``left_out`` is their number.
 
     ``derived`` adds the planes of derived stores (the teacher's images) as ``Batch.teacher``.
+
+    ``degrade`` makes LR crops by degrading the HR crop or, where there is no HR, the LR crop. What it draws depends on
+    nothing but seed, step and the crop's place in the batch.
 
     ``share`` (i, n) gives of each batch only the i-th (from 0) of n equal parts, for one of n processes.
 
@@ -51,8 +63,10 @@ class CropSampler:
         seed: int,
         derived: DerivedStore | JoinedStores | None = None,
         share: tuple[int, int] = (0, 1),
+        degrade: Degrade | None = None,
     ) -> None:
         self._store, self._derived = store, derived
+        self._degrader = live_degrader(degrade, store.scale, store.has_hr)
         self._patch, self._count, self._seed = patch_lr, batch, seed
         index, of = share
         if batch % of:
@@ -78,22 +92,32 @@ class CropSampler:
         places = random.integers(self._room[drawn])
         ways = random.integers(8, size=self._count)
         # All is drawn and then divided: the processes together see what one would.
-        mine = (values[self._mine] for values in (self._fitting[drawn], places, ways))
+        mine = (values[self._mine] for values in (np.arange(self._count), self._fitting[drawn], places, ways))
         crops = [
-            self._crops(int(image), int(top), int(left), int(way))
-            for image, (top, left), way in zip(*mine, strict=True)
+            self._degraded(self._crops(int(image), int(top), int(left), int(way)), step, int(index))
+            for index, image, (top, left), way in zip(*mine, strict=True)
         ]
-        lr, hr, *teacher = (_batched(plane) for plane in zip(*crops, strict=True))
-        return Batch(lr, hr, teacher)
+        lr, *others = (_batched(plane) for plane in zip(*crops, strict=True))
+        return Batch(lr, others.pop(0) if self._store.has_hr else None, others)
 
     def _crops(self, image: int, top: int, left: int, way: int) -> list[np.ndarray]:
-        planes = [] if self._derived is None else [self._derived.get(p, image) for p in range(self._derived.planes)]
+        """LR, HR if there is one, and the derived images."""
+        planes = [self._store.hr(image)] if self._store.has_hr else []
+        if self._derived is not None:
+            planes += [self._derived.get(plane, image) for plane in range(self._derived.planes)]
         small, scale = self._patch, self._store.scale
         large = small * scale
         windows = [self._store.lr(image)[top : top + small, left : left + small]]
-        for plane in (self._store.hr(image), *planes):
+        for plane in planes:
             windows.append(plane[top * scale : top * scale + large, left * scale : left * scale + large])
         return [_turned(window, way) for window in windows]
+
+    def _degraded(self, crops: list[np.ndarray], step: int, index: int) -> list[np.ndarray]:
+        if self._degrader is None:
+            return crops
+        lr, *others = crops
+        source = others[0] if self._store.has_hr else lr
+        return [self._degrader.degraded(source, random_of(self._seed, step, index)), *others]
 
 
 class Prefetcher:

@@ -6,11 +6,27 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from hkdsr.data import flat
-from hkdsr.data.store import FORMAT, ImageStore
+from hkdsr.data.store import FORMAT
+
+
+class Layout(Protocol):
+    """What images are derived from: an ``ImageStore``, or anything else with a key and sizes.
+
+    ``offsets`` are the places of images of these ``sizes``, uint8 RGB, one after the other, with the total at the end.
+    """
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def sizes(self) -> Sequence[tuple[int, int]]: ...
+    @property
+    def offsets(self) -> Sequence[int]: ...
+    def __len__(self) -> int: ...
 
 
 class DerivedStore:
@@ -23,7 +39,7 @@ class DerivedStore:
     Raises HkdsrError if ``folder`` cannot be written or its disk has too little space for what is still to come.
     """
 
-    def __init__(self, folder: Path, like: ImageStore, key: str, planes: int) -> None:
+    def __init__(self, folder: Path, like: Layout, key: str, planes: int) -> None:
         self.planes = planes
         self.key = hashlib.sha256(f"{FORMAT} {like.key} {planes} {key}".encode()).hexdigest()
         self.folder = folder / f"derived-{self.key[:20]}"

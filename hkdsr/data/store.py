@@ -61,7 +61,8 @@ class ImageStore:
     """HR and LR images of one data set as read-only uint8 views into memory-mapped files.
 
     ``names`` are the pairs' names; ``sizes`` the HR (height, width), multiples of ``scale``; ``offsets`` the places of
-    the HR images in ``hr.u8`` in bytes, with the total at the end; ``key`` names the contents.
+    the HR images in ``hr.u8`` in bytes, with the total at the end; ``key`` names the contents. ``has_hr`` is false for
+    LR images alone: sizes and offsets are then those that HR images would have.
 
     Raises HkdsrError for a folder that is not a complete store.
     """
@@ -75,7 +76,8 @@ class ImageStore:
             self.names: list[str] = index["names"]
             self.sizes: list[tuple[int, int]] = [(height, width) for height, width in index["sizes"]]
             self.offsets = list(accumulate((3 * height * width for height, width in self.sizes), initial=0))
-            self._hr = flat.mapped(folder / "hr.u8", self.offsets[-1])
+            self.has_hr: bool = index.get("has_hr", True)
+            self._hr = flat.mapped(folder / "hr.u8", self.offsets[-1]) if self.has_hr else np.empty(0, np.uint8)
             self._lr = flat.mapped(folder / "lr.u8", self.offsets[-1] // self.scale**2)
             self._sums: list[list[int]] = json.loads((folder / SUMS).read_text("utf-8"))
             if len(self._sums) != len(self.sizes):
@@ -90,7 +92,8 @@ class ImageStore:
         return len(self.sizes)
 
     def hr(self, index: int) -> np.ndarray:
-        """HR image, uint8 (H, W, 3), RGB, without a copy."""
+        """HR image, uint8 (H, W, 3), RGB, without a copy. Not for a store without HR."""
+        assert self.has_hr
         return flat.image_at(self._hr, self.offsets[index], self.sizes[index])
 
     def lr(self, index: int) -> np.ndarray:
@@ -102,15 +105,17 @@ class ImageStore:
     def damaged(self) -> list[int]:
         """The images whose bytes are no longer those that were written. Reads the whole store once."""
         found = enumerate(self._sums)
-        return [i for i, sums in found if sums != [flat.checksum(self.hr(i)), flat.checksum(self.lr(i))]]
+        return [i for i, sums in found if sums != _sums(self.hr(i) if self.has_hr else None, self.lr(i))]
 
-    def repair(self, index: int, hr: np.ndarray, lr: np.ndarray) -> None:
+    def repair(self, index: int, hr: np.ndarray | None, lr: np.ndarray) -> None:
         """Write the bytes of one image again."""
         with flat.writing_to(self.folder):
             for name, start, image in (
                 ("hr.u8", self.offsets[index], hr),
                 ("lr.u8", self.offsets[index] // self.scale**2, lr),
             ):
+                if image is None:
+                    continue
                 with (self.folder / name).open("r+b", buffering=0) as file:
                     file.seek(start)
                     flat.write(file, image)
@@ -123,7 +128,8 @@ def build_store(
     """The store of ``pairs``: opened if it is already in ``folder`` (default ``default_cache()``), else built there.
 
     HR is cropped at the bottom and right to a multiple of ``scale``; LR is read from its file or made by MATLAB bicubic
-    on uint8. The key is the sha256 over names, file contents, scale and format, so a changed image makes a new store.
+    on uint8. Pairs without HR make a store without HR. The key is the sha256 over names, file contents, scale and
+    format, so a changed image makes a new store.
     ``workers`` threads decode (default: one for each CPU); the progress bar shows only on a terminal.
 
     Raises HkdsrError for an unreadable image, for an LR image whose size is not HR/scale, and for a full disk;
@@ -162,23 +168,25 @@ def _found(target: Path) -> ImageStore | None:
 
 
 def _build(pairs: Sequence[Pair], scale: int, key: str, target: Path, workers: int, progress: bool) -> None:
-    pixels = sum(_in_parallel(_header_pixels, pairs, workers))
-    flat.check_space(target.parent, 3 * pixels + 3 * pixels // scale**2)
+    pixels, has_hr = sum(_in_parallel(_header_pixels, pairs, workers)), pairs[0].hr is not None
+    flat.check_space(target.parent, 3 * pixels + 3 * pixels // scale**2 if has_hr else 3 * pixels)
     part = target.with_name(f"{target.name}.part")
     part.mkdir()
     try:
         with (part / "hr.u8").open("wb", 0) as hr_file, (part / "lr.u8").open("wb", 0) as lr_file, _one_torch_thread():
-            sizes: list[tuple[int, ...]] = []
-            sums: list[tuple[int, int]] = []
+            sizes: list[tuple[int, int]] = []
+            sums: list[list[int]] = []
             decoded = _in_parallel(lambda pair: _decode(pair, scale), pairs, workers)
             for hr, lr in tqdm(decoded, "decoding", len(pairs), disable=None if progress else True, unit="image"):
-                sizes.append(hr.shape[:2])
-                sums.append((flat.checksum(hr), flat.checksum(lr)))
-                flat.write(hr_file, hr)
+                sizes.append((scale * lr.shape[0], scale * lr.shape[1]))
+                sums.append(_sums(hr, lr))
+                if hr is not None:
+                    flat.write(hr_file, hr)
                 flat.write(lr_file, lr)
             os.fsync(hr_file.fileno())
             os.fsync(lr_file.fileno())
-        index = {"key": key, "scale": scale, "names": [pair.name for pair in pairs], "sizes": sizes}
+        names = [pair.name for pair in pairs]
+        index = {"key": key, "scale": scale, "has_hr": has_hr, "names": names, "sizes": sizes}
         for name, content in (("index.json", index), (SUMS, sums)):
             with (part / name).open("w", encoding="utf-8") as file:
                 json.dump(content, file)
@@ -191,12 +199,18 @@ def _build(pairs: Sequence[Pair], scale: int, key: str, target: Path, workers: i
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _decode(pair: Pair, scale: int) -> tuple[np.ndarray, np.ndarray]:
-    with needed_for(str(pair.hr), CUT):
+def _sums(hr: np.ndarray | None, lr: np.ndarray) -> list[int]:
+    return [0 if hr is None else flat.checksum(hr), flat.checksum(lr)]
+
+
+def _decode(pair: Pair, scale: int) -> tuple[np.ndarray | None, np.ndarray]:
+    with needed_for(str(pair.file), CUT):
         return _decoded(pair, scale)
 
 
-def _decoded(pair: Pair, scale: int) -> tuple[np.ndarray, np.ndarray]:
+def _decoded(pair: Pair, scale: int) -> tuple[np.ndarray | None, np.ndarray]:
+    if pair.hr is None:
+        return None, rgb(pair.file)
     hr = rgb(pair.hr)
     if min(hr.shape[:2]) < scale:
         raise HkdsrError(f"{pair.hr} is smaller than the scale {scale} on a side: remove it from the training images")
@@ -210,7 +224,7 @@ def _decoded(pair: Pair, scale: int) -> tuple[np.ndarray, np.ndarray]:
 def _key(pairs: Sequence[Pair], scale: int, workers: int) -> str:
     files = [path for pair in pairs for path in (pair.hr, pair.lr) if path is not None]
     digests = dict(zip(files, _in_parallel(_digest, files, workers), strict=True))
-    contents = [(pair.name, digests[pair.hr], pair.lr and digests[pair.lr]) for pair in pairs]
+    contents = [(pair.name, pair.hr and digests[pair.hr], pair.lr and digests[pair.lr]) for pair in pairs]
     return hashlib.sha256(json.dumps([FORMAT, scale, contents]).encode()).hexdigest()
 
 
@@ -225,7 +239,7 @@ def _digest(path: Path) -> str:
 def _header_pixels(pair: Pair) -> int:
     """Pixels as the header tells; 0 if it cannot be read, for decoding says better what is wrong with the file."""
     try:
-        with opened(pair.hr, pair.hr, sys.maxsize) as image:
+        with opened(pair.file, pair.file, sys.maxsize) as image:
             return image.width * image.height
     except CODEC_ERRORS:
         return 0

@@ -44,7 +44,7 @@ def training_folders(network: str | Path) -> tuple[Path, ...]:
 def _files(sources: Sequence[str | Path], scale: int) -> list[Path]:
     files: list[Path] = []
     for source in map(user_path, sources):
-        files += [pair.hr for pair in find_pairs(source, scale)] if is_folder(source) else [source]
+        files += [pair.file for pair in find_pairs(source, scale)] if is_folder(source) else [source]
     return files
 
 

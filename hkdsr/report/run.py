@@ -22,8 +22,10 @@ from hkdsr.training.fidelity import remark
 from hkdsr.training.log import read_log
 from hkdsr.training.sessions import read_sessions
 from hkdsr.training.student import BEST_FILE, WEIGHTS_FILE
+from hkdsr.training.validate import TO_HR, TO_TEACHER
 
 VALIDATION = "PSNR-Y on the validation images (dB)"
+VALIDATION_TO_TEACHER = "PSNR-Y to the teacher on the validation images (dB)"
 CURVE_POINTS = 60
 """Losses of single batches are noisy: they are averaged down to about so many points."""
 
@@ -110,7 +112,10 @@ def sessions_text(folder: Path) -> str:
 def curves(folder: Path, label: str) -> list[Curve]:
     """The validation scores and every loss term of the log in ``folder``."""
     lines = read_log(folder)
-    scores = [(line["step"], line["seconds"], line["val_psnr_y"]) for line in lines if "val_psnr_y" in line]
+    scores = {
+        quantity: [(line["step"], line["seconds"], line[name]) for line in lines if name in line]
+        for name, quantity in ((TO_HR, VALIDATION), (TO_TEACHER, VALIDATION_TO_TEACHER))
+    }
     logged = [line for line in lines if "losses" in line]
     terms = dict.fromkeys(name for line in logged for name in line["losses"])
     points = {
@@ -118,7 +123,7 @@ def curves(folder: Path, label: str) -> list[Curve]:
         for name in terms
     }
     losses = [Curve(label, _smoothed(values), f"Loss term: {name}") for name, values in points.items()]
-    return [*([Curve(label, scores, VALIDATION)] if scores else []), *losses]
+    return [*(Curve(label, found, quantity) for quantity, found in scores.items() if found), *losses]
 
 
 def _smoothed(points: Sequence[tuple[int, float, float]]) -> list[tuple[int, float, float]]:

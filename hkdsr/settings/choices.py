@@ -33,6 +33,7 @@ Stage1Trainable = Literal["heads", "all"]
 Target = Literal["auto", "hr", "teacher"]
 TeacherImages = Literal["auto", "cached", "live"]
 Schedule = Literal["milestones", "cosine"]
+DegradePreset = Literal["none", "real-esrgan", "bsrgan"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 Init = Literal["scratch", "slice", "drop", "prune", "student"]

@@ -27,6 +27,7 @@ from hkdsr.settings.choices import (
     TeacherImages,
     TrainInit,
 )
+from hkdsr.settings.degrade import Degrade
 from hkdsr.settings.fields import CONTENT, FREE, accept_single_values, split_commas
 
 if TYPE_CHECKING:
@@ -45,13 +46,16 @@ class Data:
     lr: tuple[Path, ...] = field(default=(), metadata=CONTENT)
     """Folders of LR images, one for each folder of ``train``, with the same files. By default LR folders beside the
     HR folders are used if they follow a known layout (``HR`` and ``LR``, ``GT`` and ``LQ``, DIV2K, BasicSR)."""
+    lr_only: bool = field(default=False, metadata=CONTENT)
+    """The images of ``train`` and ``val`` are LR, of any kind and size, and there is no HR: the teacher's image takes
+    its place."""
     share: float = field(default=1.0, metadata=CONTENT)
     """Share of the training images to use, above 0 and at most 1, spread evenly over all of them. It shows how much
     more images improve the result. The images of a share are among those of every multiple of it."""
     val: Path | None = field(default=None, metadata=FREE)
-    """Folder of HR validation images, never a benchmark set. The averaged student is scored on them every
-    ``training.validate_every`` steps. The best one is saved as ``best.safetensors``; the result is the last one,
-    ``student.safetensors``."""
+    """Folder of HR validation images (LR with ``lr_only``), never a benchmark set. The averaged student is scored on
+    them every ``training.validate_every`` steps. The best one is saved as ``best.safetensors``; the result is the last
+    one, ``student.safetensors``."""
     val_images: int = field(default=20, metadata=FREE)
     """Number of images of ``val`` to use: the first ones, by name."""
     patch: int = 48
@@ -66,6 +70,8 @@ class Data:
         require_range("data.patch", self.patch, 1)
         require_range("data.share", self.share, 0, 1)
         require_range("data.val_images", self.val_images, 1)
+        if self.lr_only and self.lr:
+            raise HkdsrError("data.lr_only and data.lr are set, but data.train has the LR images: leave out data.lr")
 
 
 @dataclass(frozen=True)
@@ -198,6 +204,8 @@ class TrainRecipe:
     """Training and validation images."""
     training: Training = field(default_factory=Training)
     """Steps, optimiser, device, log and checkpoints."""
+    degrade: Degrade = field(default_factory=Degrade)
+    """How LR images are degraded, for networks for real photographs."""
 
     def __post_init__(self) -> None:
         _to_paths(self, "out", "init_from")
@@ -252,6 +260,8 @@ class DistillRecipe:
     """The distillation method and its settings. In TOML: ``[method] name = "hkdsr"``; ``name = ["hkdsr", "logits"]``
     for a sum of methods, with their settings in ``[method.hkdsr]`` and ``[method.logits]``; or
     ``use = "my_method.py:MyKD"`` for a method from a file."""
+    degrade: Degrade = field(default_factory=Degrade)
+    """How LR images are degraded, for teachers for real photographs."""
 
     def __post_init__(self) -> None:
         _to_paths(self, "out", "init_from")

@@ -37,10 +37,12 @@ def lasting_settings(recipe: Any) -> dict[str, str]:
     """The flat settings whose values must be the same when a run is continued.
 
     These are the settings that decide the resulting weights, except names of files, whose content is compared instead.
-    Left out are the settings of exits for a method without exits, and ``exits.teacher_images`` for a method without a
-    teacher.
+    Left out are the settings of exits for a method without exits, ``exits.teacher_images`` for a method without a
+    teacher, and those of degradations where there are none.
     """
     flat = settings_by_kind(recipe, "same")
+    if not recipe.degrade.used:
+        flat = {name: text for name, text in flat.items() if not name.startswith("degrade.")}
     method = getattr(recipe, "method", None)
     if not isinstance(method, Method) or method.uses_exits:
         return flat

@@ -19,6 +19,7 @@ from hkdsr.errors import HkdsrError
 from hkdsr.memory import needed_for
 from hkdsr.nets.base import Network
 from hkdsr.nets.sanity import name_of, require_image
+from hkdsr.settings.degrade import Degrade
 from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.training.context import Context
 from hkdsr.training.start_crops import mean_psnr, start_crops
@@ -58,20 +59,25 @@ def check_teacher(recipe: DistillRecipe, network: Network, name: str, store: Ima
         known = context.found.metadata.get(FIDELITY)
         found = None if known is None else float(known)
     else:
-        found = context.processes.agreed(fidelity(network, store, context.device))
+        found = context.processes.agreed(fidelity(network, store, context.device, recipe.degrade))
         _report(found, recipe, name)
+    return Checked(found, is_target(recipe, found, store))
+
+
+def is_target(recipe: DistillRecipe, found: float | None, store: ImageStore) -> bool:
+    """Whether the student learns from the images of a teacher whose fidelity is ``found``, not from HR."""
     changes = found is not None and found < CHANGING
-    return Checked(found, recipe.target == "teacher" or (recipe.target == "auto" and changes))
+    return not store.has_hr or recipe.target == "teacher" or (recipe.target == "auto" and changes)
 
 
 @torch.inference_mode()
-def fidelity(network: Network, store: ImageStore, device: torch.device) -> float:
+def fidelity(network: Network, store: ImageStore, device: torch.device, degrade: Degrade | None = None) -> float:
     """PSNR in dB of the network's images of a few training crops, reduced again, against the crops.
 
     The crops are always the same. The network runs on ``device`` and ends on the CPU. Raises HkdsrError for images
     that are none.
     """
-    lr = start_crops(store, count=CROPS, side=SIDE).lr.to(device)
+    lr = start_crops(store, degrade=degrade, count=CROPS, side=SIDE).lr.to(device)
     network.to(device)
     with needed_for(f"the check of {name_of(network)}", "choose a smaller teacher, or free memory"):
         sr = torch.cat([network(crop) for crop in lr.split(1)]).float()

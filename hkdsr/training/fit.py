@@ -29,9 +29,13 @@ OnBest = Callable[[nn.Module, int, float], object]
 
 
 class Scorer(Protocol):
-    """Scores an averaged module; higher is better. ``key`` identifies the images it is scored on."""
+    """Scores an averaged module; higher is better.
+
+    ``key`` identifies the images it is scored on, ``measure`` is the score's name in the log.
+    """
 
     key: str
+    measure: str
 
     def score(self, module: nn.Module) -> float: ...
 
@@ -116,7 +120,7 @@ def fit(
                 bar.set_postfix({name: f"{value:.4f}" for name, value in values.items()}, refresh=False)
             if validation and validates:
                 score = validation.score(average.module)
-                log.validation(step, seconds, score)
+                log.validation(step, seconds, validation.measure, score)
                 if score > best:
                     best = score
                     on_best(average.module, step, score)

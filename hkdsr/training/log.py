@@ -34,11 +34,11 @@ class TrainingLog:
             for name, value in values.items():
                 self._board.add_scalar(f"loss/{name}", value, step)
 
-    def validation(self, step: int, seconds: float, psnr_y: float) -> None:
-        """Log the PSNR-Y on the validation images in dB."""
-        self._write({"step": step, "seconds": seconds, "val_psnr_y": psnr_y})
+    def validation(self, step: int, seconds: float, measure: str, score: float) -> None:
+        """Log the score on the validation images by its name, such as ``val_psnr_y`` (dB)."""
+        self._write({"step": step, "seconds": seconds, measure: score})
         if self._board:
-            self._board.add_scalar("val/psnr_y", psnr_y, step)
+            self._board.add_scalar(measure.replace("_", "/", 1), score, step)
 
     def __enter__(self) -> TrainingLog:
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from hkdsr.nets.base import Network
 from hkdsr.nets.exits import enlarge
 from hkdsr.nets.files.load import digest, save
 from hkdsr.nets.start.prune.prune import VERSION, prune
+from hkdsr.settings.degrade import Degrade
 from hkdsr.training.process_group import ProcessGroup
 from hkdsr.training.start_crops import CROPS, SEED, SIDE, mean_psnr, start_crops
 
@@ -31,6 +33,7 @@ def start_pruned(
     cache: Path,
     processes: ProcessGroup,
     target: Network | None = None,
+    degrade: Degrade | None = None,
 ) -> None:
     """Fill ``student`` in place with its pruned start: from ``cache``, or made there by the first of ``processes``.
 
@@ -40,12 +43,14 @@ def start_pruned(
     """
     settings = [student.family, student.settings, digest(teacher.state_dict()), store.key, VERSION, CROPS, SIDE, SEED]
     settings += ["target: teacher"] if target else []
+    if degrade and degrade.live:
+        settings.append(asdict(degrade))
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     file = cache / f"pruned-{key[:20]}.safetensors"
 
     def made() -> Path:
         if not file.exists():
-            _make(student, teacher, start_crops(store, target))
+            _make(student, teacher, start_crops(store, target, degrade))
             save(student, file)
         return file
 

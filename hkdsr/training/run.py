@@ -13,8 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from hkdsr.data.sources import described, find_pairs, spread
-from hkdsr.data.store import ImageStore, build_store, default_cache
+from hkdsr.data.store import ImageStore, default_cache
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
 from hkdsr.methods.plain import Plain
@@ -35,6 +34,7 @@ from hkdsr.training.context import Context, opened
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import process_group
 from hkdsr.training.fidelity import check_teacher
+from hkdsr.training.images import image_store
 from hkdsr.training.origin import content_hashes
 from hkdsr.training.pruned import start_pruned
 from hkdsr.training.stage1 import teacher_with_exits
@@ -88,7 +88,7 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
         **_code_hash(parts.module.student),
         **content_hashes(recipe, {name: digest(one.state_dict()) for name, one in further}),
     }
-    training = StudentTraining(recipe, parts.module, store, origin)
+    training = StudentTraining(recipe, parts.module, store, origin, network)
     with _opened(recipe, training, extend=extend) as context:
         cache = recipe.data.cache or default_cache()
         name = _name(recipe.teacher)
@@ -97,9 +97,9 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
         if checked:
             training.metadata.update(checked.facts)  # those of the context too
         if recipe.init == "prune" and context.found is None:
-            start_pruned(parts.module.student, network, store, cache, context.processes, target)
+            start_pruned(parts.module.student, network, store, cache, context.processes, target, recipe.degrade)
         if parts.module.exits and recipe.exits.start == "solved" and context.found is None:
-            crops = start_crops(store, target)
+            crops = start_crops(store, target, recipe.degrade)
             solve_heads(parts.module.student.eval(), parts.module.exits, crops.lr, crops.hr)
         teacher = None
         if method.uses_teacher:
@@ -195,7 +195,9 @@ def _teacher(
     is_target: bool,
 ) -> Teacher:
     exits, choice = recipe.exits if method.uses_exits else None, recipe.exits.teacher_images
-    with_exits = teacher_with_exits(network, store, exits, recipe.data.patch, cache, context, is_target)
+    patch, degrade = recipe.data.patch, recipe.degrade
+    with_exits = teacher_with_exits(network, store, exits, patch, cache, context, is_target, degrade)
+    choice = "live" if degrade.live else choice
     depths = method.feature_depths
     return prepared(with_exits, depths, store, cache, choice, context.device, context.processes, is_target)
 
@@ -263,23 +265,3 @@ def _student_exits(student: Network, teacher: Network, settings: ExitSettings) -
         )
     exit_taps(teacher, settings.teacher)
     return Exits(student, settings.student, settings.kind, settings.tail, settings.start, teacher)
-
-
-def image_store(recipe: TrainRecipe | DistillRecipe) -> ImageStore:
-    """The recipe's training images, decoded into its cache. Raises HkdsrError for images that cannot be used."""
-    require_writable(recipe.out, folder=True)
-    data = recipe.data
-    pairs = spread(find_pairs(data.train, recipe.scale, data.lr), data.share)
-    store = build_store(pairs, recipe.scale, data.cache)
-    pixels = sum(height * width for height, width in store.sizes)
-    logger.info("training on %s (%.1f megapixels of HR)", described(pairs), pixels / 1e6)
-    small = sum(min(size) // recipe.scale < data.patch for size in store.sizes)
-    if small:
-        logger.warning(
-            "%d of %d images %s smaller than the patch of %d LR pixels and left out",
-            small,
-            len(store),
-            "is" if small == 1 else "are",
-            data.patch,
-        )
-    return store

@@ -16,6 +16,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from hkdsr.data.crops import CropSampler
+from hkdsr.data.degrade import live_degrader, random_of
 from hkdsr.data.store import ImageStore
 from hkdsr.data.tensors import to_tensor, to_uint8
 from hkdsr.errors import HkdsrError
@@ -27,6 +28,7 @@ from hkdsr.nets.files.load import digest
 from hkdsr.nets.start.heads import solve_heads
 from hkdsr.scoring.metrics import psnr_y
 from hkdsr.settings.choices import HeadKind
+from hkdsr.settings.degrade import Degrade
 from hkdsr.settings.recipe import ExitSettings, Training
 from hkdsr.training.checkpoint import FILE
 from hkdsr.training.context import Context, opened
@@ -70,13 +72,14 @@ class ExitTraining(nn.Module):
         self.trunk = teacher.network if train_all else None
         self._network = (teacher.network,)
 
-    def forward(self, lr: Tensor, hr: Tensor, teacher: Outputs | None) -> dict[str, Tensor]:
+    def forward(self, lr: Tensor, hr: Tensor | None, teacher: Outputs | None) -> dict[str, Tensor]:
         network = self.trunk or self._network[0]
         with torch.set_grad_enabled(self.trunk is not None and torch.is_grad_enabled()):
             traced = network.trace(lr, self.exits.taps)
         if self.is_target:
             hr = traced.sr.detach().float().clamp(0, 1)
         images = self.exits(lr, traced, network.scale)
+        assert hr is not None  # without HR images the teacher is the target
         terms = {f"exit{index + 1}": (image - hr).abs().mean() for index, image in enumerate(images)}
         if self.include_final:
             terms["final"] = (traced.sr - hr).abs().mean()
@@ -91,6 +94,7 @@ def teacher_with_exits(
     cache: Path,
     context: Context,
     is_target: bool = False,
+    degrade: Degrade | None = None,
 ) -> NetworkWithExits:
     """The teacher with trained and checked exits; without exits if ``settings`` is None.
 
@@ -110,11 +114,11 @@ def teacher_with_exits(
             "it to 'heads', or target to 'hr'"
         )
     together = context.processes.main_first(
-        lambda: trained_exits(teacher, store, settings, patch, cache, context, is_target)
+        lambda: trained_exits(teacher, store, settings, patch, cache, context, is_target, degrade)
     )
     if is_target:
         return together
-    scores = score_exits(together, store, context.device)
+    scores = score_exits(together, store, context.device, degrade)
     logger.info("%s", scores.sentence())
     check_exits(scores, settings.allow_weak)
     return together
@@ -128,6 +132,7 @@ def trained_exits(
     cache: Path,
     context: Context,
     is_target: bool = False,
+    degrade: Degrade | None = None,
 ) -> NetworkWithExits:
     """As ``teacher_with_exits``, in one process and without the check."""
     torch.manual_seed(settings.stage1_seed)
@@ -135,7 +140,7 @@ def trained_exits(
     exits, train_all = together.exits, settings.stage1_trainable == "all"
     if not trains_exits(settings):
         return together
-    key = _key(teacher, store, settings, patch, context.settings, is_target)
+    key = _key(teacher, store, settings, patch, context.settings, is_target, degrade)
     folder = cache / f"exits-{key[:20]}"
     finished = folder / "heads.safetensors"
     trained = together if train_all else exits
@@ -146,10 +151,10 @@ def trained_exits(
         with opened(folder, stage1, {"key": key}, "teacher's exits", wait=True) as own:
             if not finished.exists():  # another run may have trained them meanwhile
                 if settings.start == "solved" and own.found is None:
-                    crops = start_crops(store, teacher if is_target else None)
+                    crops = start_crops(store, teacher if is_target else None, degrade)
                     solve_heads(teacher, exits, crops.lr.to(context.device), crops.hr.to(context.device))
                 module = ExitTraining(together, train_all, settings.stage1_include_final, is_target)
-                sampler = CropSampler(store, patch, settings.stage1_batch, settings.stage1_seed)
+                sampler = CropSampler(store, patch, settings.stage1_batch, settings.stage1_seed, degrade=degrade)
                 with needed_for("the training of the teacher's exits", "lower exits.stage1_batch or data.patch"):
                     _write(fit(module, sampler, own).average, train_all, finished)
                 (folder / FILE).unlink(missing_ok=True)
@@ -197,18 +202,24 @@ def stage1_training(settings: ExitSettings, training: Training) -> Training:
     )
 
 
-def score_exits(teacher: NetworkWithExits, store: ImageStore, device: torch.device) -> ExitScores:
+def score_exits(
+    teacher: NetworkWithExits, store: ImageStore, device: torch.device, degrade: Degrade | None = None
+) -> ExitScores:
     """PSNR-Y of the exits on the centres of a few training images, evenly spread over the whole set."""
     scale = store.scale
+    degrader = live_degrader(degrade, scale, store.has_hr)
     rows = []
     for index in np.linspace(0, len(store) - 1, min(CHECKED_IMAGES, len(store))).astype(int):
-        lr, hr = store.lr(index), store.hr(index)
+        lr = store.lr(index)
         top, left = (max(size - CHECKED_SIDE, 0) // 2 for size in lr.shape[:2])
         lr = lr[top : top + CHECKED_SIDE, left : left + CHECKED_SIDE]
-        hr = hr[scale * top :, scale * left :][: scale * lr.shape[0], : scale * lr.shape[1]]
+        hr = store.hr(index)[scale * top :, scale * left :][: scale * lr.shape[0], : scale * lr.shape[1]]
+        if degrader:
+            lr = degrader.degraded(hr, random_of(0, int(index), 0))
+        images = infer(teacher, lr, device)
         # Rounded once, as the exits are: an exit that has learnt nothing then has exactly this score.
         bicubic = to_uint8(enlarge(to_tensor(lr, device), scale))
-        rows.append([psnr_y(p, hr, scale) for p in (bicubic, *infer(teacher, lr, device))])
+        rows.append([psnr_y(p, hr, scale) for p in (bicubic, *images)])
     bicubic, *exits, final = np.mean(rows, axis=0).tolist()
     return ExitScores(bicubic, tuple(exits), final)
 
@@ -229,7 +240,13 @@ def _stage1_kind(settings: ExitSettings) -> HeadKind:
 
 
 def _key(
-    teacher: Network, store: ImageStore, settings: ExitSettings, patch: int, training: Training, is_target: bool
+    teacher: Network,
+    store: ImageStore,
+    settings: ExitSettings,
+    patch: int,
+    training: Training,
+    is_target: bool,
+    degrade: Degrade | None,
 ) -> str:
     stage1 = (
         settings.teacher,
@@ -246,5 +263,6 @@ def _key(
         training.betas,
         *(("target: teacher",) if is_target else ()),
         *([taps] if (taps := teacher.settings.get("taps")) else []),
+        *([dataclasses.asdict(degrade)] if degrade and degrade.live else []),
     )
     return hashlib.sha256(json.dumps([digest(teacher.state_dict()), store.key, stage1]).encode()).hexdigest()

@@ -10,6 +10,7 @@ from torch import Tensor
 from hkdsr.data.crops import Batch, CropSampler
 from hkdsr.data.store import ImageStore
 from hkdsr.nets.base import Network
+from hkdsr.settings.degrade import Degrade
 
 CROPS = 128
 TOGETHER = 16
@@ -19,14 +20,20 @@ SEED = 20
 """Apart from the training's, so that runs with other seeds have the same start."""
 
 
-def start_crops(store: ImageStore, target: Network | None = None, count: int = CROPS, side: int = SIDE) -> Batch:
+def start_crops(
+    store: ImageStore,
+    target: Network | None = None,
+    degrade: Degrade | None = None,
+    count: int = CROPS,
+    side: int = SIDE,
+) -> Batch:
     """``count`` crops of ``side`` LR pixels a side, or as many as the largest image has; always the same.
 
-    The images of ``target`` take the place of HR if it is given.
+    The images of ``target`` take the place of HR if it is given; without HR images there must be one.
     """
     side = min(side, max(min(size) for size in store.sizes) // store.scale)
-    crops = CropSampler(store, side, count, SEED).batch(0)
-    return dataclasses.replace(crops, hr=_images(target, crops)) if target else crops
+    crops = CropSampler(store, side, count, SEED, degrade=degrade).batch(0)
+    return dataclasses.replace(crops, optional_hr=_images(target, crops)) if target else crops
 
 
 def mean_psnr(sr: Tensor, hr: Tensor) -> float:

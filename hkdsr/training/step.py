@@ -23,7 +23,8 @@ class Steps:
     """A ``module`` with its optimiser and its averaged weights, moved to the device of ``context``.
 
     Args:
-        module: called as ``module(lr, hr, teacher_outputs)``, returns named scalar terms whose sum is minimised.
+        module: called as ``module(lr, hr, teacher_outputs)``, returns named scalar terms whose sum is minimised. Where
+            there is no HR, ``hr`` is the teacher's image, or None without a teacher.
         context: its settings, device and processes are used; nothing is read from its folder or written there.
         teacher: gives the teacher's outputs for a batch.
         before_step: called with the number of each step (from 0) before it is taken.
@@ -67,7 +68,7 @@ def take_step(
         part = _moved(part, context.device)
         with autocast(context.settings.precision, context.device):
             outputs = teacher.outputs(part) if teacher else None
-            target = outputs.final if outputs and teacher and teacher.is_target else part.hr
+            target = outputs.final if outputs and teacher and teacher.is_target else part.optional_hr
             terms = module(part.lr, target, outputs)
         share = len(part.lr) / len(batch.lr)
         (torch.stack(list(terms.values())).sum() * share).backward()
@@ -89,11 +90,13 @@ def checked(terms: dict[str, Tensor], step: int) -> dict[str, float]:
 
 
 def _parts(batch: Batch, count: int) -> list[Batch]:
-    planes = [plane.chunk(count) for plane in (batch.lr, batch.hr, *batch.teacher)]
-    return [Batch(lr, hr, list(teacher)) for lr, hr, *teacher in zip(*planes, strict=True)]
+    lrs = batch.lr.chunk(count)
+    hrs = [None] * len(lrs) if batch.optional_hr is None else batch.hr.chunk(count)
+    teachers = [plane.chunk(count) for plane in batch.teacher]
+    return [Batch(lr, hr, [parts[i] for parts in teachers]) for i, (lr, hr) in enumerate(zip(lrs, hrs, strict=True))]
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:
     lr = batch.lr.to(device, memory_format=torch.channels_last, non_blocking=True)
-    hr = batch.hr.to(device, non_blocking=True)
+    hr = None if batch.optional_hr is None else batch.hr.to(device, non_blocking=True)
     return Batch(lr, hr, [image.to(device, non_blocking=True) for image in batch.teacher])

@@ -66,13 +66,18 @@ class StudentTraining:
     """A student's training, made before its folder is opened and stage 1 runs, so that mistakes are found early.
 
     ``origin`` is metadata of the weights' file on where they come from; hashes in it (``..._sha256``) must stay the
-    same when the run is continued.
+    same when the run is continued. ``teacher`` gives the images for validation where there is no HR.
 
     Raises HkdsrError for images that do not suit the patch or the scale, and if TensorBoard is set but missing.
     """
 
     def __init__(
-        self, recipe: TrainRecipe | DistillRecipe, module: Distiller, store: ImageStore, origin: dict[str, str]
+        self,
+        recipe: TrainRecipe | DistillRecipe,
+        module: Distiller,
+        store: ImageStore,
+        origin: dict[str, str],
+        teacher: Network | None = None,
     ) -> None:
         self._recipe, self._module, self._store = recipe, module, store
         hashes = {key: value for key, value in origin.items() if key.endswith(HASH)}
@@ -85,7 +90,10 @@ class StudentTraining:
         if data.val:
             self.metadata["val"] = str(data.val)
         main = process_group().main
-        self._validation = Validation(data.val, recipe.scale, data.val_images) if data.val and main else None
+        reference = teacher if data.lr_only else None
+        self._validation = None
+        if data.val and main:
+            self._validation = Validation(data.val, recipe.scale, data.val_images, recipe.degrade, reference)
         self._sampler(None)
         if recipe.training.tensorboard:
             summary_writer()
@@ -119,6 +127,7 @@ class StudentTraining:
                 logger.info("step %d of %d", step, recipe.training.steps)
 
         session = self._session(context)
+        measure = self._validation.measure if self._validation else ""
         with needed_for(f"the training in {recipe.out}", REMEDY):
             fitted = fit(
                 self._module,
@@ -126,7 +135,7 @@ class StudentTraining:
                 context,
                 teacher,
                 self._validation,
-                lambda module, step, score: self._write(module, BEST_FILE, {"step": step, "val_psnr_y": score}),
+                lambda module, step, score: self._write(module, BEST_FILE, {"step": step, measure: score}),
                 before_step,
             )
         if session:
@@ -142,7 +151,8 @@ class StudentTraining:
     def _sampler(self, stored: JoinedStores | None) -> CropSampler:
         training, processes = self._recipe.training, process_group()
         share = (processes.rank, processes.size)
-        return CropSampler(self._store, self._recipe.data.patch, training.batch, training.seed, stored, share)
+        patch, degrade = self._recipe.data.patch, self._recipe.degrade
+        return CropSampler(self._store, patch, training.batch, training.seed, stored, share, degrade)
 
     def _session(self, context: Context) -> Session | None:
         """None if no steps are left to do, and in processes that do not write."""

@@ -9,43 +9,69 @@ import numpy as np
 import torch
 from torch import nn
 
-from hkdsr.data import bicubic_pair, list_images, rgb
+from hkdsr.data import bicubic_pair, list_images, mod_crop, rgb
+from hkdsr.data.degrade import Degrader, random_of
 from hkdsr.data.tensors import rounded, to_tensor, to_uint8
 from hkdsr.deploy.piecewise import Images, enlarged
 from hkdsr.deploy.tiles import forget_reach
 from hkdsr.memory import CUT, needed_for
+from hkdsr.nets.base import Network
+from hkdsr.nets.files.load import digest
+from hkdsr.scoring.inference import super_resolve
 from hkdsr.scoring.metrics import psnr_y
+from hkdsr.settings.degrade import Degrade
 from hkdsr.training.distiller import Distiller
+
+TO_HR, TO_TEACHER = "val_psnr_y", "val_psnr_y_to_teacher"
+"""The names of the scores in logs and in the metadata of ``best.safetensors``."""
+SEED = 40
+"""Apart from the training's: runs with other seeds are validated on the same images."""
 
 
 class Validation:
     """Scores the averaged student on the first ``count`` images of ``folder``.
 
-    ``key`` is a hash of their pixels: scores on other images cannot be compared with these.
+    Their LR is made by MATLAB's bicubic or, with ``degrade``, by a degradation of each image that is always the same.
+    With ``teacher``, the images are LR, and its images take the place of HR.
+
+    ``key`` is a hash of their pixels: scores on other images cannot be compared with these. ``measure`` is the name of
+    the score.
 
     Raises HkdsrError if the folder is missing, empty, or has an unreadable image.
     """
 
-    def __init__(self, folder: Path, scale: int, count: int) -> None:
-        self._scale = scale
+    def __init__(
+        self, folder: Path, scale: int, count: int, degrade: Degrade | None = None, teacher: Network | None = None
+    ) -> None:
+        degrader = Degrader(degrade, 1 if teacher else scale) if degrade and degrade.used else None
+        self._scale, self._teacher = scale, teacher
+        self.measure = TO_TEACHER if teacher else TO_HR
         self._paths = list_images(folder)[:count]
         with needed_for(f"data.val {folder}", "lower data.val_images, or cut its images into smaller ones"):
-            pairs = [bicubic_pair(rgb(path), scale) for path in self._paths]
-            self._lr, self._hr = [to_tensor(lr) for lr, _ in pairs], [hr for _, hr in pairs]
-        pixels = hashlib.sha256()
-        for hr in self._hr:
-            pixels.update(f"{hr.shape}".encode() + hr.tobytes())
+            images = [rgb(path) for path in self._paths]
+            self._hr = [] if teacher else [mod_crop(image, scale) for image in images]
+            sources = self._hr or images
+            if degrader:
+                lr = [degrader.degraded(image, random_of(SEED, 0, index)) for index, image in enumerate(sources)]
+            else:
+                lr = images if teacher else [bicubic_pair(image, scale)[0] for image in images]
+        self._lr = [to_tensor(image) for image in lr]
+        pixels = hashlib.sha256(digest(teacher.state_dict()).encode() if teacher else b"")
+        for image in (*self._hr, *(lr if teacher or degrader else ())):
+            pixels.update(f"{image.shape}".encode() + image.tobytes())
         self.key = pixels.hexdigest()
 
     @torch.inference_mode()
     def score(self, module: nn.Module) -> float:
-        """Mean PSNR-Y in dB of a ``Distiller``'s student, ``scale`` pixels cropped from each side.
+        """Mean PSNR-Y in dB of a ``Distiller``'s student to HR or the teacher's image, ``scale`` pixels cropped a side.
 
         Images that do not fit into memory run in tiles. Raises HkdsrError, naming the image, if that is not possible.
         """
         assert isinstance(module, Distiller)
         student, device = module.student, next(module.parameters()).device
         forget_reach(student)
+        if self._teacher and not self._hr:
+            self._hr = [super_resolve(self._teacher, to_uint8(lr)) for lr in self._lr]
         scores = []
         for path, lr, hr in zip(self._paths, self._lr, self._hr, strict=True):
             with needed_for(str(path), CUT):

@@ -13,16 +13,17 @@ import numpy as np
 import torch
 
 from hkdsr.data.crops import CropSampler, Prefetcher
-from hkdsr.data.sources import find_pairs, spread
 from hkdsr.data.store import ImageStore, build_store, default_cache
 from hkdsr.nets.exits import Exits, NetworkWithExits
 from hkdsr.nets.reparam import expand
 from hkdsr.settings.choices import TeacherImages
 from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.training.context import Context
+from hkdsr.training.fidelity import fidelity, is_target
+from hkdsr.training.images import image_pairs, image_store, with_variants
 from hkdsr.training.process_group import ALONE
 from hkdsr.training.pruned import start_pruned
-from hkdsr.training.run import assembled, image_store, loaded_teacher
+from hkdsr.training.run import assembled, loaded_teacher
 from hkdsr.training.stage1 import ExitTraining, score_exits, stage1_training, trains_exits, untrained_exits
 from hkdsr.training.step import Steps
 from hkdsr.training.teacher import HEADROOM, Teacher, prepared
@@ -69,10 +70,14 @@ class Workbench:
         self._few = _few(recipe, self._whole(recipe), folder)
         self._teachers: dict[bool, NetworkWithExits] = {}
         self._seconds: dict[tuple[str, bool], float] = {}
+        found = fidelity(self._network, self._whole(recipe), device, recipe.degrade)
+        self._is_target = is_target(recipe, found, self._whole(recipe))
 
     def ways(self, recipe: DistillRecipe) -> Sequence[TeacherImages]:
         """The values of ``exits.teacher_images`` to compare: both where ``auto`` can choose, else what is set."""
         choice, method = recipe.exits.teacher_images, recipe.method.resolved(recipe.scale, recipe.init)
+        if recipe.degrade.live:
+            return ("live",)
         if choice != "auto" or not method.uses_teacher:
             return (choice,)
         planes = 1 + (len(recipe.exits.teacher) if method.uses_exits else 0)
@@ -90,7 +95,8 @@ class Workbench:
         parts.move_networks(self._device)
         context = Context(self._folder, recipe.training, {}, "", self._device)
         stored = teacher.stored if teacher else None
-        sampler = CropSampler(self._few, recipe.data.patch, recipe.training.batch, recipe.training.seed, stored)
+        training, degrade = recipe.training, recipe.degrade
+        sampler = CropSampler(self._few, recipe.data.patch, training.batch, training.seed, stored, degrade=degrade)
         return Stepper(Steps(parts.module, context, teacher, parts.module.before_step), sampler, self._device)
 
     def stage1_stepper(self, recipe: DistillRecipe) -> Stepper | None:
@@ -101,8 +107,9 @@ class Workbench:
         together = untrained_exits(copy.deepcopy(self._network), settings).to(self._device)
         (together if whole else together.exits).requires_grad_(True)
         context = Context(self._folder, stage1_training(settings, recipe.training), {}, "", self._device)
-        sampler = CropSampler(self._few, recipe.data.patch, settings.stage1_batch, settings.stage1_seed)
-        module = ExitTraining(together, whole, settings.stage1_include_final)
+        crops = (recipe.data.patch, settings.stage1_batch, settings.stage1_seed)
+        sampler = CropSampler(self._few, *crops, degrade=recipe.degrade)
+        module = ExitTraining(together, whole, settings.stage1_include_final, self._is_target)
         return Stepper(Steps(module, context), sampler, self._device)
 
     def start(self, recipe: DistillRecipe) -> float:
@@ -111,16 +118,19 @@ class Workbench:
         def make() -> None:
             network = loaded_teacher(recipe)  # not self._network, which may be on the GPU by now
             student = assembled(recipe, network).module.student
-            start_pruned(student, network, self._whole(recipe), self._folder, ALONE)
+            target = network if self._is_target else None
+            start_pruned(student, network, self._whole(recipe), self._folder, ALONE, target, recipe.degrade)
 
         return self._once("start", False, lambda: seconds_of(make, self._device))
 
     def exit_check(self, recipe: DistillRecipe) -> float:
-        """Seconds of the check of the teacher's exits, which every run makes."""
+        """Seconds of the check of the teacher's exits, which every run makes whose target is HR."""
+        if self._is_target:
+            return 0.0
         together = self._with_exits(recipe, True).to(self._device)
 
         def check() -> None:
-            score_exits(together, self._whole(recipe), self._device)
+            score_exits(together, self._whole(recipe), self._device, recipe.degrade)
 
         return self._once("exit check", True, lambda: seconds_of(check, self._device))
 
@@ -152,7 +162,7 @@ class Workbench:
         method = recipe.method.resolved(recipe.scale, recipe.init)
         network = self._with_exits(recipe, method.uses_exits)
         depths, cache = method.feature_depths, folder or self._folder
-        return prepared(network, depths, self._few, cache, images, self._device, ALONE)
+        return prepared(network, depths, self._few, cache, images, self._device, ALONE, self._is_target)
 
     def _with_exits(self, recipe: DistillRecipe, exits: bool) -> NetworkWithExits:
         if exits not in self._teachers:
@@ -175,11 +185,12 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
 
 def _few(recipe: DistillRecipe, store: ImageStore, folder: Path) -> ImageStore:
     """A few of the images that crops are cut from, evenly spread over their area, as crops are."""
-    patch, data = recipe.data.patch, recipe.data
+    patch = recipe.data.patch
     CropSampler(store, patch, 1, 0)  # raises if no image is as large as the patch
     sizes = np.array(store.sizes) // store.scale
     fitting = np.flatnonzero(sizes.min(axis=1) >= patch)
     up_to = np.cumsum(sizes[fitting].prod(axis=1))
     places = np.searchsorted(up_to, (np.arange(FEW) + 0.5) / FEW * up_to[-1])
-    pairs = spread(find_pairs(data.train, recipe.scale, data.lr), data.share)
-    return build_store([pairs[index] for index in np.unique(fitting[places])], recipe.scale, folder, progress=False)
+    pairs, images = image_pairs(recipe), np.unique(fitting[places] // max(recipe.degrade.variants, 1))
+    few = build_store([pairs[index] for index in images], recipe.scale, folder, progress=False)
+    return with_variants(few, recipe, folder)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hkdsr.data import png
 from hkdsr.data.decode import CODEC_ERRORS
 from hkdsr.data.images import SUFFIXES, ImageData
+from hkdsr.data.png_writer import PngWriter
 from hkdsr.errors import HkdsrError
-from hkdsr.files import write_atomically
+from hkdsr.files import write_atomically, written_atomically
 from hkdsr.memory import needed_for
 
 logger = logging.getLogger(__name__)
@@ -45,22 +45,28 @@ def write_image(path: str | Path, image: ImageData) -> None:
     """
     path = Path(path)
     check_target(path, image)
-    suffix, deep = path.suffix.lower(), image.colour.dtype == np.uint16
+    suffix = path.suffix.lower()
     planes = [image.colour]
     if image.grey:
         planes = [np.rint(image.colour.mean(axis=2, keepdims=True)).astype(image.colour.dtype)]
     if image.alpha is not None:
         planes.append(image.alpha[..., None])
-    size = f"{image.colour.shape[1]}x{image.colour.shape[0]}"
-    try:
-        with needed_for(str(path), "cut the image into smaller ones, or free memory"):
-            pixels = np.concatenate(planes, axis=2)
-            encoded = png.encode16(pixels) if deep else _encoded(pixels, image, suffix)
-            if suffix == ".png":
-                encoded = png.with_notes(encoded, image.profile, image.notes)
-    except CODEC_ERRORS as error:
-        raise HkdsrError(f"{path} cannot hold an image of {size} pixels: name it .png or .tif") from error
-    write_atomically(path, encoded)
+    height, width = image.colour.shape[:2]
+    with needed_for(str(path), "cut the image into smaller ones, or free memory"):
+        pixels = np.concatenate(planes, axis=2)
+        if suffix == ".png":
+            with written_atomically(path) as file:
+                writer = PngWriter(file, (height, width, pixels.shape[2]), pixels.dtype, image.profile, image.notes)
+                writer.write(pixels)
+                writer.close()
+        else:
+            try:
+                encoded = _encoded(pixels, image, suffix)
+            except CODEC_ERRORS as error:
+                raise HkdsrError(
+                    f"{path} cannot hold an image of {width}x{height} pixels: name it .png or .tif"
+                ) from error
+            write_atomically(path, encoded)
     if lost := _lost(suffix, image):
         logger.warning("%s cannot hold %s, which are lost: name it .png to keep them", path, ", ".join(lost))
 
@@ -99,9 +105,7 @@ def _encoded(pixels: np.ndarray, image: ImageData, suffix: str) -> bytes:
     encoder = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     file, notes = BytesIO(), image.notes
     settings = {name: value for name, value in vars(notes).items() if value is not None and name in KEPT[suffix]}
-    if suffix == ".png":
-        encoder.save(file, "PNG")
-    elif suffix in JPEG:
+    if suffix in JPEG:
         encoder.save(file, "JPEG", quality=95, subsampling=0, icc_profile=image.profile, **settings)
     elif suffix == ".webp":
         encoder.save(file, "WEBP", lossless=True, exact=True, icc_profile=image.profile, **settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +28,13 @@ class Upscale:
     FILE.py:NAME:setting=value,..."""
     tile: int | None = None
     """Side of the tiles in LR pixels; by default the whole image, or tiles as large as memory allows, on a CPU at
-    most 1024."""
+    most 1024, and 512 in larger images."""
+    stream_from: float = 50
+    """Megapixels of the result from which on images are read and written by strips, so that memory does not grow with
+    them: into PNG and TIFF. The pixels are the same."""
+    max_pixels: int | None = None
+    """The most pixels that an image to enlarge may have; by default 10^9, or what the environment variable
+    HKDSR_MAX_PIXELS says."""
     device: str = "auto"
     """``auto`` takes the first GPU if there is one; or cpu, cuda:1 ..."""
 
@@ -36,11 +43,16 @@ def run(arguments: list[str]) -> None:
     """Enlarge what the arguments name. Raises HkdsrError as ``upscale_files`` does, and for a missing network."""
     arguments = [word for word in arguments if word not in INPUT_FLAGS]
     settings = tyro.cli(Upscale, prog="hkdsr upscale", args=arguments)
+    from hkdsr.data.notes import MAX_PIXELS
+    from hkdsr.deploy.enlarge_file import Handling
     from hkdsr.deploy.upscale_files import upscale_files
     from hkdsr.devices import pick_device
     from hkdsr.nets.files.load import load
 
+    if settings.max_pixels is not None:
+        os.environ[MAX_PIXELS] = str(settings.max_pixels)
     network = load(settings.model).to(pick_device(settings.device, "--device"))
     tile = "auto" if settings.tile is None else settings.tile
-    for written in upscale_files(network, settings.inputs, settings.output, tile):
+    handling = Handling(tile, settings.stream_from)
+    for written in upscale_files(network, settings.inputs, settings.output, handling):
         show_written(written)

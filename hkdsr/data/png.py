@@ -99,7 +99,7 @@ def scan(path: Path) -> tuple[Header, Png, bool]:
                 chunks.append((name, file.read(length)))
             file.seek(4, os.SEEK_CUR)
     header = read_header(next((body for name, body in chunks if name == b"IHDR"), b""), stored)
-    return header, _described(chunks, b""), any(is_transparency(*entry, header.colour) for entry in chunks)
+    return header, _described(chunks, b""), any(is_transparency(name, body, header.colour) for name, body in chunks)
 
 
 def _described(chunks: list[tuple[bytes, bytes]], pixels: bytes) -> Png:

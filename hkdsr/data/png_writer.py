@@ -63,7 +63,7 @@ class PngWriter:
         np.subtract(stored[1:], stored[:-1], out=filtered[1:, 1:])
         self._above = stored[-1].copy()
         for line in filtered:  # one at a time, so that deflate is always given the same pieces
-            self._packed += self._deflate.compress(line)
+            self._packed += self._deflate.compress(line.data)
             if len(self._packed) >= PIECE:
                 self._flush()
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -12,6 +15,7 @@ from PIL import Image
 from hkdsr.data.decode import CODEC_ERRORS
 from hkdsr.data.images import SUFFIXES, ImageData
 from hkdsr.data.png_writer import PngWriter
+from hkdsr.data.tiff_writer import TiffWriter
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically, written_atomically
 from hkdsr.memory import needed_for
@@ -31,7 +35,25 @@ KEPT = {
     ".tiff": {"exif", "dpi"},
     ".bmp": {"dpi"},
 }
+BY_LINES = {
+    ".png": (PngWriter, KEPT[".png"]),
+    ".tif": (TiffWriter, {"xmp", "dpi"}),
+    ".tiff": (TiffWriter, {"xmp", "dpi"}),
+}
+"""What writes a format line by line, and what it keeps beside the pixels."""
 NAMES = {"exif": "EXIF", "xmp": "XMP", "dpi": "dpi", "gamma": "gamma"}
+
+
+class LineWriter(Protocol):
+    """Writes an image from the top downwards."""
+
+    def write(self, lines: np.ndarray) -> None:
+        """Add lines (n, W, C)."""
+        ...
+
+    def close(self) -> None:
+        """End the file."""
+        ...
 
 
 def write_image(path: str | Path, image: ImageData) -> None:
@@ -51,24 +73,47 @@ def write_image(path: str | Path, image: ImageData) -> None:
         planes = [np.rint(image.colour.mean(axis=2, keepdims=True)).astype(image.colour.dtype)]
     if image.alpha is not None:
         planes.append(image.alpha[..., None])
-    height, width = image.colour.shape[:2]
     with needed_for(str(path), "cut the image into smaller ones, or free memory"):
         pixels = np.concatenate(planes, axis=2)
         if suffix == ".png":
-            with written_atomically(path) as file:
-                writer = PngWriter(file, (height, width, pixels.shape[2]), pixels.dtype, image.profile, image.notes)
-                writer.write(pixels)
-                writer.close()
-        else:
-            try:
-                encoded = _encoded(pixels, image, suffix)
-            except CODEC_ERRORS as error:
-                raise HkdsrError(
-                    f"{path} cannot hold an image of {width}x{height} pixels: name it .png or .tif"
-                ) from error
-            write_atomically(path, encoded)
-    if lost := _lost(suffix, image):
-        logger.warning("%s cannot hold %s, which are lost: name it .png to keep them", path, ", ".join(lost))
+            with lines_written(path, image) as begin:
+                begin().write(pixels)
+            return
+        try:
+            encoded = _encoded(pixels, image, suffix)
+        except CODEC_ERRORS as error:
+            size = f"{pixels.shape[1]}x{pixels.shape[0]}"
+            raise HkdsrError(f"{path} cannot hold an image of {size} pixels: name it .png or .tif") from error
+        write_atomically(path, encoded)
+    _report_lost(path, image, KEPT[suffix])
+
+
+@contextmanager
+def lines_written(path: Path, image: ImageData) -> Iterator[Callable[[], LineWriter]]:
+    """Write an image line by line: inside, a function that begins the file, or begins it anew, gives the writer.
+
+    The suffix of ``path`` is one of ``BY_LINES``. ``image`` is as in ``write_image``, except that nothing is asked of
+    its ``colour`` but shape and type. Lines have as many channels as the file: grey or RGB, and alpha. The file
+    appears, whole, at the end. EXIF is lost in TIFF files, which is logged.
+
+    Raises HkdsrError as ``write_image`` does.
+    """
+    check_target(path, image)
+    kind, kept = BY_LINES[path.suffix.lower()]
+    channels = (1 if image.grey else 3) + (image.alpha is not None)
+    writers: list[LineWriter] = []
+    with written_atomically(path) as file:
+
+        def begin() -> LineWriter:
+            file.seek(0)
+            file.truncate()
+            shape = (*image.colour.shape[:2], channels)
+            writers[:] = [kind(file, shape, image.colour.dtype, image.profile, image.notes)]
+            return writers[0]
+
+        yield begin
+        writers[0].close()
+    _report_lost(path, image, kept)
 
 
 def check_target(path: Path, image: ImageData) -> None:
@@ -96,9 +141,11 @@ def _lacking(path: Path, image: ImageData) -> str | None:
     return None
 
 
-def _lost(suffix: str, image: ImageData) -> list[str]:
-    lost = [NAMES[name] for name, value in vars(image.notes).items() if value is not None and name not in KEPT[suffix]]
-    return [*lost, "its colour profile"] if image.profile and suffix == ".bmp" else lost
+def _report_lost(path: Path, image: ImageData, kept: set[str]) -> None:
+    lost = [NAMES[name] for name, value in vars(image.notes).items() if value is not None and name not in kept]
+    lost += ["its colour profile"] if image.profile and path.suffix.lower() == ".bmp" else []
+    if lost:
+        logger.warning("%s cannot hold %s, which are lost: name it .png to keep them", path, ", ".join(lost))
 
 
 def _encoded(pixels: np.ndarray, image: ImageData, suffix: str) -> bytes:

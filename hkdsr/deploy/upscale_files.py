@@ -8,29 +8,27 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
-from hkdsr.data import ImageData, check_target, holds, list_images, read_image, write_image
+from hkdsr.data import list_images, read_image
 from hkdsr.data.images import SUFFIXES
-from hkdsr.deploy.transparency import fill_hidden
-from hkdsr.deploy.upscale import TileSize, check_tile, enlarged_alpha, upscale_array
-from hkdsr.errors import HkdsrError
-from hkdsr.memory import CUT, needed_for
+from hkdsr.deploy.enlarge_file import Handling, enlarge_file, kept_name, require_other
+from hkdsr.deploy.upscale import check_tile
+from hkdsr.errors import HkdsrError, WriteError
 from hkdsr.nets.base import Network
-from hkdsr.paths import entries, exists, is_folder, matching_paths, require_writable, same_file, user_path
+from hkdsr.paths import entries, exists, is_folder, matching_paths, require_writable, user_path
 
 logger = logging.getLogger(__name__)
 
 NAMED = 3
+HANDLING = Handling()
 
 
 def upscale_file(
     network: Network,
     source: str | Path,
     target: str | Path | None = None,
-    tile: TileSize = "auto",
-    progress: bool = True,
+    handling: Handling = HANDLING,
 ) -> Path:
     """Upscale an image file into ``target``, or every image of a folder into the folder ``target``; returns that.
 
@@ -39,39 +37,25 @@ def upscale_file(
     target's suffix; where the target is a folder, images keep their names, and what such a file could not hold (16
     bits, transparency, a side too long) gets ".png" after its name. Colour profiles, EXIF, XMP and resolution are kept
     where the format has a place for them. Files appear whole or not at all. What else is in a folder is left out, which
-    is logged. ``tile`` as in ``upscale``. ``progress`` shows a bar of tiles or of images, on a terminal only.
+    is logged. ``handling`` says how; its ``progress`` shows a bar of tiles or of images, on a terminal only.
 
     Raises HkdsrError if the source cannot be read or the target cannot be written or hold it. In a folder, images
     that cannot be read are named in one error after the others are written.
     """
-    check_tile(tile)
+    check_tile(handling.tile)
     source = user_path(source)
     target = _beside(source, network.scale) if target is None else user_path(target)
     if is_folder(source):
-        _upscale_folder(network, source, target, tile, progress)
+        _upscale_folder(network, source, target, handling)
         return target
-    with needed_for(str(source), CUT):
-        return _upscale_one(network, source, target, tile, progress)
-
-
-def _upscale_one(network: Network, source: Path, target: Path, tile: TileSize, progress: bool) -> Path:
-    image = read_image(source)
-    if is_folder(target):
-        target = _kept_name(target, source, image)
-    _check_other(source, target)
-    check_target(target, image)
-    require_writable(target)
-    _make_folder(target.parent)
-    write_image(target, _upscale_image(network, source, image, tile, progress))
-    return target
+    return enlarge_file(network, source, target, handling)
 
 
 def upscale_files(
     network: Network,
     sources: Iterable[str | Path],
     target: str | Path | None = None,
-    tile: TileSize = "auto",
-    progress: bool = True,
+    handling: Handling = HANDLING,
 ) -> Iterator[Path]:
     """As ``upscale_file`` for each of ``sources``, which may be patterns (``photos/*.jpg``); gives what was written.
 
@@ -92,36 +76,29 @@ def upscale_files(
         require_writable(target, folder=True)
         _make_folder(target)
     for path in paths:
-        yield upscale_file(network, path, target, tile, progress)
+        yield upscale_file(network, path, target, handling)
 
 
-def _upscale_folder(network: Network, source: Path, target: Path, tile: TileSize, progress: bool) -> None:
-    _check_other(source, target)
+def _upscale_folder(network: Network, source: Path, target: Path, handling: Handling) -> None:
+    require_other(source, target)
     images = list_images(source)
     _require_own_targets(images, target)
     _report_others(source, images)
     require_writable(target, folder=True)
     _make_folder(target)
     failures: list[str] = []
-    for path in tqdm(images, unit="image", disable=None if progress else True):
+    for path in tqdm(images, unit="image", disable=None if handling.progress else True):
         try:
-            with needed_for(str(path), CUT):
-                upscaled = _upscale_image(network, path, read_image(path), tile, progress=False)
+            enlarge_file(network, path, target, replace(handling, progress=False))
+        except WriteError:
+            raise
         except HkdsrError as error:
             failures.append(str(error))  # the error itself would keep the image in memory
-            continue
-        write_image(_kept_name(target, path, upscaled), upscaled)
     if failures:
         raise HkdsrError(
             f"{len(failures)} of {len(images)} images are missing from {target} "
             f"({'; '.join(failures)}): repair them and run again with --output {target}"
         )
-
-
-def _kept_name(folder: Path, source: Path, image: ImageData) -> Path:
-    """Where in ``folder`` the image of file ``source`` goes: PNG if a file of its name could not hold it."""
-    target = folder / source.name
-    return target if holds(target, image) else target.with_name(f"{target.name}.png")
 
 
 def _require_own_targets(images: list[Path], target: Path) -> None:
@@ -130,7 +107,7 @@ def _require_own_targets(images: list[Path], target: Path) -> None:
     by_name = {path.name: path for path in images}
     for path in images:
         other = by_name.get(f"{path.name}.png")
-        if other and _kept_name(target, path, read_image(path)).name == other.name:
+        if other and kept_name(target, path, read_image(path)).name == other.name:
             _require_apart([(path, target / other.name), (other, target / other.name)])
 
 
@@ -140,11 +117,6 @@ def _require_apart(targets: Iterable[tuple[Path, Path]]) -> None:
     for source, target in targets:
         if (other := seen.setdefault(target, source)) is not source:
             raise HkdsrError(f"{other} and {source} would both become {target}: rename one, or enlarge one at a time")
-
-
-def _check_other(source: Path, target: Path) -> None:
-    if same_file(source, target):
-        raise HkdsrError(f"{target} is also the source: name another target")
 
 
 def _beside(source: Path, scale: int) -> Path:
@@ -163,17 +135,6 @@ def _report_others(folder: Path, images: list[Path]) -> None:
         named = ", ".join(path.name for path in others[:NAMED])
         more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
         logger.warning("left out of %s, as they are not image files: %s%s", folder, named, more)
-
-
-def _upscale_image(network: Network, path: Path, image: ImageData, tile: TileSize, progress: bool) -> ImageData:
-    colour = image.colour if image.alpha is None else fill_hidden(image.colour, image.alpha)
-    if image.grey:
-        grey = upscale_array(network, colour[..., 0], str(path), tile, progress)
-        colour = np.broadcast_to(grey[..., None], (*grey.shape, 3))
-    else:
-        colour = upscale_array(network, colour, str(path), tile, progress)
-    alpha = None if image.alpha is None else enlarged_alpha(image.alpha, network.scale)
-    return replace(image, colour=colour, alpha=alpha)
 
 
 def _make_folder(folder: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_folder_is_finished_in_spite_of_bad_images(tmp_path: Path, street: np.
     with pytest.raises(HkdsrError, match=r"1 of 3 images are missing from .*out \(.*m\.png cannot be read") as caught:
         upscale_file(Nearest(), source, target, handling=QUIET)
     assert "\n" not in str(caught.value)
-    assert str(caught.value).endswith(f"repair them and run again with --output {target}")
+    assert str(caught.value).endswith("repair them and run again")
     assert sorted(path.name for path in target.iterdir()) == ["a.png", "z.jpg"]
     np.testing.assert_array_equal(rgb(target / "a.png")[::2, ::2], street)
     loss = np.abs(rgb(target / "z.jpg").astype(float) - upscale(Nearest(), rgb(source / "z.jpg"))).mean()

@@ -23,6 +23,13 @@ class Upscale:
     """Images or folders of images; patterns such as 'photos/*.jpg' too."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """The file to write, or the folder for several images; by default photo_x2.png, or photos_x2, beside each input."""
+    recursive: Annotated[bool, tyro.conf.arg(aliases=["-r"])] = False
+    """Also the folders in a folder; the results lie in folders of the same names."""
+    overwrite: bool = False
+    """Make anew what is there already. Else images of a folder are skipped if their results are there, of the right
+    size, and newer than the image and the network's file."""
+    report: Path | None = None
+    """A JSON file to write: what became of each image, with sizes and seconds."""
     model: Annotated[str, tyro.conf.arg(aliases=["-m", "--network"])] = "small_x2"
     """A checkpoint, a file of ONNX (.onnx), OpenVINO (.xml) or ncnn (.param), a shipped network's name, or code as
     FILE.py:NAME:setting=value,..."""
@@ -45,14 +52,30 @@ def run(arguments: list[str]) -> None:
     settings = tyro.cli(Upscale, prog="hkdsr upscale", args=arguments)
     from hkdsr.data.notes import MAX_PIXELS
     from hkdsr.deploy.enlarge_file import Handling
+    from hkdsr.deploy.outcome import Outcome, write_report
     from hkdsr.deploy.upscale_files import upscale_files
     from hkdsr.devices import pick_device
-    from hkdsr.nets.files.load import load
+    from hkdsr.nets.files.load import file_of, load
 
     if settings.max_pixels is not None:
         os.environ[MAX_PIXELS] = str(settings.max_pixels)
     network = load(settings.model).to(pick_device(settings.device, "--device"))
     tile = "auto" if settings.tile is None else settings.tile
-    handling = Handling(tile, settings.stream_from)
-    for written in upscale_files(network, settings.inputs, settings.output, handling):
-        show_written(written)
+    handling = Handling(
+        tile=tile,
+        stream_from=settings.stream_from,
+        recursive=settings.recursive,
+        overwrite=settings.overwrite,
+        network_file=file_of(settings.model),
+    )
+    outcomes: list[Outcome] = []
+    try:
+        for outcome in upscale_files(network, settings.inputs, settings.output, handling):
+            outcomes.append(outcome)
+            if outcome.folder is None and outcome.status == "written":
+                show_written(outcome.target)
+        for folder in dict.fromkeys(outcome.folder for outcome in outcomes if outcome.folder is not None):
+            show_written(folder)
+    finally:
+        if settings.report:
+            write_report(settings.report, outcomes, settings.model, "PyTorch")

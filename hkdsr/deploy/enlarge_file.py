@@ -17,7 +17,7 @@ from hkdsr.deploy.upscale import TileSize, enlarged_alpha, upscale_array
 from hkdsr.errors import HkdsrError
 from hkdsr.memory import CUT, needed_for
 from hkdsr.nets.base import Network
-from hkdsr.paths import is_folder, require_writable, same_file
+from hkdsr.paths import require_writable, same_file
 
 logger = logging.getLogger(__name__)
 
@@ -26,15 +26,26 @@ MEGAPIXEL = 10**6
 
 @dataclass(frozen=True)
 class Handling:
-    """How images are enlarged: ``tile`` as in ``upscale``; results of ``stream_from`` megapixels or more by strips."""
+    """How images are enlarged: ``tile`` as in ``upscale``; results of ``stream_from`` megapixels or more by strips.
+
+    ``recursive`` includes the folders in folders. ``overwrite`` makes what is there already anew; without it, results
+    of several images count as done if they are newer than the image and than ``network_file``. ``progress`` shows bars.
+    """
 
     tile: TileSize = "auto"
     stream_from: float = 50
     progress: bool = True
+    recursive: bool = False
+    overwrite: bool = False
+    network_file: Path | None = None
 
 
-def enlarge_file(network: Network, source: Path, target: Path, handling: Handling) -> Path:
-    """Upscale the image file ``source`` into the file ``target``, or into the folder ``target``; returns the file.
+def enlarge_file(
+    network: Network, source: Path, target: Path, keeps_name: bool, handling: Handling
+) -> tuple[Path, tuple[int, int]]:
+    """Upscale the image file ``source``; returns the file that was written and the size (width, height) of the source.
+
+    That is ``target``, or with ``keeps_name`` ``kept_name``.
 
     Raises HkdsrError if the source cannot be read or the target cannot hold it, WriteError if it cannot be written.
     """
@@ -42,8 +53,9 @@ def enlarge_file(network: Network, source: Path, target: Path, handling: Handlin
         image, strips = _opened(source, network.scale, handling)
         height, width = (network.scale * side for side in image.colour.shape[:2])
         result = replace(image, colour=np.broadcast_to(np.zeros((), image.colour.dtype), (height, width, 3)))
-        if is_folder(target):
-            target = kept_name(target, source, result)
+        size = (image.colour.shape[1], image.colour.shape[0])
+        if keeps_name:
+            target = kept_name(target, result)
         require_other(source, target)
         check_target(target, result)
         require_writable(target)
@@ -51,16 +63,15 @@ def enlarge_file(network: Network, source: Path, target: Path, handling: Handlin
         if large and target.suffix.lower() in BY_LINES:
             colour = _visible(image) if strips is None else strips
             stream(network, colour, result, image.alpha, target, str(source), handling.tile, handling.progress)
-            return target
+            return target, size
         if large:
             logger.info("%s is made as a whole, in memory: name it .png or .tif to write it line by line", target)
         write_image(target, _enlarged(network, source, image if strips is None else read_image(source), handling))
-        return target
+        return target, size
 
 
-def kept_name(folder: Path, source: Path, image: ImageData) -> Path:
-    """Where in ``folder`` the image of file ``source`` goes: PNG if a file of its name could not hold it."""
-    target = folder / source.name
+def kept_name(target: Path, image: ImageData) -> Path:
+    """``target``, or a PNG file of that name if it could not hold ``image``."""
     return target if holds(target, image) else target.with_name(f"{target.name}.png")
 
 

@@ -21,6 +21,8 @@ from hkdsr.deploy.upscale_files import upscale_file
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network
 
+pytest.importorskip("pyvips")
+
 WHOLE, STREAMED = replace(QUIET, tile=16), replace(QUIET, tile=16, stream_from=0)
 HEIGHT, WIDTH = 53, 70
 PROFILE = b"a profile"

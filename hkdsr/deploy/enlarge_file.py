@@ -11,12 +11,12 @@ import numpy as np
 from hkdsr.data import ImageData, check_target, holds, read_image, write_image
 from hkdsr.data.strips import Strips, open_strips
 from hkdsr.data.write import BY_LINES
+from hkdsr.deploy.grid import TileSize
 from hkdsr.deploy.stream import stream
 from hkdsr.deploy.transparency import fill_hidden
-from hkdsr.deploy.upscale import TileSize, enlarged_alpha, upscale_array
+from hkdsr.deploy.upscaler import Upscaler
 from hkdsr.errors import HkdsrError
 from hkdsr.memory import CUT, needed_for
-from hkdsr.nets.base import Network
 from hkdsr.paths import require_writable, same_file
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Handling:
 
 
 def enlarge_file(
-    network: Network, source: Path, target: Path, keeps_name: bool, handling: Handling
+    upscaler: Upscaler, source: Path, target: Path, keeps_name: bool, handling: Handling
 ) -> tuple[Path, tuple[int, int]]:
     """Upscale the image file ``source``; returns the file that was written and the size (width, height) of the source.
 
@@ -50,8 +50,8 @@ def enlarge_file(
     Raises HkdsrError if the source cannot be read or the target cannot hold it, WriteError if it cannot be written.
     """
     with needed_for(str(source), CUT):
-        image, strips = _opened(source, network.scale, handling)
-        height, width = (network.scale * side for side in image.colour.shape[:2])
+        image, strips = _opened(source, upscaler.scale, handling)
+        height, width = (upscaler.scale * side for side in image.colour.shape[:2])
         result = replace(image, colour=np.broadcast_to(np.zeros((), image.colour.dtype), (height, width, 3)))
         size = (image.colour.shape[1], image.colour.shape[0])
         if keeps_name:
@@ -62,11 +62,11 @@ def enlarge_file(
         large = height * width >= handling.stream_from * MEGAPIXEL
         if large and target.suffix.lower() in BY_LINES:
             colour = _visible(image) if strips is None else strips
-            stream(network, colour, result, image.alpha, target, str(source), handling.tile, handling.progress)
+            stream(upscaler, colour, result, image.alpha, target, str(source), handling.tile, handling.progress)
             return target, size
         if large:
             logger.info("%s is made as a whole, in memory: name it .png or .tif to write it line by line", target)
-        write_image(target, _enlarged(network, source, image if strips is None else read_image(source), handling))
+        write_image(target, _enlarged(upscaler, source, image if strips is None else read_image(source), handling))
         return target, size
 
 
@@ -99,9 +99,15 @@ def _visible(image: ImageData) -> np.ndarray:
     return colour if image.alpha is None else fill_hidden(colour, image.alpha)
 
 
-def _enlarged(network: Network, source: Path, image: ImageData, handling: Handling) -> ImageData:
-    colour = upscale_array(network, _visible(image), str(source), handling.tile, handling.progress)
+def _enlarged(upscaler: Upscaler, source: Path, image: ImageData, handling: Handling) -> ImageData:
+    visible, scale = _visible(image), upscaler.scale
+    height, width = visible.shape[:2]
+    colour = np.empty((scale * height, scale * width, *visible.shape[2:]), visible.dtype)
+    upscaler.fill(visible, colour, str(source), handling.tile, handling.progress)
     if image.grey:
         colour = np.broadcast_to(colour[..., None], (*colour.shape, 3))
-    alpha = None if image.alpha is None else enlarged_alpha(image.alpha, network.scale)
-    return replace(image, colour=colour, alpha=alpha)
+    if image.alpha is None:
+        return replace(image, colour=colour)
+    from hkdsr.data.resize import imresize  # imports PyTorch, which images without alpha may not need
+
+    return replace(image, colour=colour, alpha=imresize(image.alpha, scale))

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from hkdsr.data import ImageData
-from hkdsr.data.resize import imresize_rows
 from hkdsr.data.write import LineWriter, lines_written
-from hkdsr.deploy.upscale import LARGEST_WHOLE, Readable, TileSize, fill
-from hkdsr.nets.base import Network
+from hkdsr.deploy.grid import LARGEST_WHOLE, TileSize
+from hkdsr.deploy.upscaler import Readable, Upscaler
 
 
 def stream(
-    network: Network,
+    upscaler: Upscaler,
     colour: Readable,
     result: ImageData,
     alpha: np.ndarray | None,
@@ -24,17 +23,17 @@ def stream(
     tile: TileSize,
     progress: bool,
 ) -> None:
-    """Write ``target``, of a suffix in ``BY_LINES``: the pixels are those that ``upscale_array`` would give.
+    """Write ``target``, of a suffix in ``BY_LINES``: the pixels are those of the whole image.
 
     ``colour`` is grey (H, W) or RGB (H, W, 3); ``alpha`` (H, W) of the same type goes beside it. ``result`` has what
     stands beside the enlarged pixels, and a ``colour`` of their shape and type whose values are not looked at.
 
     Raises HkdsrError as ``upscale`` and ``write_image`` do.
     """
-    if tile == "auto" and next(network.parameters()).device.type != "cpu":
+    if tile == "auto" and upscaler.on_gpu:
         tile = LARGEST_WHOLE  # the whole image would have to be in memory
     with lines_written(target, result) as begin:
-        fill(network, colour, _Lines(result, alpha, network.scale, begin), name, tile, progress)
+        upscaler.fill(colour, _Lines(result, alpha, upscaler.scale, begin), name, tile, progress)
 
 
 class _Lines:
@@ -59,6 +58,8 @@ class _Lines:
     def _write(self, rows: slice) -> None:
         lines = self._lines.reshape(*self._lines.shape[:2], -1)
         if self._alpha is not None:
+            from hkdsr.data.resize import imresize_rows  # imports PyTorch, which images without alpha may not need
+
             enlarged = imresize_rows(self._alpha, self._scale, rows)
             lines = np.concatenate((lines, enlarged[..., None]), axis=2)
         self._writer.write(lines)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, overload
+from typing import overload
 
 import numpy as np
 import torch
@@ -12,23 +13,45 @@ from PIL import Image
 from torch import Tensor
 
 from hkdsr.data import imresize, rgb
-from hkdsr.deploy.piecewise import SMALLEST_TILE, Images, Job, halved, run
-from hkdsr.deploy.tiles import Tile, reach
+from hkdsr.deploy.grid import Tile, TileSize, check_tile, first_side, halved
+from hkdsr.deploy.piecewise import Images, Job, run
+from hkdsr.deploy.tiles import reach
 from hkdsr.deploy.transparency import fill_hidden
+from hkdsr.deploy.upscaler import Readable, Writable
 from hkdsr.errors import HkdsrError
 from hkdsr.memory import CUT, needed_for
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import load
 from hkdsr.nets.sanity import name_of, require_image
 
-# Linux rarely refuses memory, it ends the process that uses it: on the CPU "auto" does not begin with more than this.
-LARGEST_WHOLE = 1024
-TILE = 512
-"""Of larger images, on a CPU: the whole of a strip of tiles and what the network computes for one fit into 0.5 GB."""
 MODES = {"1": "L", "LA": "RGBA", "PA": "RGBA", "P": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
 """What Pillow images of other modes are converted to."""
 
-TileSize = int | Literal["auto"] | None
+
+@dataclass(frozen=True)
+class TorchUpscaler:
+    """A network as an ``Upscaler``."""
+
+    network: Network
+
+    @property
+    def scale(self) -> int:
+        """Of the network."""
+        return self.network.scale
+
+    @property
+    def runtime(self) -> str:
+        """PyTorch, or what runs a file of another format."""
+        return "PyTorch" if self.network.runs_in_pytorch else str(self.network.settings["architecture"])
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the network is on one."""
+        return next(self.network.parameters()).device.type != "cpu"
+
+    def fill(self, image: Readable, enlarged: Writable, name: str, tile: TileSize, progress: bool) -> None:
+        """As the function ``fill``."""
+        fill(self.network, image, enlarged, name, tile, progress)
 
 
 @overload
@@ -114,41 +137,12 @@ def _kind(value: object) -> str:
     return f"an object of the type {type(value).__name__}"
 
 
-def check_tile(tile: TileSize) -> None:
-    """Raises HkdsrError for a tile that is too small."""
-    if isinstance(tile, int) and tile < SMALLEST_TILE:
-        raise HkdsrError(f"tile is {tile}: leave it out or set it to at least {SMALLEST_TILE} pixels")
-
-
 def _sides(network: Network, shape: Sequence[int], tile: TileSize, device: torch.device) -> Iterable[int]:
     """The tile sizes to try, largest first."""
     whole = max(shape[:2])
     if tile == "auto":
-        return halved(whole if device.type != "cpu" or whole <= LARGEST_WHOLE else large_tile(network))
+        return halved(whole if device.type != "cpu" else first_side(whole, lambda: reach(network).sees_all))
     return [whole if tile is None else tile]
-
-
-def large_tile(network: Network) -> int:
-    """The side of the tiles of large images: where they differ from the whole image, they are as large as can be."""
-    return LARGEST_WHOLE if reach(network).sees_all else TILE
-
-
-class Readable(Protocol):
-    """An image, or what gives the parts of one: grey (H, W) or RGB (H, W, 3)."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def dtype(self) -> np.dtype: ...
-
-    def __getitem__(self, part: tuple[slice, slice], /) -> np.ndarray: ...
-
-
-class Writable(Protocol):
-    """An image, or what takes the parts of one: by rows of tiles, from the top, and anew if they did not fit."""
-
-    def __setitem__(self, part: tuple[slice, slice], pixels: np.ndarray, /) -> None: ...
 
 
 def fill(

@@ -7,17 +7,21 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from tqdm import tqdm
 
 from hkdsr.data.decode import CODEC_ERRORS, opened
 from hkdsr.deploy.enlarge_file import Handling, enlarge_file
+from hkdsr.deploy.grid import check_tile
 from hkdsr.deploy.outcome import Outcome, Size
-from hkdsr.deploy.upscale import check_tile
 from hkdsr.deploy.upscale_plan import Place, plan
+from hkdsr.deploy.upscaler import Upscaler
 from hkdsr.errors import HkdsrError, WriteError
-from hkdsr.nets.base import Network
 from hkdsr.paths import exists, is_file, is_folder
+
+if TYPE_CHECKING:
+    from hkdsr.nets.base import Network
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +30,7 @@ ANY_SIZE = 2**62
 
 
 def upscale_file(
-    network: Network,
+    network: Network | Upscaler,
     source: str | Path,
     target: str | Path | None = None,
     handling: Handling = HANDLING,
@@ -49,7 +53,7 @@ def upscale_file(
 
 
 def upscale_files(
-    network: Network,
+    network: Network | Upscaler,
     sources: Iterable[str | Path],
     target: str | Path | None = None,
     handling: Handling = HANDLING,
@@ -64,7 +68,8 @@ def upscale_files(
     one file as the target of several images.
     """
     check_tile(handling.tile)
-    places = plan(sources, target, network.scale, recursive=handling.recursive, overwrite=handling.overwrite)
+    upscaler = _upscaler(network)
+    places = plan(sources, target, upscaler.scale, recursive=handling.recursive, overwrite=handling.overwrite)
     targets = {place.target for place in places}
     if len(places) > 1:
         handling, shown = replace(handling, progress=False), handling.progress
@@ -73,10 +78,10 @@ def upscale_files(
     failed: list[Outcome] = []
     skipped = 0
     for place in tqdm(places, unit="image", disable=None if shown else True):
-        outcome = None if handling.overwrite else _done(network, place, targets, handling.network_file)
+        outcome = None if handling.overwrite else _done(upscaler, place, targets, handling.network_file)
         if outcome is None:
             try:
-                outcome = _enlarged(network, place, handling)
+                outcome = _enlarged(upscaler, place, handling)
             except WriteError:
                 raise
             except HkdsrError as error:
@@ -92,16 +97,24 @@ def upscale_files(
         raise HkdsrError(_told(failed, len(places), target))
 
 
-def _enlarged(network: Network, place: Place, handling: Handling) -> Outcome:
+def _upscaler(network: Network | Upscaler) -> Upscaler:
+    if hasattr(network, "fill"):
+        return cast("Upscaler", network)
+    from hkdsr.deploy.upscale import TorchUpscaler
+
+    return TorchUpscaler(cast("Network", network))
+
+
+def _enlarged(upscaler: Upscaler, place: Place, handling: Handling) -> Outcome:
     if exists(place.target) and not place.may_replace:
         raise HkdsrError(f"{place.target} exists: move it away, name a target with --output, or add --overwrite")
     began = time.perf_counter()
-    target, (width, height) = enlarge_file(network, place.source, place.target, place.keeps_name, handling)
-    size, large = (width, height), (network.scale * width, network.scale * height)
+    target, (width, height) = enlarge_file(upscaler, place.source, place.target, place.keeps_name, handling)
+    size, large = (width, height), (upscaler.scale * width, upscaler.scale * height)
     return Outcome(place.source, target, "written", time.perf_counter() - began, size, large, folder=place.folder)
 
 
-def _done(network: Network, place: Place, targets: set[Path], network_file: Path | None) -> Outcome | None:
+def _done(upscaler: Upscaler, place: Place, targets: set[Path], network_file: Path | None) -> Outcome | None:
     """That an image is skipped, if it is done."""
     if not place.one_of_many or not is_file(place.source):
         return None
@@ -112,7 +125,7 @@ def _done(network: Network, place: Place, targets: set[Path], network_file: Path
             continue
         size, large = _size(place.source), _size(target)
         # Sorted, as the source may lie on its side.
-        if size and large and sorted(large) == sorted(network.scale * side for side in size):
+        if size and large and sorted(large) == sorted(upscaler.scale * side for side in size):
             return Outcome(place.source, target, "skipped", 0.0, size, large, folder=place.folder)
     return None
 

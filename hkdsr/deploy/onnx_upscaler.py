@@ -109,12 +109,8 @@ def _by_onnxruntime(path: Path) -> tuple[Run, dict[str, str], str]:
     options.intra_op_num_threads, options.log_severity_level = threads(), 4
     session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    told = session.get_modelmeta().custom_metadata_map
-    return (
-        lambda images: np.asarray(session.run(None, {name: images})[0]),
-        told,
-        f"ONNX Runtime {onnxruntime.__version__}",
-    )
+    told, version = session.get_modelmeta().custom_metadata_map, f"ONNX Runtime {onnxruntime.__version__}"
+    return lambda images: np.asarray(session.run(None, {name: images})[0]), told, version
 
 
 def _by_openvino(path: Path) -> tuple[Run, dict[str, str], str]:
@@ -125,4 +121,5 @@ def _by_openvino(path: Path) -> tuple[Run, dict[str, str], str]:
     model = core.read_model(path)
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads()}
     compiled = core.compile_model(model, DEVICE, settings)
-    return lambda images: compiled(images)[0], dict(model.get_rt_info("framework").value), "OpenVINO"
+    told = {key: str(entry.value) for key, entry in model.get_rt_info("framework").value.items()}
+    return lambda images: compiled(images)[0], told, f"OpenVINO {openvino.__version__.partition('-')[0]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -57,7 +57,7 @@ def upscale_files(
     sources: Iterable[str | Path],
     target: str | Path | None = None,
     handling: Handling = HANDLING,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """As ``upscale_file`` for each of ``sources``, which may be patterns (``photos/*.jpg``); gives what became of each.
 
     Where there are several, ``target`` is a folder, which is made if it is missing. An image of several that go into a

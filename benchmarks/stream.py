@@ -37,6 +37,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--suffix", default="png", help="of the results: png or tif")
     parser.add_argument("--source", default="png", help="the suffix of the images: png or tif")
     parser.add_argument("--compare", type=float, default=100, help="the most megapixels to make as a whole too")
+    parser.add_argument("--runtime", default="torch", help="torch, onnx or openvino")
     parser.add_argument("--folder", help="where the files go, of several gigabytes; by default the temporary folder")
     arguments = parser.parse_args(words)
     scale = load(arguments.network).scale
@@ -45,9 +46,10 @@ def main(words: Sequence[str] | None = None) -> None:
             source, target = Path(folder, f"a.{arguments.source}"), Path(folder, f"b.{arguments.suffix}")
             width, height = write_photographs(source, megapixels * MEGAPIXEL / scale**2)
             print(f"{width}x{height} by {arguments.network} to {scale * width}x{scale * height}, {target.suffix}:")
-            by_strips = measured(source, target, arguments.network, "0")
+            how = ("-m", arguments.network, "--runtime", arguments.runtime)
+            by_strips = measured(source, target, "0", *how)
             if megapixels <= arguments.compare:
-                whole = measured(source, target, arguments.network, NEVER)
+                whole = measured(source, target, NEVER, *how)
                 print("  same bytes" if by_strips == whole else "  OTHER BYTES")
 
 
@@ -64,9 +66,9 @@ def write_photographs(path: Path, pixels: float) -> tuple[int, int]:
     return width, height
 
 
-def measured(source: Path, target: Path, network: str, stream_from: str) -> str:
+def measured(source: Path, target: Path, stream_from: str, *how: str) -> str:
     """Print what ``hkdsr upscale`` takes; gives the hash of the file."""
-    command = [sys.executable, "-m", "hkdsr", "upscale", source, "-o", target, "-m", network]
+    command = [sys.executable, "-m", "hkdsr", "upscale", source, "-o", target, *how]
     began = time.perf_counter()
     process = subprocess.Popen([*command, "--stream-from", stream_from, "--quiet"], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

@@ -67,9 +67,9 @@ class OnnxUpscaler:
         largest, seen = np.iinfo(image.dtype).max, image[tile.seen].astype(np.float32)
         seen = np.broadcast_to(seen[..., None], (*seen.shape, 3)) if seen.ndim == 2 else seen
         (made,) = self._run(np.ascontiguousarray(seen.transpose(2, 0, 1)[None] / np.float32(largest)))
-        made = made[:, *tile.kept_of_seen(self.scale)].clip(0, 1) * np.float32(largest)
+        made = made[:, *tile.kept_of_seen(self.scale)].clip(0, 1)
         pixels = made.mean(axis=0) if len(image.shape) == 2 else made.transpose(1, 2, 0)
-        return np.rint(pixels).astype(image.dtype)
+        return np.rint(np.float32(largest) * pixels).astype(image.dtype)
 
 
 def shipped_as_onnx(name: str) -> Path | None:

@@ -42,7 +42,10 @@ class TorchUpscaler:
     @property
     def runtime(self) -> str:
         """PyTorch, or what runs a file of another format."""
-        return "PyTorch" if self.network.runs_in_pytorch else str(self.network.settings["architecture"])
+        if self.network.runs_in_pytorch:
+            return "PyTorch"
+        kind = str(self.network.settings["architecture"])
+        return "ONNX Runtime" if kind == "ONNX" else kind
 
     @property
     def on_gpu(self) -> bool:

@@ -112,8 +112,7 @@ def test_the_report_tells_of_every_image(
     monkeypatch.setattr(sys, "argv", ["hkdsr", *map(str, arguments)])
     with pytest.raises(SystemExit):
         main()
-    said = capsys.readouterr().err
-    assert said.startswith("hkdsr upscale: 1 of 3 images are missing from ")
+    assert "hkdsr upscale: 1 of 3 images are missing from " in capsys.readouterr().err
     told = json.loads(report.read_text())
     assert (told["network"], told["runtime"]) == (str(network), "PyTorch")
     one, two, three = told["images"]

@@ -35,7 +35,7 @@ class Upscale:
     FILE.py:NAME:setting=value,..."""
     tile: int | None = None
     """Side of the tiles in LR pixels; by default the whole image, or tiles as large as memory allows, on a CPU at
-    most 1024, and 512 in larger images."""
+    most 1024, and 256 or 512 in larger images."""
     stream_from: float = 50
     """Megapixels of the result from which on images are read and written by strips, so that memory does not grow with
     them: into PNG and TIFF. The pixels are the same."""
@@ -45,9 +45,10 @@ class Upscale:
     device: str = "auto"
     """``auto`` takes the first GPU if there is one; or cpu, cuda:1 ..."""
     runtime: Literal["auto", "torch", "onnx", "openvino"] = "auto"
-    """What runs a shipped network. ``auto`` takes ONNX Runtime, where that is installed, for one image of up to a
-    megapixel on a computer without GPU, which halves the time from the start; else PyTorch. Their images are at most
-    one grey level apart. Exported files are run by the runtime that they are for."""
+    """What runs a shipped network: ``torch`` (PyTorch), ``onnx`` (ONNX Runtime) or ``openvino``. ``auto`` takes ONNX
+    Runtime, where that is installed, for one image of up to a megapixel on a computer without GPU, which halves the
+    time from the start; else PyTorch. Their images are at most one grey level apart. Exported files are run by the
+    runtime that they are for."""
 
 
 def run(arguments: list[str]) -> None:

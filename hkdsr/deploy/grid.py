@@ -11,8 +11,9 @@ from hkdsr.errors import HkdsrError
 SMALLEST_TILE = 16
 # Linux rarely refuses memory, it ends the process that uses it: on the CPU "auto" does not begin with more than this.
 LARGEST_WHOLE = 1024
-TILE = 512
-"""Of larger images, on a CPU: a row of tiles and what the network computes for one of them fit into 0.5 GB."""
+NEAR, NEAR_TILE, TILE = 16, 256, 512
+"""Of larger images, on a CPU: networks that see up to 16 pixels far take tiles of 256, others of 512, so that the
+surroundings stay a small part. A row of tiles and what the network computes for one of them then take 0.3 GB."""
 
 TileSize = int | Literal["auto"] | None
 
@@ -61,14 +62,18 @@ def check_tile(tile: TileSize) -> None:
         raise HkdsrError(f"tile is {tile}: leave it out or set it to at least {SMALLEST_TILE} pixels")
 
 
-def first_side(whole: int, sees_all: Callable[[], bool]) -> int:
+def first_side(whole: int, surroundings: Callable[[], int | None]) -> int:
     """The side of the tiles to begin with on a CPU, for an image whose longest side is ``whole``, in LR pixels.
 
-    ``sees_all`` says that tiles differ from the whole image: then they are as large as can be.
+    ``surroundings`` are the pixels that a tile needs on every side; None if tiles differ from the whole image: then
+    they are as large as can be.
     """
     if whole <= LARGEST_WHOLE:
         return whole
-    return LARGEST_WHOLE if sees_all() else TILE
+    needed = surroundings()
+    if needed is None:
+        return LARGEST_WHOLE
+    return NEAR_TILE if needed <= NEAR else TILE
 
 
 def _segments(length: int, side: int, surroundings: int, multiple: int) -> Iterator[tuple[slice, slice]]:

@@ -43,7 +43,7 @@ class OnnxUpscaler:
     def fill(self, image: Readable, enlarged: Writable, name: str, tile: TileSize, progress: bool) -> None:
         """As in ``Upscaler``."""
         whole = max(image.shape[:2])
-        sides = halved(first_side(whole, lambda: False)) if tile == "auto" else [tile or whole]
+        sides = halved(first_side(whole, lambda: self._reach)) if tile == "auto" else [tile or whole]
         for side in sides:
             if self._fits(image, enlarged, side, progress):
                 return
@@ -121,5 +121,5 @@ def _by_openvino(path: Path) -> tuple[Run, dict[str, str], str]:
     model = core.read_model(path)
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads()}
     compiled = core.compile_model(model, DEVICE, settings)
-    told = {key: str(entry.value) for key, entry in model.get_rt_info("framework").value.items()}
+    told = {key: str(entry) for key, entry in model.get_rt_info("framework").value.items()}
     return lambda images: compiled(images)[0], told, f"OpenVINO {openvino.__version__.partition('-')[0]}"

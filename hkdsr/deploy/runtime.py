@@ -46,7 +46,8 @@ def open_network(model: str, runtime: Runtime, device: str, inputs: Sequence[str
         if device not in ("auto", "cpu"):
             raise HkdsrError(f"--runtime {runtime} runs on the CPU: leave out --device {device}, or take torch")
         upscaler, file = open_shipped(shipped, chosen), shipped
-    logger.info("%s is run by %s", model, upscaler.runtime)
+    if shipped is not None or upscaler.runtime != "PyTorch":
+        logger.info("%s is run by %s", model, upscaler.runtime)
     return upscaler, file
 
 

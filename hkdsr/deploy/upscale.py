@@ -144,8 +144,13 @@ def _sides(network: Network, shape: Sequence[int], tile: TileSize, device: torch
     """The tile sizes to try, largest first."""
     whole = max(shape[:2])
     if tile == "auto":
-        return halved(whole if device.type != "cpu" else first_side(whole, lambda: reach(network).sees_all))
+        return halved(whole if device.type != "cpu" else first_side(whole, lambda: _surroundings(network)))
     return [whole if tile is None else tile]
+
+
+def _surroundings(network: Network) -> int | None:
+    seen = reach(network)
+    return None if seen.sees_all else seen.pixels
 
 
 def fill(

@@ -17,6 +17,10 @@ class HkdsrError(Exception):
         super().__init__(_shortened(" ".join(words), LONGEST))
 
 
+class WriteError(HkdsrError):
+    """A file cannot be written: the disk is full, or the folder closed, so that the next one will fail as well."""
+
+
 def _shortened(text: str, longest: int) -> str:
     text = "".join(sign if sign.isprintable() else "?" for sign in text)
     half = (longest - 5) // 2

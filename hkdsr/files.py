@@ -8,10 +8,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from hkdsr.errors import HkdsrError
+from hkdsr.errors import HkdsrError, WriteError
+from hkdsr.memory import ran_out
 
 LONGEST_NAME, ROOM = 255, 24
 
@@ -19,26 +21,48 @@ LONGEST_NAME, ROOM = 255, 24
 def write_atomically(path: Path, content: bytes) -> None:
     """Write beside ``path``, flush to disk, then rename: afterwards there is the old file or the new one.
 
-    Makes missing folders, and removes what killed processes left of earlier tries. Raises HkdsrError naming the file
+    Makes missing folders, and removes what killed processes left of earlier tries. Raises WriteError naming the file
     when it cannot be written.
+    """
+    with written_atomically(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[BinaryIO]:
+    """As ``write_atomically``, for content that comes piece by piece: a file to write, and to read while it is open.
+
+    What is raised inside leaves the file as it was; an OSError there becomes the WriteError.
     """
     name = _part_name(path.name)
     part = path.with_name(f".{name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path.parent, glob.escape(name))
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a path"
-        raise HkdsrError(f"cannot write {path} ({reason}): free space or choose another folder") from error
+        with _told(path, OSError, ValueError):  # a null character in the name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(path.parent, glob.escape(name))
+            file = part.open("w+b")
+        with _told(path, OSError):
+            with file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
     finally:
         # Gone already after the rename; what a failure or Ctrl-C left is of no use, and may not even exist.
         with suppress(OSError, ValueError):
             part.unlink()
+
+
+@contextmanager
+def _told(path: Path, *errors: type[Exception]) -> Iterator[None]:
+    """Raises WriteError for one of ``errors``, unless it is that memory has run out."""
+    try:
+        yield
+    except errors as error:
+        if ran_out(error):
+            raise
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise WriteError(f"cannot write {path} ({reason}): free space or choose another folder") from error
 
 
 def _part_name(name: str) -> str:

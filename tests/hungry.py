@@ -26,6 +26,8 @@ import hkdsr
 from hkdsr.data import read_image
 from hkdsr.data.sources import find_pairs
 from hkdsr.data.store import build_store
+from hkdsr.deploy.enlarge_file import Handling
+from hkdsr.deploy.upscale_files import upscale_file
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.files.load import build
 from hkdsr.training.checkpoint import read_checkpoint
@@ -70,6 +72,16 @@ def upscaling(folder: Path) -> None:
     wide, lr = hkdsr.load(wide_network(folder)), np.zeros((SIDE // 2, SIDE // 2, 3), np.uint8)
     report("upscaling", ROOM, in_tiles(lambda: hkdsr.upscale(wide, lr, "auto")))
     report("upscaling_the_whole", ROOM, lambda: hkdsr.upscale(wide, lr))
+
+
+def streaming(folder: Path) -> None:
+    # 108 MB of pixels, and as much again to write them as a whole.
+    import_module("pyvips")
+    network, source = build(SMALL, 2).eval(), shaded(folder / "large", 3000) / "1.png"
+    for name, stream_from in (("streaming", 0), ("as_a_whole", 1000)):
+        handling = Handling(tile=256, stream_from=stream_from, progress=False)
+        target = folder / f"{name}.png"
+        report(name, ROOM, lambda target=target, handling=handling: upscale_file(network, source, target, handling))
 
 
 def distillation(folder: Path) -> None:

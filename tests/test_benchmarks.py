@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from benchmarks import degrade, exit_start, growth, prune_cuts, speed, step
+from benchmarks import degrade, exit_start, growth, prune_cuts, speed, step, stream
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,17 @@ def test_degrade_times_both_ways(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "2 variants" in kept
 
 
+def test_stream_compares_the_memory_and_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stream.main(["0.03", "--folder", str(tmp_path), "--runtime", "torch"])
+    title, strips, whole, same = capsys.readouterr().out.splitlines()
+    assert title == "50x38 by tiny_x4 to 200x152, .png:"
+    for row, name in ((strips, "strips"), (whole, "whole")):
+        assert re.fullmatch(rf"  {name} +\d+ MB of memory, +[\d.]+ s, a file of 0 MB", row)
+    assert same == "  same bytes"
+    assert not list(tmp_path.iterdir())
+
+
 def test_every_benchmark_is_tested_here() -> None:
     scripts = {path.stem for path in Path(exit_start.__file__).parent.glob("*.py")} - {"__init__"}
-    modules = (degrade, exit_start, growth, prune_cuts, speed, step)
+    modules = (degrade, exit_start, growth, prune_cuts, speed, step, stream)
     assert scripts == {module.__name__.removeprefix("benchmarks.") for module in modules}

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from hkdsr.data import imresize, rgb
-from hkdsr.deploy.tiles import cover, measure_reach, reach
+from hkdsr.deploy.grid import cover
+from hkdsr.deploy.tiles import measure_reach, reach
 from hkdsr.deploy.upscale import upscale
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network

@@ -9,8 +9,10 @@ import pytest
 from limited import files_up_to
 from PIL import Image
 from test_deploy_upscale import Nearest, street
+from tiny import QUIET
 
 from hkdsr.data import ImageData, imresize, read_image, rgb, write, write_image
+from hkdsr.deploy.enlarge_file import Handling
 from hkdsr.deploy.upscale import upscale
 from hkdsr.deploy.upscale_files import upscale_file
 from hkdsr.errors import HkdsrError
@@ -22,7 +24,9 @@ def test_a_file_keeps_its_grey_alpha_depth_and_profile(tmp_path: Path, street: n
     deep = street.astype(np.uint16) * 257 + 3
     grey = np.repeat(deep[..., :1], 3, axis=2)
     write_image(tmp_path / "in.png", ImageData(grey, alpha=deep[..., 1], grey=True, profile=b"a profile"))
-    upscale_file(Nearest(), tmp_path / "in.png", tmp_path / "new" / "out.png", tile=64, progress=False)
+    upscale_file(
+        Nearest(), tmp_path / "in.png", tmp_path / "new" / "out.png", handling=Handling(tile=64, progress=False)
+    )
     upscaled = read_image(tmp_path / "new" / "out.png")
     assert upscaled.grey
     assert upscaled.profile == b"a profile"
@@ -34,8 +38,8 @@ def test_a_file_keeps_its_grey_alpha_depth_and_profile(tmp_path: Path, street: n
 def test_the_targets_suffix_names_the_format(tmp_path: Path, street: np.ndarray) -> None:
     write_image(tmp_path / "in.png", ImageData(street, alpha=street[..., 0]))
     with pytest.raises(HkdsrError, match=r"out.jpg cannot hold transparency: name it \.png"):
-        upscale_file(Nearest(), tmp_path / "in.png", tmp_path / "out.jpg", progress=False)
-    upscale_file(Nearest(), tmp_path / "in.png", tmp_path / "out.webp", progress=False)
+        upscale_file(Nearest(), tmp_path / "in.png", tmp_path / "out.jpg", handling=QUIET)
+    upscale_file(Nearest(), tmp_path / "in.png", tmp_path / "out.webp", handling=QUIET)
     seen = street[..., 0] > 0
     np.testing.assert_array_equal(rgb(tmp_path / "out.webp")[::2, ::2][seen], street[seen])
 
@@ -46,7 +50,7 @@ def test_a_image_is_never_replaced_by_its_own_result(tmp_path: Path, street: np.
     (tmp_path / "link.png").symlink_to(tmp_path / "in.png")
     (tmp_path / "linked").symlink_to(tmp_path, target_is_directory=True)
     with pytest.raises(HkdsrError, match="is also the source: name another target"):
-        upscale_file(Nearest(), tmp_path / "in.png", tmp_path / target, progress=False)
+        upscale_file(Nearest(), tmp_path / "in.png", tmp_path / target, handling=QUIET)
     np.testing.assert_array_equal(rgb(tmp_path / "in.png"), street)
 
 
@@ -55,29 +59,29 @@ def test_nor_are_the_images_of_a_folder(tmp_path: Path, street: np.ndarray) -> N
     (tmp_path / "linked").symlink_to(tmp_path / "in", target_is_directory=True)
     for target in ("in", "linked"):
         with pytest.raises(HkdsrError, match="is also the source: name another target"):
-            upscale_file(Nearest(), tmp_path / "in", tmp_path / target, progress=False)
+            upscale_file(Nearest(), tmp_path / "in", tmp_path / target, handling=QUIET)
 
 
 def test_a_image_goes_into_a_folder_under_its_name(tmp_path: Path, street: np.ndarray) -> None:
     write_image(tmp_path / "in.png", ImageData(street))
     (tmp_path / "out").mkdir()
-    assert upscale_file(Nearest(), tmp_path / "in.png", tmp_path / "out", progress=False) == tmp_path / "out" / "in.png"
+    assert upscale_file(Nearest(), tmp_path / "in.png", tmp_path / "out", handling=QUIET) == tmp_path / "out" / "in.png"
     np.testing.assert_array_equal(rgb(tmp_path / "out" / "in.png")[::2, ::2], street)
 
 
 def test_the_result_of_a_link_lies_beside_the_link(tmp_path: Path, street: np.ndarray) -> None:
     write_image(tmp_path / "real" / "IMG_1.png", ImageData(street))
     (tmp_path / "photo.png").symlink_to(tmp_path / "real" / "IMG_1.png")
-    assert upscale_file(Nearest(), tmp_path / "photo.png", progress=False) == tmp_path / "photo_x2.png"
+    assert upscale_file(Nearest(), tmp_path / "photo.png", handling=QUIET) == tmp_path / "photo_x2.png"
     assert [path.name for path in (tmp_path / "real").iterdir()] == ["IMG_1.png"]
 
 
 def test_mistakes_are_found_before_anything_is_made(tmp_path: Path, street: np.ndarray) -> None:
     with pytest.raises(HkdsrError, match="there is no image at"):
-        upscale_file(Nearest(), tmp_path / "absent.png", tmp_path / "new" / "out.png", progress=False)
+        upscale_file(Nearest(), tmp_path / "absent.png", tmp_path / "new" / "out.png", handling=QUIET)
     write_image(tmp_path / "in" / "a.png", ImageData(street))
     with pytest.raises(HkdsrError, match=r"^tile is 8: leave it out"):
-        upscale_file(Nearest(), tmp_path / "in", tmp_path / "out", tile=8, progress=False)
+        upscale_file(Nearest(), tmp_path / "in", tmp_path / "out", handling=Handling(tile=8, progress=False))
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
@@ -90,7 +94,7 @@ def test_what_a_file_of_the_same_name_cannot_hold_becomes_png(
     Image.fromarray(np.dstack((street, street[..., 0]))).save(source / "clear.jpg", "PNG")  # as browsers save them
     Image.fromarray(street[..., 0].astype(np.uint16) * 257).save(source / "deep.tif")
     monkeypatch.setitem(write.LONGEST, ".webp", 200)
-    upscale_file(Nearest(), source, target, progress=False)
+    upscale_file(Nearest(), source, target, handling=QUIET)
     names = sorted(path.name for path in target.iterdir())
     assert names == ["clear.jpg.png", "deep.tif.png", "long.webp.png", "short.webp"]
     assert read_image(target / "clear.jpg.png").alpha is not None
@@ -103,7 +107,7 @@ def test_a_folder_ends_where_nothing_can_be_written(tmp_path: Path, street: np.n
         write_image(tmp_path / "in" / f"{name}.png", ImageData(street[:16, :16]))
     told = r"^cannot write \S*a\.png \(File too large\): free space or choose another folder$"
     with files_up_to(100), pytest.raises(HkdsrError, match=told):
-        upscale_file(Nearest(), tmp_path / "in", tmp_path / "out", progress=False)
+        upscale_file(Nearest(), tmp_path / "in", tmp_path / "out", handling=QUIET)
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -114,9 +118,9 @@ def test_a_folder_is_finished_in_spite_of_bad_images(tmp_path: Path, street: np.
     write_image(source / "z.jpg", ImageData(street))
     (source / "m.png").write_bytes((source / "a.png").read_bytes()[:500])
     with pytest.raises(HkdsrError, match=r"1 of 3 images are missing from .*out \(.*m\.png cannot be read") as caught:
-        upscale_file(Nearest(), source, target, progress=False)
+        upscale_file(Nearest(), source, target, handling=QUIET)
     assert "\n" not in str(caught.value)
-    assert str(caught.value).endswith(f"repair them and run again with --output {target}")
+    assert str(caught.value).endswith("repair them and run again")
     assert sorted(path.name for path in target.iterdir()) == ["a.png", "z.jpg"]
     np.testing.assert_array_equal(rgb(target / "a.png")[::2, ::2], street)
     loss = np.abs(rgb(target / "z.jpg").astype(float) - upscale(Nearest(), rgb(source / "z.jpg"))).mean()
@@ -131,7 +135,7 @@ def test_what_is_left_out_of_a_folder_is_logged(
     write_image(source / "a.png", ImageData(street[:32, :32]))
     for name in ("b.gif", "notes.txt", "x.mp4", ".hidden"):
         (source / name).touch()
-    upscale_file(Nearest(), source, tmp_path / "out", progress=False)
+    upscale_file(Nearest(), source, tmp_path / "out", handling=QUIET)
     (message,) = caplog.messages
     assert message == f"left out of {source}, as they are not image files: b.gif, notes.txt, sub and 1 more"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]

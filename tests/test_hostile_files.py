@@ -47,7 +47,7 @@ LOOKS: dict[str, Callable[[Path], object]] = {
     "set": lambda path: hkdsr.evaluate(tiny.nearest(2), "Set5", path),
     "store": lambda path: ImageStore(path / "images-1"),
     "target": lambda path: write_image(path / "a.png", ImageData(photo())),
-    "upscaled": lambda path: upscale_file(tiny.nearest(2), path / "a.png", progress=False),
+    "upscaled": lambda path: upscale_file(tiny.nearest(2), path / "a.png", handling=tiny.QUIET),
     "saved": lambda path: hkdsr.save(tiny.nearest(2), path / "net.safetensors"),
 }
 
@@ -138,8 +138,10 @@ def test_targets_that_cannot_be_written_are_noticed_before_the_work() -> None:
         (folder / "shut").mkdir(mode=0o555)
         for target in (folder / "shut", folder / "file"):
             for name in ("b.png", "new/b.png"):
-                refusal(lambda path=target / name: upscale_file(network, folder / "in" / "1.png", path, progress=False))
-            refusal(lambda path=target / "out": upscale_file(network, folder / "in", path, progress=False))
+                refusal(
+                    lambda path=target / name: upscale_file(network, folder / "in" / "1.png", path, handling=tiny.QUIET)
+                )
+            refusal(lambda path=target / "out": upscale_file(network, folder / "in", path, handling=tiny.QUIET))
 
 
 def test_so_they_are_by_train(tmp_path: Path) -> None:

@@ -45,6 +45,14 @@ def test_upscale_goes_on_in_tiles_where_it_may(hungry: Hungry) -> None:
     assert outcomes["upscaling_the_whole"].endswith(": set tile to 'auto' or to a smaller number")
 
 
+def test_upscale_by_strips_takes_less_than_its_result(hungry: Hungry) -> None:
+    pytest.importorskip("pyvips")
+    outcomes, _ = hungry("streaming")
+    assert outcomes["streaming"] == "result"
+    assert outcomes["as_a_whole"].startswith("refused: ")
+    assert "does not fit into memory: cut" in outcomes["as_a_whole"]
+
+
 def test_no_other_image_is_scored_in_place_of_the_whole(hungry: Hungry) -> None:
     said = hungry("evaluation_of_the_whole")[0]["evaluation_of_the_whole"]
     assert said.startswith("refused: ")

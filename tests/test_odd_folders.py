@@ -97,7 +97,7 @@ def test_odd_names_and_the_formats_of_other_suffixes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1)])
 def test_thin_images_are_enlarged(size: tuple[int, int], tmp_path: Path) -> None:
     Image.fromarray(np.full((*size, 3), 99, np.uint8)).save(tmp_path / "a.png")
-    upscale_file(hkdsr.load("compact_x2"), tmp_path / "a.png", tmp_path / "b.png", progress=False)
+    upscale_file(hkdsr.load("compact_x2"), tmp_path / "a.png", tmp_path / "b.png", handling=tiny.QUIET)
     assert read_image(tmp_path / "b.png").colour.shape == (2 * size[0], 2 * size[1], 3)
 
 
@@ -124,4 +124,4 @@ def test_a_gif_that_promises_what_it_cannot_hold_is_refused(tmp_path: Path) -> N
     assert read_image(path).colour.shape == (24, 30, 3)
     content[6:10] = b"\x22\x07\x15\xff"
     path.write_bytes(bytes(content))
-    assert "1826x65301" in refusal(lambda: upscale_file(tiny.nearest(2), path, tmp_path / "b.png", progress=False))
+    assert "1826x65301" in refusal(lambda: upscale_file(tiny.nearest(2), path, tmp_path / "b.png", handling=tiny.QUIET))

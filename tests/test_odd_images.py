@@ -25,7 +25,7 @@ def test_of_several_images_in_a_file_the_first_is_taken_and_that_is_said(name: s
     frames = [Image.fromarray(np.roll(photo(), 4 * index, axis=1)) for index in range(3)]
     frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], lossless=True)
     with heard() as notes:
-        upscale_file(tiny.nearest(2), tmp_path / name, tmp_path / "large.png", progress=False)
+        upscale_file(tiny.nearest(2), tmp_path / name, tmp_path / "large.png", handling=tiny.QUIET)
     said = [note for note in notes if name in note]
     assert len(said) == 1
     assert "3" in said[0].replace(str(tmp_path), "")
@@ -36,7 +36,7 @@ def test_of_several_images_in_a_file_the_first_is_taken_and_that_is_said(name: s
 def test_one_image_in_a_file_is_nothing_to_be_said(name: str, tmp_path: Path) -> None:
     Image.fromarray(photo()).save(tmp_path / name)
     with heard() as notes:
-        upscale_file(tiny.nearest(2), tmp_path / name, tmp_path / "large.png", progress=False)
+        upscale_file(tiny.nearest(2), tmp_path / name, tmp_path / "large.png", handling=tiny.QUIET)
     assert notes == []
 
 
@@ -46,7 +46,7 @@ def test_two_sources_of_one_target_are_refused_before_anything_is_written(tmp_pa
     Image.fromarray(deep()[..., 0]).save(source / "a.tif")  # its 16 bits take the name a.tif.png
     write_image(source / "a.tif.png", ImageData(photo()))
     write_image(source / "0.png", ImageData(photo()))
-    sentence = refusal(lambda: upscale_file(tiny.nearest(2), source, tmp_path / "out", progress=False))
+    sentence = refusal(lambda: upscale_file(tiny.nearest(2), source, tmp_path / "out", handling=tiny.QUIET))
     assert "a.tif.png" in sentence
     assert not list((tmp_path / "out").glob("*"))
 
@@ -66,7 +66,7 @@ def test_hidden_colours_do_not_reach_the_rim(kind: str, level: int, tmp_path: Pa
         enlarged, seen = large[..., :3], large[..., 3] > 0
     else:
         write_image(tmp_path / "a.png", ImageData(colour, alpha=alpha, grey=kind == "grey"))
-        upscale_file(network, tmp_path / "a.png", tmp_path / "b.png", progress=False)
+        upscale_file(network, tmp_path / "a.png", tmp_path / "b.png", handling=tiny.QUIET)
         image = read_image(tmp_path / "b.png")
         assert image.alpha is not None
         enlarged, seen = image.colour, image.alpha > 0
@@ -76,7 +76,7 @@ def test_hidden_colours_do_not_reach_the_rim(kind: str, level: int, tmp_path: Pa
 
 def test_a_wholly_clear_image_is_upscaled(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", ImageData(photo(), alpha=np.zeros((24, 30), np.uint8)))
-    upscale_file(tiny.nearest(2), tmp_path / "a.png", tmp_path / "b.png", progress=False)
+    upscale_file(tiny.nearest(2), tmp_path / "a.png", tmp_path / "b.png", handling=tiny.QUIET)
     image = read_image(tmp_path / "b.png")
     assert image.alpha is not None
     assert not image.alpha.any()
@@ -91,7 +91,7 @@ def test_what_stands_beside_the_pixels_is_kept_or_said_to_be_lost(tmp_path: Path
     for source, target in (("a.jpg", "b.png"), ("a.jpg", "b.jpg"), ("a.webp", "b.webp"), ("a.tif", "b.tif")):
         Image.fromarray(photo()).save(tmp_path / source, **settings)
         with heard() as notes:
-            upscale_file(tiny.nearest(2), tmp_path / source, tmp_path / target, progress=False)
+            upscale_file(tiny.nearest(2), tmp_path / source, tmp_path / target, handling=tiny.QUIET)
         said = " ".join(notes)
         with Image.open(tmp_path / target) as large:
             large.load()
@@ -112,7 +112,7 @@ def test_gamma_is_kept_or_said_to_be_lost(tmp_path: Path) -> None:
         write_image(tmp_path / "a.png", ImageData(pixels))
         (tmp_path / "a.png").write_bytes(png.with_chunk((tmp_path / "a.png").read_bytes(), b"gAMA", b"\0\1\x86\xa0"))
         with heard() as notes:
-            upscale_file(tiny.nearest(2), tmp_path / "a.png", tmp_path / "b.png", progress=False)
+            upscale_file(tiny.nearest(2), tmp_path / "a.png", tmp_path / "b.png", handling=tiny.QUIET)
         kept = dict(png.chunks((tmp_path / "b.png").read_bytes())).get(b"gAMA") == b"\0\1\x86\xa0"
         assert kept or any("gamma" in note.lower() for note in notes), depth
 
@@ -121,7 +121,7 @@ def test_a_cmyk_profile_that_is_not_used_is_said_to_be_lost(tmp_path: Path) -> N
     profile = bytes(16) + b"CMYKLab " + bytes(104)
     Image.fromarray(photo()).convert("CMYK").save(tmp_path / "a.jpg", icc_profile=profile)
     with heard() as notes:
-        upscale_file(tiny.nearest(2), tmp_path / "a.jpg", tmp_path / "b.png", progress=False)
+        upscale_file(tiny.nearest(2), tmp_path / "a.jpg", tmp_path / "b.png", handling=tiny.QUIET)
     assert any("a.jpg" in note and "CMYK" in note and "profile" in note for note in notes)
 
 

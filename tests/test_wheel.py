@@ -16,7 +16,7 @@ from hkdsr.data.embedded import demo_files
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "hkdsr"
-DATA = (".safetensors", ".md", ".toml", ".html", ".css", ".js", ".typed")
+DATA = (".safetensors", ".onnx", ".md", ".toml", ".html", ".css", ".js", ".typed")
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from hkdsr.data.crops import CropSampler
 from hkdsr.data.embedded import demo_files
 from hkdsr.data.sources import find_pairs
 from hkdsr.data.store import ImageStore, build_store
+from hkdsr.deploy.enlarge_file import Handling
 from hkdsr.methods import Method, Plain
 from hkdsr.nets.exits import Outputs
 from hkdsr.nets.families.compact import Compact
@@ -32,6 +33,7 @@ STUDENT = "compact:features=4,convs=4"
 TEACHER = "edsr:features=6,blocks=4"
 UNTRAINED = ("--allow-odd-teacher", "--target", "hr", "--exits.allow-weak")
 """Flags for a teacher of random weights."""
+QUIET = Handling(progress=False)
 
 
 class Killed(BaseException):

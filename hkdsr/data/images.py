@@ -6,13 +6,12 @@ PNG is taken apart by ``hkdsr.data.png``, TIFF read by ``hkdsr.data.tiff``, ever
 from __future__ import annotations
 
 import logging
-import os
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import ImageFile
+from PIL import Image, ImageFile
 
 from hkdsr.data import png
 from hkdsr.data.decode import CODEC_ERRORS, opened, pixels_of
@@ -71,7 +70,7 @@ def read_image(path: str | Path) -> ImageData:
     larger than 10^9 pixels (environment variable HKDSR_MAX_PIXELS).
     """
     path, start = user_path(path), b"?"
-    limit = pixel_limit(os.environ.get("HKDSR_MAX_PIXELS"))
+    limit = pixel_limit()
     try:
         if is_folder(path):
             raise HkdsrError(f"{path} is a folder: name an image inside it")
@@ -137,9 +136,7 @@ def _read_png(path: Path, limit: int) -> ImageData:
         logger.warning("%s: its %s is damaged and left out", path, note)
     with opened(file.pixels, path, limit) as image:
         pixels = pixels_of(path, file.pixels, image, limit)
-        if file.exif:
-            image.info["exif"] = b"Exif\0\0" + file.exif.removeprefix(b"Exif\0\0")
-        orientation, exif, damaged = read_exif(image)
+        orientation, exif, damaged = read_exif(with_exif(image, file.exif))
     if damaged:
         logger.warning("%s: its EXIF is damaged and left out", path)
     notes = Notes(exif, file.notes.xmp, file.notes.dpi, file.notes.gamma)
@@ -151,13 +148,25 @@ def _read_tiff(path: Path, limit: int) -> ImageData:
     if found is None:
         return _read_by_pillow(path, limit, is_jpeg=False)
     _report_frames(path, found.images)
-    notes = Notes(xmp=found.xmp)
+    notes = tiff_notes(path, limit, found.xmp)
+    return _image(found.pixels, found.has_alpha, found.orientation, found.profile, notes)
+
+
+def with_exif(image: Image.Image, block: bytes | None) -> Image.Image:
+    """``image``, which now has the EXIF block of a PNG file, if there is one."""
+    if block:
+        image.info["exif"] = b"Exif\0\0" + block.removeprefix(b"Exif\0\0")
+    return image
+
+
+def tiff_notes(path: Path, limit: int, xmp: bytes | None) -> Notes:
+    """What stands beside the pixels of a TIFF file, as far as Pillow can read it."""
     try:
         with opened(path, path, limit) as image:
-            notes = replace(pillow_notes(image.info, read_exif(image)[1]), xmp=found.xmp)
+            return replace(pillow_notes(image.info, read_exif(image)[1]), xmp=xmp)
     except CODEC_ERRORS:
         logger.debug("%s: Pillow does not know its layout, so its EXIF is left out", path)
-    return _image(found.pixels, found.has_alpha, found.orientation, found.profile, notes)
+        return Notes(xmp=xmp)
 
 
 def _read_by_pillow(path: Path, limit: int, is_jpeg: bool) -> ImageData:
@@ -174,7 +183,7 @@ def _read_by_pillow(path: Path, limit: int, is_jpeg: bool) -> ImageData:
 
 def _read_source(path: Path, source: Path | bytes, limit: int) -> ImageData:
     with opened(source, path, limit) as image:
-        _report_frames(path, _frames(image))
+        _report_frames(path, frames_of(image))
         _require_room(path, source, image)
         mode = image.mode
         profile = image.info.get("icc_profile")
@@ -204,7 +213,8 @@ def _foreign(start: bytes) -> str:
     return next((kind for kind, begins in FOREIGN.items() if begins.match(start)), "damaged or of an unknown format")
 
 
-def _frames(image: ImageFile.ImageFile) -> int:
+def frames_of(image: ImageFile.ImageFile) -> int:
+    """How many images a file has, further sizes of one left out."""
     if image.format in ONE_IMAGE:
         return 1
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ LAYOUT_TAGS = frozenset(
 """TIFF tags that describe how pixels are stored, which an enlarged image stores in its own way."""
 SIZE_TAGS = (40962, 40963)
 """Width and height in the EXIF block."""
+
+MAX_PIXELS = "HKDSR_MAX_PIXELS"
 
 MOST_DOTS = 65535
 """The highest resolution that JPEG files hold."""
@@ -101,11 +104,12 @@ def resolution(dpi: object) -> tuple[float, float] | None:
     return (x, y) if 1 < x <= MOST_DOTS and 1 < y <= MOST_DOTS else None
 
 
-def pixel_limit(setting: str | None) -> int:
+def pixel_limit() -> int:
     """The most pixels an image may have, from the environment variable HKDSR_MAX_PIXELS; by default 10^9.
 
     Raises HkdsrError for a setting that is not a whole number above zero.
     """
+    setting = os.environ.get(MAX_PIXELS)
     if not setting:
         return 10**9
     if not setting.isdecimal() or not int(setting):

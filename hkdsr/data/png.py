@@ -6,19 +6,17 @@ and the others are read here, each for itself.
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import numpy as np
+from pathlib import Path
 
 from hkdsr.data.notes import Notes
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT")
-COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
-"""By the number of channels."""
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """By colour type."""
 TRANSPARENT_BYTES = {0: 2, 2: 6}
@@ -28,6 +26,19 @@ DEFLATE_RATIO = 1040
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 INCH = 0.0254
 LARGEST_NOTE = 64 << 20
+
+
+@dataclass(frozen=True)
+class Header:
+    """The chunk IHDR: ``depth`` in bits, ``colour`` as the type that PNG numbers, ``interlace`` 0 or 1."""
+
+    width: int
+    height: int
+    depth: int
+    colour: int
+    compression: int
+    filter: int
+    interlace: int
 
 
 @dataclass(frozen=True)
@@ -48,54 +59,59 @@ class Png:
 def parse(content: bytes) -> Png:
     """Take a PNG file apart. Raises ValueError for a header that is cut, or promises more than the file can hold."""
     chunks = list(_chunks(content))
-    header = next((body for name, body, _ in chunks if name == b"IHDR"), b"")
-    if len(header) != 13:
-        raise ValueError("no header")
-    width, height, depth, colour = struct.unpack(">IIBB", header[:10])
-    stored = sum(len(body) for name, body, _ in chunks if name == b"IDAT")
-    if width * height * depth * CHANNELS.get(colour, 1) // 8 > DEFLATE_RATIO * stored:
-        raise ValueError("less data than the header promises")
+    header = read_header(
+        next((body for name, body, _ in chunks if name == b"IHDR"), b""),
+        sum(len(body) for name, body, _ in chunks if name == b"IDAT"),
+    )
     kept = [
-        raw for name, body, raw in chunks if name in (b"IHDR", b"PLTE", b"IDAT") or _is_transparency(name, body, colour)
+        raw
+        for name, body, raw in chunks
+        if name in (b"IHDR", b"PLTE", b"IDAT") or is_transparency(name, body, header.colour)
     ]
     pixels = SIGNATURE + b"".join(kept) + chunk(b"IEND", b"")
-    first = {name: body for name, body, _ in reversed(chunks)}
+    return _described([(name, body) for name, body, _ in chunks], pixels)
+
+
+def read_header(body: bytes, stored: int) -> Header:
+    """A header, of a file with ``stored`` bytes of pixels. Raises ValueError as ``parse`` does."""
+    if len(body) != 13:
+        raise ValueError("no header")
+    header = Header(*struct.unpack(">IIBBBBB", body))
+    if header.width * header.height * header.depth * CHANNELS.get(header.colour, 1) // 8 > DEFLATE_RATIO * stored:
+        raise ValueError("less data than the header promises")
+    return header
+
+
+def scan(path: Path) -> tuple[Header, Png, bool]:
+    """Header and notes of a PNG file whose pixels stay where they are, and whether it has a transparent colour.
+
+    ``pixels`` of the result is empty. Raises ValueError as ``parse`` does, and OSError.
+    """
+    chunks, stored = [], 0
+    with path.open("rb") as file:
+        file.seek(len(SIGNATURE))
+        while len(start := file.read(8)) == 8:
+            length, name = int.from_bytes(start[:4], "big"), start[4:]
+            if name == b"IDAT":
+                stored += length
+                file.seek(length, os.SEEK_CUR)
+            else:
+                chunks.append((name, file.read(length)))
+            file.seek(4, os.SEEK_CUR)
+    header = read_header(next((body for name, body in chunks if name == b"IHDR"), b""), stored)
+    return header, _described(chunks, b""), any(is_transparency(name, body, header.colour) for name, body in chunks)
+
+
+def _described(chunks: list[tuple[bytes, bytes]], pixels: bytes) -> Png:
+    first = dict(reversed(chunks))
     frames = struct.unpack(">I", first[b"acTL"][:4])[0] if len(first.get(b"acTL", b"")) >= 8 else 1
     profile = _inflated(first.get(b"iCCP"))
     xmp = next(
-        (_international(body) for name, body, _ in chunks if name == b"iTXt" and body.startswith(XMP_KEYWORD)), None
+        (_international(body) for name, body in chunks if name == b"iTXt" and body.startswith(XMP_KEYWORD)), None
     )
     notes = Notes(None, xmp, _dpi(first.get(b"pHYs")), _gamma(first.get(b"gAMA")))
     unreadable = ("colour profile",) if b"iCCP" in first and profile is None else ()
     return Png(pixels, max(frames, 1), profile, first.get(b"eXIf"), notes, unreadable)
-
-
-def with_notes(content: bytes, profile: bytes | None, notes: Notes) -> bytes:
-    """A PNG file with a colour profile and notes in it."""
-    added = []
-    if profile:
-        added.append(chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile)))
-    if notes.gamma is not None:
-        added.append(chunk(b"gAMA", struct.pack(">I", notes.gamma)))
-    if notes.dpi:
-        added.append(chunk(b"pHYs", struct.pack(">IIB", *(round(dots / INCH) for dots in notes.dpi), 1)))
-    if notes.exif:
-        added.append(chunk(b"eXIf", notes.exif.removeprefix(b"Exif\0\0")))
-    if notes.xmp:
-        added.append(chunk(b"iTXt", XMP_KEYWORD + b"\0\0\0\0\0" + notes.xmp))
-    start = len(SIGNATURE) + 12 + 13
-    return content[:start] + b"".join(added) + content[start:]
-
-
-def encode16(pixels: np.ndarray) -> bytes:
-    """A PNG file of uint16 pixels (H, W, 1..4): Pillow writes 16 bits for grey alone."""
-    height, width, channels = pixels.shape
-    lines = pixels.astype(">u2").view(np.uint8).reshape(height, -1)
-    # Filter type 2: each line is stored as its difference to the one above.
-    filtered = np.insert(np.diff(lines, axis=0, prepend=np.zeros_like(lines[:1])), 0, 2, axis=1)
-    header = struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[channels], 0, 0, 0)
-    data = zlib.compress(filtered.tobytes())
-    return SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
@@ -112,7 +128,8 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
         at += 12 + length
 
 
-def _is_transparency(name: bytes, body: bytes, colour: int) -> bool:
+def is_transparency(name: bytes, body: bytes, colour: int) -> bool:
+    """Whether a chunk says which colours are transparent, for this colour type."""
     if name != b"tRNS":
         return False
     return 0 < len(body) <= 256 if colour == 3 else len(body) == TRANSPARENT_BYTES.get(colour)

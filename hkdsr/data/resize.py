@@ -48,9 +48,17 @@ def imresize(image: np.ndarray | Tensor, scale: float) -> np.ndarray | Tensor:
     # dyadic), so the sums are in float64, where they stay exact. float32 holds either integer type.
     pixels, largest = torch.from_numpy(image.astype(np.float32)), np.iinfo(image.dtype).max
     for axis in (0, 1):
-        # Half away from zero is floor(x + 0.5), since all below zero saturates.
-        pixels = _resize_axis(pixels, axis, scale, torch.float64).add_(0.5).floor_().clamp_(0, largest).float()
+        pixels = _rounded(_resize_axis(pixels, axis, scale, torch.float64), largest)
     return pixels.contiguous().numpy().astype(image.dtype)
+
+
+def imresize_rows(image: np.ndarray, scale: float, rows: slice) -> np.ndarray:
+    """The ``rows`` of ``imresize(image, scale)``, in memory that does not grow with the height."""
+    source, weights = (array[rows] for array in resize_weights(image.shape[0], scale))
+    first, largest = source.min(), np.iinfo(image.dtype).max
+    lines = torch.from_numpy(image[first : source.max() + 1].astype(np.float32))
+    lines = _rounded(_summed(lines, 0, source - first, weights, torch.float64), largest)
+    return _rounded(_resize_axis(lines, 1, scale, torch.float64), largest).contiguous().numpy().astype(image.dtype)
 
 
 def mod_crop(image: Pixels, multiple: int) -> Pixels:
@@ -97,12 +105,21 @@ def _cubic(x: np.ndarray) -> np.ndarray:
 
 def _resize_axis(x: Tensor, axis: int, scale: float, precision: torch.dtype) -> Tensor:
     # Kept as arrays: tensors cached under inference_mode could never take part in training.
-    source, weights = (torch.from_numpy(array).to(x.device) for array in resize_weights(x.shape[axis], scale))
+    return _summed(x, axis, *resize_weights(x.shape[axis], scale), precision)
+
+
+def _summed(x: Tensor, axis: int, source: np.ndarray, weights: np.ndarray, precision: torch.dtype) -> Tensor:
+    at, shares = torch.from_numpy(source).to(x.device), torch.from_numpy(weights).to(x.device, precision)
     lines = x.movedim(axis, 0)
     rows = lines.reshape(lines.shape[0], -1).to(precision)
     # Each new line is a weighted sum of old lines: what embedding_bag does, without a copy per tap.
-    resized = F.embedding_bag(source, rows, per_sample_weights=weights.to(precision), mode="sum")
+    resized = F.embedding_bag(at, rows, per_sample_weights=shares, mode="sum")
     return resized.reshape(-1, *lines.shape[1:]).movedim(0, axis)
+
+
+def _rounded(pixels: Tensor, largest: int) -> Tensor:
+    # Half away from zero is floor(x + 0.5), since all below zero saturates.
+    return pixels.add_(0.5).floor_().clamp_(0, largest).float()
 
 
 def _unfit(image: np.ndarray | Tensor) -> HkdsrError:

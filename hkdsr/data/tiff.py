@@ -65,8 +65,7 @@ def read_tiff(path: Path, limit: int) -> Tiff | None:
                 return None
             _require_supported(path, page)
             _require_whole(page, path.stat().st_size)
-            images = sum(not (one.subfiletype & REDUCED) for one in file.pages if isinstance(one, TiffPage)) or 1
-            return Tiff(*_pixels(page), _orientation(page), _content(page, PROFILE), _content(page, XMP), images)
+            return _described(file, page, *_pixels(page))
     except HkdsrError:
         raise
     except READ_ERRORS as error:
@@ -77,6 +76,37 @@ def read_tiff(path: Path, limit: int) -> Tiff | None:
                 f"{path} has a compression that is not supported ({error}): save it uncompressed or with Deflate"
             ) from error
         raise ValueError("damaged TIFF") from error
+
+
+def describe_plain(path: Path) -> Tiff | None:
+    """What a file of unsigned grey or RGB tells of itself; None for all other layouts.
+
+    Its ``pixels`` are a stand-in of the right shape and type that takes no memory.
+    Raises OSError or ValueError for a damaged file.
+    """
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0]
+            if not isinstance(page, TiffPage) or not _is_plain(page):
+                return None
+            _require_whole(page, path.stat().st_size)
+            # A stand-in that takes no memory.
+            shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
+            pixels = np.broadcast_to(np.zeros((), f"u{page.bitspersample // 8}"), shape)
+            return _described(file, page, pixels, has_alpha=False)
+    except READ_ERRORS as error:
+        raise ValueError("damaged TIFF") from error
+
+
+def _is_plain(page: TiffPage) -> bool:
+    kinds = {PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.RGB: 3}
+    fitting = page.samplesperpixel == kinds.get(PHOTOMETRIC(page.photometric)) and page.bitspersample in (8, 16)
+    return fitting and KINDS.get(page.sampleformat) == "unsigned" and page.imagedepth == 1
+
+
+def _described(file: tifffile.TiffFile, page: TiffPage, pixels: np.ndarray, has_alpha: bool) -> Tiff:
+    images = sum(not (one.subfiletype & REDUCED) for one in file.pages if isinstance(one, TiffPage)) or 1
+    return Tiff(pixels, has_alpha, _orientation(page), _content(page, PROFILE), _content(page, XMP), images)
 
 
 def _is_for_pillow(page: TiffPage) -> bool:

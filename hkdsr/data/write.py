@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
-from hkdsr.data import png
 from hkdsr.data.decode import CODEC_ERRORS
 from hkdsr.data.images import SUFFIXES, ImageData
+from hkdsr.data.png_writer import PngWriter
+from hkdsr.data.tiff_writer import TiffWriter
 from hkdsr.errors import HkdsrError
-from hkdsr.files import write_atomically
+from hkdsr.files import write_atomically, written_atomically
 from hkdsr.memory import needed_for
 
 logger = logging.getLogger(__name__)
@@ -31,7 +35,25 @@ KEPT = {
     ".tiff": {"exif", "dpi"},
     ".bmp": {"dpi"},
 }
+BY_LINES = {
+    ".png": (PngWriter, KEPT[".png"]),
+    ".tif": (TiffWriter, {"xmp", "dpi"}),
+    ".tiff": (TiffWriter, {"xmp", "dpi"}),
+}
+"""What writes a format line by line, and what it keeps beside the pixels."""
 NAMES = {"exif": "EXIF", "xmp": "XMP", "dpi": "dpi", "gamma": "gamma"}
+
+
+class LineWriter(Protocol):
+    """Writes an image from the top downwards."""
+
+    def write(self, lines: np.ndarray) -> None:
+        """Add lines (n, W, C)."""
+        ...
+
+    def close(self) -> None:
+        """End the file."""
+        ...
 
 
 def write_image(path: str | Path, image: ImageData) -> None:
@@ -45,24 +67,53 @@ def write_image(path: str | Path, image: ImageData) -> None:
     """
     path = Path(path)
     check_target(path, image)
-    suffix, deep = path.suffix.lower(), image.colour.dtype == np.uint16
+    suffix = path.suffix.lower()
     planes = [image.colour]
     if image.grey:
         planes = [np.rint(image.colour.mean(axis=2, keepdims=True)).astype(image.colour.dtype)]
     if image.alpha is not None:
         planes.append(image.alpha[..., None])
-    size = f"{image.colour.shape[1]}x{image.colour.shape[0]}"
-    try:
-        with needed_for(str(path), "cut the image into smaller ones, or free memory"):
-            pixels = np.concatenate(planes, axis=2)
-            encoded = png.encode16(pixels) if deep else _encoded(pixels, image, suffix)
-            if suffix == ".png":
-                encoded = png.with_notes(encoded, image.profile, image.notes)
-    except CODEC_ERRORS as error:
-        raise HkdsrError(f"{path} cannot hold an image of {size} pixels: name it .png or .tif") from error
-    write_atomically(path, encoded)
-    if lost := _lost(suffix, image):
-        logger.warning("%s cannot hold %s, which are lost: name it .png to keep them", path, ", ".join(lost))
+    with needed_for(str(path), "cut the image into smaller ones, or free memory"):
+        pixels = np.concatenate(planes, axis=2)
+        if suffix == ".png":
+            with lines_written(path, image) as begin:
+                begin().write(pixels)
+            return
+        try:
+            encoded = _encoded(pixels, image, suffix)
+        except CODEC_ERRORS as error:
+            size = f"{pixels.shape[1]}x{pixels.shape[0]}"
+            raise HkdsrError(f"{path} cannot hold an image of {size} pixels: name it .png or .tif") from error
+        write_atomically(path, encoded)
+    _report_lost(path, image, KEPT[suffix])
+
+
+@contextmanager
+def lines_written(path: Path, image: ImageData) -> Iterator[Callable[[], LineWriter]]:
+    """Write an image line by line: inside, a function that begins the file, or begins it anew, gives the writer.
+
+    The suffix of ``path`` is one of ``BY_LINES``. ``image`` is as in ``write_image``, except that nothing is asked of
+    its ``colour`` but shape and type. Lines have as many channels as the file: grey or RGB, and alpha. The file
+    appears, whole, at the end. EXIF is lost in TIFF files, which is logged.
+
+    Raises HkdsrError as ``write_image`` does.
+    """
+    check_target(path, image)
+    kind, kept = BY_LINES[path.suffix.lower()]
+    channels = (1 if image.grey else 3) + (image.alpha is not None)
+    writers: list[LineWriter] = []
+    with written_atomically(path) as file:
+
+        def begin() -> LineWriter:
+            file.seek(0)
+            file.truncate()
+            shape = (*image.colour.shape[:2], channels)
+            writers[:] = [kind(file, shape, image.colour.dtype, image.profile, image.notes)]
+            return writers[0]
+
+        yield begin
+        writers[0].close()
+    _report_lost(path, image, kept)
 
 
 def check_target(path: Path, image: ImageData) -> None:
@@ -90,18 +141,18 @@ def _lacking(path: Path, image: ImageData) -> str | None:
     return None
 
 
-def _lost(suffix: str, image: ImageData) -> list[str]:
-    lost = [NAMES[name] for name, value in vars(image.notes).items() if value is not None and name not in KEPT[suffix]]
-    return [*lost, "its colour profile"] if image.profile and suffix == ".bmp" else lost
+def _report_lost(path: Path, image: ImageData, kept: set[str]) -> None:
+    lost = [NAMES[name] for name, value in vars(image.notes).items() if value is not None and name not in kept]
+    lost += ["its colour profile"] if image.profile and path.suffix.lower() == ".bmp" else []
+    if lost:
+        logger.warning("%s cannot hold %s, which are lost: name it .png to keep them", path, ", ".join(lost))
 
 
 def _encoded(pixels: np.ndarray, image: ImageData, suffix: str) -> bytes:
     encoder = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     file, notes = BytesIO(), image.notes
     settings = {name: value for name, value in vars(notes).items() if value is not None and name in KEPT[suffix]}
-    if suffix == ".png":
-        encoder.save(file, "PNG")
-    elif suffix in JPEG:
+    if suffix in JPEG:
         encoder.save(file, "JPEG", quality=95, subsampling=0, icc_profile=image.profile, **settings)
     elif suffix == ".webp":
         encoder.save(file, "WEBP", lossless=True, exact=True, icc_profile=image.profile, **settings)

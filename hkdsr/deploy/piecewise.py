@@ -7,20 +7,19 @@ that the device holds one tile and nothing of the image.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from hkdsr.deploy.tiles import Enlarger, Tile, cover, images_of, network_of, reach
+from hkdsr.deploy.grid import Tile, cover, halved
+from hkdsr.deploy.tiles import Enlarger, images_of, network_of, reach
 from hkdsr.memory import OutOfMemoryError, ran_out
 from hkdsr.nets.sanity import name_of
 
 logger = logging.getLogger(__name__)
-
-SMALLEST_TILE = 16
 
 Images = Sequence[Tensor]
 
@@ -57,14 +56,6 @@ def run(enlarger: Enlarger, job: Job, sides: Iterable[int], progress: bool = Fal
             return
     device = next(enlarger.parameters(), torch.zeros(())).device
     raise OutOfMemoryError(f"{job.name}: tiles of {side} pixels do not fit into the memory of {device}: {job.remedy}")
-
-
-def halved(side: int) -> Iterator[int]:
-    """``side`` and its halves, down to the smallest tile."""
-    yield side
-    while side > SMALLEST_TILE:
-        side = max(-(-side // 2), SMALLEST_TILE)
-        yield side
 
 
 def enlarged(

@@ -8,7 +8,6 @@ from the layers: deep networks hardly use their outermost pixels, and some opera
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -39,36 +38,6 @@ class Reach:
 
     pixels: int
     sees_all: bool
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One piece of work, in LR pixels: run the ``seen`` part of the image (rows, columns), keep the ``kept`` part."""
-
-    seen: tuple[slice, slice]
-    kept: tuple[slice, slice]
-
-    def kept_of_seen(self, scale: int) -> tuple[slice, slice]:
-        """Where the kept pixels lie in the network's output for ``seen``."""
-        (top, left), (rows, columns) = self.seen, self.kept
-        return _enlarged(rows, top.start, scale), _enlarged(columns, left.start, scale)
-
-    def kept_of_whole(self, scale: int) -> tuple[slice, slice]:
-        """Where the kept pixels lie in the upscaled image."""
-        rows, columns = self.kept
-        return _enlarged(rows, 0, scale), _enlarged(columns, 0, scale)
-
-
-def cover(size: tuple[int, int], side: int, surroundings: int, multiple: int) -> Iterator[Tile]:
-    """Squares of ``side`` LR pixels that cover an image of ``size`` (height, width) once, row by row.
-
-    Each is seen with ``surroundings`` pixels on every side, or as many as there are. What is seen starts and ends at
-    multiples of ``multiple`` or at the image's edge, so that windows and strides lie as in the whole image.
-    """
-    height, width = size
-    for seen_rows, rows in _segments(height, side, surroundings, multiple):
-        for seen_columns, columns in _segments(width, side, surroundings, multiple):
-            yield Tile((seen_rows, seen_columns), (rows, columns))
 
 
 def network_of(enlarger: Enlarger) -> Network:
@@ -140,16 +109,3 @@ def _farthest(changed: Tensor, scale: int) -> int:
     line = torch.arange(side)
     depth = torch.minimum(line, side - 1 - line) // scale + 1
     return int((torch.minimum(depth[:, None], depth) * changed).max())
-
-
-def _segments(length: int, side: int, surroundings: int, multiple: int) -> Iterator[tuple[slice, slice]]:
-    """(seen, kept) along one axis."""
-    for start in range(0, length, side):
-        stop = min(start + side, length)
-        first = max(start - surroundings, 0) // multiple * multiple
-        last = min(-(-(stop + surroundings) // multiple) * multiple, length)
-        yield slice(first, last), slice(start, stop)
-
-
-def _enlarged(part: slice, origin: int, scale: int) -> slice:
-    return slice(scale * (part.start - origin), scale * (part.stop - origin))

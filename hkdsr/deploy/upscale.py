@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, overload
+from typing import overload
 
 import numpy as np
 import torch
@@ -12,21 +13,48 @@ from PIL import Image
 from torch import Tensor
 
 from hkdsr.data import imresize, rgb
-from hkdsr.deploy.piecewise import SMALLEST_TILE, Images, Job, halved, run
-from hkdsr.deploy.tiles import Tile
+from hkdsr.deploy.grid import Tile, TileSize, check_tile, first_side, halved
+from hkdsr.deploy.piecewise import Images, Job, run
+from hkdsr.deploy.tiles import reach
 from hkdsr.deploy.transparency import fill_hidden
+from hkdsr.deploy.upscaler import Readable, Writable
 from hkdsr.errors import HkdsrError
 from hkdsr.memory import CUT, needed_for
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import load
 from hkdsr.nets.sanity import name_of, require_image
 
-# Linux rarely refuses memory, it ends the process that uses it: on the CPU "auto" does not begin with more than this.
-LARGEST_CPU_TILE = 1024
 MODES = {"1": "L", "LA": "RGBA", "PA": "RGBA", "P": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
 """What Pillow images of other modes are converted to."""
 
-TileSize = int | Literal["auto"] | None
+
+@dataclass(frozen=True)
+class TorchUpscaler:
+    """A network as an ``Upscaler``."""
+
+    network: Network
+
+    @property
+    def scale(self) -> int:
+        """Of the network."""
+        return self.network.scale
+
+    @property
+    def runtime(self) -> str:
+        """PyTorch, or what runs a file of another format."""
+        if self.network.runs_in_pytorch:
+            return "PyTorch"
+        kind = str(self.network.settings["architecture"])
+        return "ONNX Runtime" if kind == "ONNX" else kind
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the network is on one."""
+        return next(self.network.parameters()).device.type != "cpu"
+
+    def fill(self, image: Readable, enlarged: Writable, name: str, tile: TileSize, progress: bool) -> None:
+        """As the function ``fill``."""
+        fill(self.network, image, enlarged, name, tile, progress)
 
 
 @overload
@@ -82,7 +110,10 @@ def upscale_array(
         if image.shape[2:] == (4,):
             colour = upscale_array(network, fill_hidden(image[..., :3], image[..., 3]), name, tile, progress)
             return np.dstack((colour, enlarged_alpha(image[..., 3], network.scale)))
-        return _enlarged(network, image, name, tile, progress)
+        scale = network.scale
+        enlarged = np.empty((scale * image.shape[0], scale * image.shape[1], *image.shape[2:]), image.dtype)
+        fill(network, image, enlarged, name, tile, progress)
+        return enlarged
 
 
 def enlarged_alpha(alpha: np.ndarray, scale: int) -> np.ndarray:
@@ -109,27 +140,27 @@ def _kind(value: object) -> str:
     return f"an object of the type {type(value).__name__}"
 
 
-def check_tile(tile: TileSize) -> None:
-    """Raises HkdsrError for a tile that is too small."""
-    if isinstance(tile, int) and tile < SMALLEST_TILE:
-        raise HkdsrError(f"tile is {tile}: leave it out or set it to at least {SMALLEST_TILE} pixels")
-
-
-def _sides(image: np.ndarray, tile: TileSize, device: torch.device) -> Iterable[int]:
+def _sides(network: Network, shape: Sequence[int], tile: TileSize, device: torch.device) -> Iterable[int]:
     """The tile sizes to try, largest first."""
-    whole = max(image.shape[:2])
+    whole = max(shape[:2])
     if tile == "auto":
-        return halved(min(whole, LARGEST_CPU_TILE) if device.type == "cpu" else whole)
+        return halved(whole if device.type != "cpu" else first_side(whole, lambda: _surroundings(network)))
     return [whole if tile is None else tile]
 
 
-def _enlarged(network: Network, image: np.ndarray, name: str, tile: TileSize, progress: bool) -> np.ndarray:
-    """Grey (H, W) or RGB (H, W, 3), enlarged tile by tile into an array of the same type."""
+def _surroundings(network: Network) -> int | None:
+    seen = reach(network)
+    return None if seen.sees_all else seen.pixels
+
+
+def fill(
+    network: Network, image: Readable, enlarged: Writable, name: str, tile: TileSize = None, progress: bool = False
+) -> None:
+    """Enlarge ``image`` tile by tile into ``enlarged``, which has its type. Raises HkdsrError as ``upscale`` does."""
     network.to(memory_format=torch.channels_last)  # on a CPU down to half the time for plain convolutions
     scale, weight = network.scale, next(network.parameters())
-    rounded, grey = np.issubdtype(image.dtype, np.integer), image.ndim == 2
+    rounded, grey = np.issubdtype(image.dtype, np.integer), len(image.shape) == 2
     largest = np.iinfo(image.dtype).max if rounded else 1
-    joined = np.empty((scale * image.shape[0], scale * image.shape[1], *image.shape[2:]), image.dtype)
 
     def given(tile: Tile) -> Tensor:
         pixels = torch.from_numpy(image[tile.seen].astype(np.float32) / largest)
@@ -140,9 +171,9 @@ def _enlarged(network: Network, image: np.ndarray, name: str, tile: TileSize, pr
         require_image(upscaled, name_of(network))
         upscaled = upscaled.float().clamp(0, 1)
         upscaled = largest * (upscaled.mean(0) if grey else upscaled.permute(1, 2, 0))
-        joined[tile.kept_of_whole(scale)] = (upscaled.round() if rounded else upscaled).cpu().numpy()
+        values = (upscaled.round() if rounded else upscaled).cpu().numpy()
+        enlarged[tile.kept_of_whole(scale)] = values.astype(image.dtype)
 
     remedy = "use a smaller network" if tile == "auto" else "set tile to 'auto' or to a smaller number"
     job = Job(name, (image.shape[0], image.shape[1]), remedy, given, keep, exact=False)
-    run(network, job, _sides(image, tile, weight.device), progress)
-    return joined
+    run(network, job, _sides(network, image.shape, tile, weight.device), progress)

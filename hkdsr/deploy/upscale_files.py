@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-import numpy as np
 from tqdm import tqdm
 
-from hkdsr.data import ImageData, check_target, holds, list_images, read_image, write_image
-from hkdsr.data.images import SUFFIXES
-from hkdsr.deploy.transparency import fill_hidden
-from hkdsr.deploy.upscale import TileSize, check_tile, enlarged_alpha, upscale_array
-from hkdsr.errors import HkdsrError
-from hkdsr.memory import CUT, needed_for
-from hkdsr.nets.base import Network
-from hkdsr.paths import entries, exists, is_folder, matching_paths, require_writable, same_file, user_path
+from hkdsr.data.decode import CODEC_ERRORS, opened
+from hkdsr.deploy.enlarge_file import Handling, enlarge_file
+from hkdsr.deploy.grid import check_tile
+from hkdsr.deploy.outcome import Outcome, Size
+from hkdsr.deploy.upscale_plan import Place, plan
+from hkdsr.deploy.upscaler import Upscaler
+from hkdsr.errors import HkdsrError, WriteError
+from hkdsr.paths import exists, is_file, is_folder
+
+if TYPE_CHECKING:
+    from hkdsr.nets.base import Network
 
 logger = logging.getLogger(__name__)
 
-NAMED = 3
+HANDLING = Handling()
+ANY_SIZE = 2**62
 
 
 def upscale_file(
-    network: Network,
+    network: Network | Upscaler,
     source: str | Path,
     target: str | Path | None = None,
-    tile: TileSize = "auto",
-    progress: bool = True,
+    handling: Handling = HANDLING,
 ) -> Path:
     """Upscale an image file into ``target``, or every image of a folder into the folder ``target``; returns that.
 
@@ -39,145 +42,106 @@ def upscale_file(
     target's suffix; where the target is a folder, images keep their names, and what such a file could not hold (16
     bits, transparency, a side too long) gets ".png" after its name. Colour profiles, EXIF, XMP and resolution are kept
     where the format has a place for them. Files appear whole or not at all. What else is in a folder is left out, which
-    is logged. ``tile`` as in ``upscale``. ``progress`` shows a bar of tiles or of images, on a terminal only.
+    is logged, and so are images that are done already (see ``upscale_files``). ``handling`` says how; its ``progress``
+    shows a bar of tiles or of images, on a terminal only.
 
     Raises HkdsrError if the source cannot be read or the target cannot be written or hold it. In a folder, images
     that cannot be read are named in one error after the others are written.
     """
-    check_tile(tile)
-    source = user_path(source)
-    target = _beside(source, network.scale) if target is None else user_path(target)
-    if is_folder(source):
-        _upscale_folder(network, source, target, tile, progress)
-        return target
-    with needed_for(str(source), CUT):
-        return _upscale_one(network, source, target, tile, progress)
-
-
-def _upscale_one(network: Network, source: Path, target: Path, tile: TileSize, progress: bool) -> Path:
-    image = read_image(source)
-    if is_folder(target):
-        target = _kept_name(target, source, image)
-    _check_other(source, target)
-    check_target(target, image)
-    require_writable(target)
-    _make_folder(target.parent)
-    write_image(target, _upscale_image(network, source, image, tile, progress))
-    return target
+    outcomes = list(upscale_files(network, [source], target, handling))
+    return outcomes[-1].folder or outcomes[-1].target
 
 
 def upscale_files(
-    network: Network,
+    network: Network | Upscaler,
     sources: Iterable[str | Path],
     target: str | Path | None = None,
-    tile: TileSize = "auto",
-    progress: bool = True,
-) -> Iterator[Path]:
-    """As ``upscale_file`` for each of ``sources``, which may be patterns (``photos/*.jpg``); gives what was written.
+    handling: Handling = HANDLING,
+) -> Generator[Outcome, None, None]:
+    """As ``upscale_file`` for each of ``sources``, which may be patterns (``photos/*.jpg``); gives what became of each.
 
-    Where there are several, ``target`` is a folder, which is made if it is missing.
+    Where there are several, ``target`` is a folder, which is made if it is missing. An image of several that go into a
+    folder is skipped if a file of its name and of the right size is there that is newer than the image and than the
+    network's file, unless ``handling.overwrite``.
 
     Raises HkdsrError as ``upscale_file`` does, for a pattern that nothing matches, and, before anything is written, for
     one file as the target of several images.
     """
-    paths = matching_paths(sources)
-    if target is None:
-        _require_apart([(path, _beside(path, network.scale)) for path in paths])
-    elif len(paths) > 1:
-        target = user_path(target)
-        if not is_folder(target) and (target.suffix.lower() in SUFFIXES or exists(target)):
-            raise HkdsrError(f"{target} is a file, but there are {len(paths)} images: name a folder")
-        images = [image for path in paths for image in (list_images(path) if is_folder(path) else [path])]
-        _require_own_targets(images, target)
-        require_writable(target, folder=True)
-        _make_folder(target)
-    for path in paths:
-        yield upscale_file(network, path, target, tile, progress)
-
-
-def _upscale_folder(network: Network, source: Path, target: Path, tile: TileSize, progress: bool) -> None:
-    _check_other(source, target)
-    images = list_images(source)
-    _require_own_targets(images, target)
-    _report_others(source, images)
-    require_writable(target, folder=True)
-    _make_folder(target)
-    failures: list[str] = []
-    for path in tqdm(images, unit="image", disable=None if progress else True):
-        try:
-            with needed_for(str(path), CUT):
-                upscaled = _upscale_image(network, path, read_image(path), tile, progress=False)
-        except HkdsrError as error:
-            failures.append(str(error))  # the error itself would keep the image in memory
-            continue
-        write_image(_kept_name(target, path, upscaled), upscaled)
-    if failures:
-        raise HkdsrError(
-            f"{len(failures)} of {len(images)} images are missing from {target} "
-            f"({'; '.join(failures)}): repair them and run again with --output {target}"
-        )
-
-
-def _kept_name(folder: Path, source: Path, image: ImageData) -> Path:
-    """Where in ``folder`` the image of file ``source`` goes: PNG if a file of its name could not hold it."""
-    target = folder / source.name
-    return target if holds(target, image) else target.with_name(f"{target.name}.png")
-
-
-def _require_own_targets(images: list[Path], target: Path) -> None:
-    """Raises HkdsrError if two images would be written to one file of the folder ``target``."""
-    _require_apart([(path, target / path.name) for path in images])
-    by_name = {path.name: path for path in images}
-    for path in images:
-        other = by_name.get(f"{path.name}.png")
-        if other and _kept_name(target, path, read_image(path)).name == other.name:
-            _require_apart([(path, target / other.name), (other, target / other.name)])
-
-
-def _require_apart(targets: Iterable[tuple[Path, Path]]) -> None:
-    """Raises HkdsrError for two sources with one target; ``targets`` are pairs of both."""
-    seen: dict[Path, Path] = {}
-    for source, target in targets:
-        if (other := seen.setdefault(target, source)) is not source:
-            raise HkdsrError(f"{other} and {source} would both become {target}: rename one, or enlarge one at a time")
-
-
-def _check_other(source: Path, target: Path) -> None:
-    if same_file(source, target):
-        raise HkdsrError(f"{target} is also the source: name another target")
-
-
-def _beside(source: Path, scale: int) -> Path:
-    """The target of a source for which none was named. PNG, as another JPEG would lose what was gained."""
-    source = Path(os.path.abspath(source))  # not resolve(): the result of a link belongs beside the link
-    target = source.with_name(f"{source.name if is_folder(source) else source.stem}_x{scale}")
-    target = target if is_folder(source) else target.with_name(f"{target.name}.png")
-    if exists(target):
-        raise HkdsrError(f"{target} exists: move it away, or name a target with --output")
-    return target
-
-
-def _report_others(folder: Path, images: list[Path]) -> None:
-    others = sorted({path for path in entries(folder) if not path.name.startswith(".")} - set(images))
-    if others:
-        named = ", ".join(path.name for path in others[:NAMED])
-        more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
-        logger.warning("left out of %s, as they are not image files: %s%s", folder, named, more)
-
-
-def _upscale_image(network: Network, path: Path, image: ImageData, tile: TileSize, progress: bool) -> ImageData:
-    colour = image.colour if image.alpha is None else fill_hidden(image.colour, image.alpha)
-    if image.grey:
-        grey = upscale_array(network, colour[..., 0], str(path), tile, progress)
-        colour = np.broadcast_to(grey[..., None], (*grey.shape, 3))
+    check_tile(handling.tile)
+    upscaler = _upscaler(network)
+    places = plan(sources, target, upscaler.scale, recursive=handling.recursive, overwrite=handling.overwrite)
+    targets = {place.target for place in places}
+    if len(places) > 1:
+        handling, shown = replace(handling, progress=False), handling.progress
     else:
-        colour = upscale_array(network, colour, str(path), tile, progress)
-    alpha = None if image.alpha is None else enlarged_alpha(image.alpha, network.scale)
-    return replace(image, colour=colour, alpha=alpha)
+        shown = False
+    failed: list[Outcome] = []
+    skipped = 0
+    for place in tqdm(places, unit="image", disable=None if shown else True):
+        outcome = None if handling.overwrite else _done(upscaler, place, targets, handling.network_file)
+        if outcome is None:
+            try:
+                outcome = _enlarged(upscaler, place, handling)
+            except WriteError:
+                raise
+            except HkdsrError as error:
+                if not place.one_of_many and len(places) == 1:
+                    raise
+                outcome = Outcome(place.source, place.target, "failed", reason=str(error), folder=place.folder)
+                failed.append(outcome)
+        skipped += outcome.status == "skipped"
+        yield outcome
+    if skipped:
+        logger.info("%d of %d images are skipped, as they are done: --overwrite makes them anew", skipped, len(places))
+    if failed:
+        raise HkdsrError(_told(failed, len(places), target))
 
 
-def _make_folder(folder: Path) -> None:
+def _upscaler(network: Network | Upscaler) -> Upscaler:
+    if hasattr(network, "fill"):
+        return cast("Upscaler", network)
+    from hkdsr.deploy.upscale import TorchUpscaler
+
+    return TorchUpscaler(cast("Network", network))
+
+
+def _enlarged(upscaler: Upscaler, place: Place, handling: Handling) -> Outcome:
+    if exists(place.target) and not place.may_replace:
+        raise HkdsrError(f"{place.target} exists: move it away, name a target with --output, or add --overwrite")
+    began = time.perf_counter()
+    target, (width, height) = enlarge_file(upscaler, place.source, place.target, place.keeps_name, handling)
+    size, large = (width, height), (upscaler.scale * width, upscaler.scale * height)
+    return Outcome(place.source, target, "written", time.perf_counter() - began, size, large, folder=place.folder)
+
+
+def _done(upscaler: Upscaler, place: Place, targets: set[Path], network_file: Path | None) -> Outcome | None:
+    """That an image is skipped, if it is done."""
+    if not place.one_of_many or not is_file(place.source):
+        return None
+    newest = max(path.stat().st_mtime for path in (place.source, network_file) if path and is_file(path))
+    as_png = place.target.with_name(f"{place.target.name}.png")
+    for target in (place.target, *({as_png} - targets)):
+        if not is_file(target) or target.stat().st_mtime < newest:
+            continue
+        size, large = _size(place.source), _size(target)
+        # Sorted, as the source may lie on its side.
+        if size and large and sorted(large) == sorted(upscaler.scale * side for side in size):
+            return Outcome(place.source, target, "skipped", 0.0, size, large, folder=place.folder)
+    return None
+
+
+def _size(path: Path) -> Size | None:
+    """Width and height by the header of an image file; None where it cannot be read."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HkdsrError(f"the folder {folder} cannot be made ({error.strerror}): name another target") from error
+        with opened(path, path, ANY_SIZE) as image:
+            return image.size
+    except CODEC_ERRORS:
+        return None
+
+
+def _told(failed: list[Outcome], count: int, target: str | Path | None) -> str:
+    reasons = "; ".join(str(outcome.reason) for outcome in failed)
+    folder = target if target is not None else failed[0].folder
+    if folder is None or not is_folder(folder):
+        return f"{len(failed)} of {count} images are not enlarged ({reasons}): repair them and run again"
+    return f"{len(failed)} of {count} images are missing from {folder} ({reasons}): repair them and run again"

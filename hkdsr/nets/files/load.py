@@ -193,6 +193,11 @@ def digest(state: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
+def file_of(path_or_name: str | Path) -> Path:
+    """The file that ``load`` reads. Raises HkdsrError if there is none."""
+    return Path(code.file) if (code := code_name(path_or_name)) else _find(path_or_name)
+
+
 def _find(path_or_name: str | Path) -> Path:
     path = user_path(path_or_name)
     if is_file(path):

@@ -12,6 +12,7 @@ import tifffile
 from PIL import Image
 
 from hkdsr.data import read_image
+from hkdsr.deploy.enlarge_file import Handling
 from hkdsr.deploy.upscale_files import upscale_file
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import build
@@ -57,7 +58,7 @@ def use(path: Path, folder: Path) -> None:
     """Upscale it; the result is whole and of twice its size."""
     if not LOADED:
         LOADED["network"] = build("compact:features=4,convs=1", 2).eval()
-    target = upscale_file(LOADED["network"], path, folder / "large.png", progress=False)
+    target = upscale_file(LOADED["network"], path, folder / "large.png", Handling(progress=False))
     height, width = read_image(path).colour.shape[:2]
     # Not decoded, as an image of four times the pixels may be too large for the memory that a case has.
     content = target.read_bytes()

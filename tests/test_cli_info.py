@@ -77,7 +77,9 @@ def test_onnx_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
 
     monkeypatch.setattr("hkdsr.deploy.tiles.reach", lambda network: Reach(7, sees_all=False))
     (tmp_path / "net.onnx").write_bytes(write(build("compact:features=4,convs=1", 2))[".onnx"])
-    first, *others = shown(capsys, str(tmp_path / "net.onnx"))
+    first, found, kind, *others = shown(capsys, str(tmp_path / "net.onnx"))
+    assert found == "found by probing: colours in 0..1; any size"
+    assert kind.startswith("runs in a runtime of its own, on the CPU; its image")
     assert first.startswith("onnx: scale 2, architecture ONNX, ")
     assert "family compact" in first
     assert others == [

@@ -103,16 +103,18 @@ def _compared(
     network: Network, files: Files, chosen: Format, target: Path, cuts: Sequence[np.ndarray], gate: Gate
 ) -> Parity:
     """The parity of the written files. Raises HkdsrError if they do not pass the gate."""
-    with _opened(files, chosen, target.name) as exported:
-        try:
+    try:
+        with _opened(files, chosen, target.name) as exported:
             if isinstance(exported, FileNetwork) and not exported.takes_any_size:
                 raise HkdsrError(f"{exported.name} takes {exported.sizes_told} only: export it with open sizes")
             parity = compare(network, exported, cuts)
-        except HkdsrError as error:
-            raise HkdsrError(
-                f"{target} is not written, as {chosen.runtime} fails on images that PyTorch enlarges: {network.family} "
-                f"does not leave their size open in {chosen.label}, so choose another network"
-            ) from error
+    except HkdsrError as error:
+        if isinstance(error.__cause__, ImportError):
+            raise  # the runtime is missing
+        raise HkdsrError(
+            f"{target} is not written, as {chosen.runtime} fails on images that PyTorch enlarges: {network.family} "
+            f"does not leave their size open in {chosen.label}, so choose another network"
+        ) from error
     if not gate.passes(parity):
         raise HkdsrError(
             f"{target} is not written, as it would give other images ({parity.sentence(chosen.runtime)}): "

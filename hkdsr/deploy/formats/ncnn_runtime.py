@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -32,8 +32,10 @@ class NcnnRuntimeNetwork(SessionNetwork):
     kind = "ncnn"
 
     def __init__(self, path: Path) -> None:
-        if find_spec("ncnn") is None:
-            raise HkdsrError("ncnn files need ncnn: pip install 'hkdsr[ncnn]'")
+        try:
+            import_module("ncnn")
+        except ImportError as error:
+            raise HkdsrError("comparing ncnn files needs ncnn: pip install 'hkdsr[ncnn]'") from error
         description, weights = read_pair(path)
         files = (str(path), str(path.with_suffix(".bin")))
         _require_runs(path, files)

@@ -26,6 +26,7 @@ from hkdsr.training.images import image_store
 from hkdsr.training.log import read_log
 from hkdsr.training.run import distill, train
 from hkdsr.training.stage1 import ExitTraining, untrained_exits
+from hkdsr.training.start_crops import start_crops
 
 REAL_ESRGAN = Degrade("real-esrgan")
 
@@ -59,6 +60,16 @@ def test_the_teachers_image_takes_the_place_of_hr(images: str, tmp_path: Path) -
     distill(recipe)
     for line in read_log(recipe.out):
         assert line["losses"]["pixel"] == pytest.approx(line["losses"]["logits"])
+
+
+def test_starts_are_solved_for_the_teachers_image_on_crops_as_training_has_them(tmp_path: Path) -> None:
+    """A teacher that repeats every LR pixel."""
+    images = tiny.photographs(tmp_path / "images", height=31, width=45)
+    store = build_store(find_pairs(images, 2, lr_only=True), 2, tmp_path / "cache", workers=1)
+    clean, degraded = start_crops(store, tiny.nearest(2)), start_crops(store, tiny.nearest(2), REAL_ESRGAN)
+    for crops in (clean, degraded):
+        assert torch.equal(crops.hr, crops.lr.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert not torch.equal(clean.lr, degraded.lr)
 
 
 def test_exits_learn_from_the_teachers_image_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

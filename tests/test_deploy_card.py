@@ -8,10 +8,12 @@ import re
 from pathlib import Path
 
 import pytest
+import tiny
 from small import refusal
 
 import hkdsr
 from hkdsr.deploy.card import Maker, warnings_of, write_cards
+from hkdsr.methods import Logits
 from hkdsr.nets.files.licence import is_non_commercial, licence_of
 from hkdsr.nets.files.load import build, metadata
 
@@ -136,3 +138,14 @@ def test_the_licence_of_weights_is_in_their_file_or_in_a_card_beside_them(tmp_pa
 @pytest.mark.parametrize("author", ["", "Jane Doe", "-jane", "jane--doe", "a/b"])
 def test_an_author_that_openmodeldb_does_not_take_is_named(author: str) -> None:
     assert "use letters, digits and single hyphens" in refusal(lambda: Maker(author))
+
+
+def test_training_carries_the_licence_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recipe = tiny.recipe(tmp_path, Logits(), steps=1)
+    Path(recipe.teacher).with_suffix(".json").write_text('{"license": "CC-BY-NC-4.0"}')
+    student = tmp_path / "out" / "student.safetensors"
+    hkdsr.distill(recipe)
+    assert metadata(student)["teacher_licence"] == "CC-BY-NC-4.0"
+    assert "teacher.safetensors, CC-BY-NC-4.0, forbids commercial use, of its students too" in caplog.text
+    (warning,) = warnings_of(Maker("jane", "MIT"), metadata(student))
+    assert "CC-BY-NC-4.0, forbids commercial use" in warning

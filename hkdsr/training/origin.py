@@ -1,16 +1,35 @@
-"""Hashes of the files that a method's settings name: when a run is continued, names may be others, contents may not."""
+"""Where a student comes from: hashes of the files that its method names, and the licence of its teacher.
+
+When a run is continued, the files may have other names, but not other contents.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
+from pathlib import Path
 
 from hkdsr.errors import HkdsrError
-from hkdsr.paths import user_path
+from hkdsr.nets.files.licence import KEY, is_non_commercial, licence_of
+from hkdsr.paths import is_file, user_path
 from hkdsr.settings.fields import as_tuple
 from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.settings.resume import settings_by_kind
+
+logger = logging.getLogger(__name__)
+
+
+def teacher_licence(teacher: object) -> dict[str, str]:
+    """Metadata on the licence of the weights of ``teacher``, where its file or a card beside it tells it.
+
+    A licence that forbids commercial use is said aloud, as it holds for the student too.
+    """
+    licence = licence_of(user_path(teacher)) if isinstance(teacher, str | Path) and is_file(user_path(teacher)) else ""
+    if is_non_commercial(licence):
+        logger.warning("the licence of %s, %s, forbids commercial use, of its students too", teacher, licence)
+    return {f"teacher_{KEY}": licence} if licence else {}
 
 
 def content_hashes(recipe: DistillRecipe, teachers: Mapping[str, str]) -> dict[str, str]:

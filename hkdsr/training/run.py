@@ -35,7 +35,7 @@ from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import process_group
 from hkdsr.training.fidelity import check_teacher
 from hkdsr.training.images import image_store
-from hkdsr.training.origin import content_hashes
+from hkdsr.training.origin import content_hashes, teacher_licence
 from hkdsr.training.pruned import start_pruned
 from hkdsr.training.stage1 import teacher_with_exits
 from hkdsr.training.start_crops import start_crops
@@ -84,6 +84,7 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
     origin = {
         "teacher": _name(recipe.teacher),
         "teacher_sha256": digest(network.state_dict()),
+        **teacher_licence(recipe.teacher),
         **parts.started,
         **_code_hash(parts.module.student),
         **content_hashes(recipe, {name: digest(one.state_dict()) for name, one in further}),

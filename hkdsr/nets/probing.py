@@ -200,8 +200,8 @@ class _Asker:
     def multiple(self, scale: int, works: tuple[int, int]) -> tuple[int, tuple[int, int]]:
         """The smallest number whose multiples the sides may be, and sides that only it divides.
 
-        Raises OneSizeError if the module fails for all sizes but those like ``works``, and UnsuitableError if it gives
-        no such image for others.
+        Raises OneSizeError if the module takes no sizes but those like ``works``, and UnsuitableError if it takes
+        others and gives no such image for them.
         """
         unsuitable: UnsuitableError | None = None
         for multiple in MULTIPLES:
@@ -210,7 +210,7 @@ class _Asker:
             try:
                 self.image(example_image(*size), scale)
             except UnsuitableError as error:
-                unsuitable = unsuitable or error
+                unsuitable = error if multiple == 1 else unsuitable  # larger sides may be those of several images
             except HkdsrError:
                 continue
             else:

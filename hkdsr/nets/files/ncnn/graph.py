@@ -59,10 +59,10 @@ class Graph(nn.Module):
         return tuple(found[blob] for blob in self.outputs)
 
 
-def read_graph(description: bytes, weights: bytes, name: str, name_of_weights: str) -> Graph:
+def read_graph(description: bytes, weights: bytes, name: str, beside: str) -> Graph:
     """The network that both files of a pair hold, whose like blocks are modules of their own.
 
-    Raises HkdsrError, naming the file, for what is damaged, of an unknown kind, or not from one image to another.
+    ``name`` is that of the description, ``beside`` that of the weights. Raises HkdsrError, naming them, for what is damaged, of an unknown kind, or not from one image to another.
     """
     layers = _without_splits(read_layers(description, name))
     inputs = [layer.outputs for layer in layers if layer.kind == "Input"]
@@ -71,7 +71,7 @@ def read_graph(description: bytes, weights: bytes, name: str, name_of_weights: s
     layers = [layer for layer in layers if layer.kind != "Input"]
     source, target = inputs[0][0], _target(layers, name)
     _require_order(layers, source)
-    values, steps = Weights(weights, name_of_weights), []
+    values, steps = Weights(weights, name, beside), []
     for layer in layers:
         steps.append(Step(layer.name, made(layer, values), layer.inputs, layer.outputs))
     values.require_end()

@@ -29,6 +29,6 @@ def read_ncnn(path: Path) -> Network:
     """
     description, weights = read_pair(path)
     with needed_for(str(path), REMEDY):
-        graph = read_graph(description, weights, str(path), str(path.with_suffix(".bin")))
+        graph = read_graph(description, weights, str(path), path.with_suffix(".bin").name)
         compact = as_compact(graph)
     return compact or NcnnNetwork(graph, str(path), description + weights, {}, colour_range=1.0)

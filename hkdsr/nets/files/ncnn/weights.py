@@ -20,11 +20,12 @@ ALIGNMENT = 4
 class Weights:
     """Reads ``content`` from its beginning to its end. Sizes are compared with what is left before memory is taken.
 
-    Raises HkdsrError, naming ``file``, if too little is left and for weights that are no numbers of 16 or 32 bits.
+    Raises HkdsrError, naming the description ``file`` and the name of the weights ``beside`` it, if too little is left
+    and for weights that are no numbers of 16 or 32 bits.
     """
 
-    def __init__(self, content: bytes, file: str) -> None:
-        self._content, self._file, self._place = memoryview(content), file, 0
+    def __init__(self, content: bytes, file: str, beside: str) -> None:
+        self._content, self._file, self._beside, self._place = memoryview(content), file, beside, 0
 
     def plain(self, *shape: int) -> Tensor:
         """Weights of this shape without a tag, in float32."""
@@ -38,15 +39,15 @@ class Weights:
             self._taken(-self._place % ALIGNMENT)
             return values
         if tag not in FLOAT32:
-            raise HkdsrError(f"{self._file} has weights that are no numbers of 16 or 32 bits: export it in float")
+            raise HkdsrError(
+                f"{self._file} has weights in {self._beside} that are no numbers of 16 or 32 bits: export it in float"
+            )
         return self._values(np.dtype("<f4"), shape)
 
     def require_end(self) -> None:
         """Raises HkdsrError if weights are left over."""
         if left := self._left():
-            raise HkdsrError(
-                f"{self._file} has {left} bytes more than its network takes: copy both files of the network again"
-            )
+            raise HkdsrError(f"{self._file} takes {left} bytes fewer than {self._beside} has: copy both files again")
 
     def _left(self) -> int:
         return len(self._content) - self._place
@@ -57,6 +58,6 @@ class Weights:
 
     def _taken(self, size: int) -> memoryview:
         if size > self._left():
-            raise HkdsrError(f"{self._file} ends before the weights of its network do: copy both files again")
+            raise HkdsrError(f"{self._file} takes more weights than {self._beside} has: copy both files again")
         self._place += size
         return self._content[self._place - size : self._place]

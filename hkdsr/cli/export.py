@@ -37,6 +37,16 @@ class Export:
     calibration: tuple[Path, ...] = ()
     """Images, or folders of them, on which the ranges of the 8 bits are found; by default the student's training
     images, where they still are, or the demo's."""
+    plain_graph: bool = False
+    """ONNX without operations that the runtimes of phones and browsers lack: PRelu, DepthToSpace and Clip become exact
+    arithmetic and convolutions."""
+    values: Literal["float", "uint8"] = "float"
+    """What an ONNX file takes and gives: ``float`` for float32 in [0, 1], ``uint8`` for grey levels."""
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    """How an ONNX file takes and gives images: ``nchw`` (colours first) or ``nhwc`` (colours last)."""
+    size: str | None = None
+    """Height and width of the LR image, as 360x640, for an ONNX file that takes images of this size only, one at a
+    time; by default it takes all sizes."""
 
 
 def run(arguments: list[str]) -> None:
@@ -48,6 +58,7 @@ def run(arguments: list[str]) -> None:
     from hkdsr.deploy.calibration import training_folders
     from hkdsr.deploy.export import chosen_format, export
     from hkdsr.deploy.formats import FORMATS
+    from hkdsr.deploy.formats.onnx_form import OnnxForm
     from hkdsr.nets.files.load import load
     from hkdsr.paths import require_writable, same_file, user_path
     from hkdsr.user_code import code_name
@@ -56,13 +67,32 @@ def run(arguments: list[str]) -> None:
     code = code_name(settings.network)
     beside = Path(code.name if code else settings.network)
     output = user_path(settings.output or beside.with_suffix(FORMATS[name or "onnx"].suffix))
-    chosen = chosen_format(output, name, int8=settings.int8)
+    form = OnnxForm(settings.plain_graph, settings.values, settings.layout, _size(settings.size))
+    chosen = chosen_format(output, name, int8=settings.int8, form=form)
     require_writable(output)
     if same_file(output, user_path(settings.network)):
         raise HkdsrError(f"{output} is also the network to export: name another file with --output")
     network = load(settings.network)
     calibration = settings.calibration or (training_folders(settings.network) if settings.int8 else ())
-    parity = export(network, output, settings.images, format=chosen.name, int8=settings.int8, calibration=calibration)
+    parity = export(
+        network,
+        output,
+        settings.images,
+        format=chosen.name,
+        int8=settings.int8,
+        calibration=calibration,
+        form=form,
+    )
     logger.info("%s", parity.sentence(chosen.runtime))
     for suffix in filter(None, (chosen.suffix, chosen.weights)):
         show_written(output.with_suffix(suffix))
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """Height and width from ``360x640``."""
+    if text is None:
+        return None
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise HkdsrError(f"the size is '{text}': give height and width in pixels, as 360x640")
+    return int(height), int(width)

@@ -13,6 +13,8 @@ import numpy as np
 
 from hkdsr.deploy.calibration import calibration_crops
 from hkdsr.deploy.formats import FORMATS, Files, Format
+from hkdsr.deploy.formats.onnx import in_form
+from hkdsr.deploy.formats.onnx_form import OnnxForm
 from hkdsr.deploy.gate import INT8, Gate, Parity, compare, photographs
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
@@ -34,6 +36,7 @@ def export(
     format: str | None = None,
     int8: bool = False,
     calibration: Sequence[str | Path] = (),
+    form: OnnxForm | None = None,
 ) -> Parity:
     """Write ``network`` as the file ``target``, with its weights beside it in some formats, if it gives the same there.
 
@@ -41,15 +44,16 @@ def export(
     ``images`` are HR files to compare on, by default the demo's photographs; of each the whole image and a cut of odd
     sides are reduced and enlarged by both. With ``int8``, numbers have 8 bits, in ranges found on crops of
     ``calibration``, HR images or folders of them, by default the demo's photographs for training; then the time is
-    measured too.
+    measured too. ``form`` is that of an ONNX file: a plain graph, other images, or one size, on which it is then
+    compared.
 
     Raises HkdsrError if the packages or the images for it are missing, the network cannot be exported, its images
     are others than the network's own (the format's gate; with ``int8``, 0.15 dB lost on average), or a file cannot be
     written.
     """
     target = Path(target)
-    chosen = chosen_format(target, format, int8=int8)
-    cuts = photographs(network.scale, as_tuple(images))
+    chosen = chosen_format(target, format, int8=int8, form=form)
+    cuts = photographs(network.scale, as_tuple(images), chosen.size)
     own = copy.deepcopy(fused(network)).cpu().float().eval().requires_grad_(False)
     if chosen.quantise and int8:
         files = chosen.quantise(own, calibration_crops(network.scale, calibration))
@@ -64,10 +68,10 @@ def export(
     return parity
 
 
-def chosen_format(target: Path, name: str | None = None, *, int8: bool = False) -> Format:
-    """The format called ``name``, or that of the target's suffix.
+def chosen_format(target: Path, name: str | None = None, *, int8: bool = False, form: OnnxForm | None = None) -> Format:
+    """The format called ``name``, or that of the target's suffix; ONNX in ``form``.
 
-    Raises HkdsrError for another name or suffix, and if the format has no ``int8``.
+    Raises HkdsrError for another name or suffix, and if the format has no ``int8`` or no ``form``.
     """
     if name is not None and name not in FORMATS:
         raise HkdsrError(f"there is no format {name!r}: choose one of {', '.join(FORMATS)}")
@@ -80,7 +84,11 @@ def chosen_format(target: Path, name: str | None = None, *, int8: bool = False) 
     if int8 and chosen.quantise is None:
         able = ", ".join(entry.name for entry in FORMATS.values() if entry.quantise)
         raise HkdsrError(f"there is no int8 in {chosen.label}: choose the format {able}")
-    return chosen
+    if form in (None, OnnxForm()):
+        return chosen
+    if chosen.name != "onnx":
+        raise HkdsrError(f"there is one form of {chosen.label} files only: choose the format onnx")
+    return in_form(form)
 
 
 @contextmanager

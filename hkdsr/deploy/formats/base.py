@@ -29,6 +29,7 @@ class Format:
             missing, or if the format cannot hold the network.
         open: the network of such a file. Raises HkdsrError for others.
         gate: what the file may do to images.
+        size: height and width of the LR images that the file takes, or None where it takes any.
         quantise: as ``write``, for numbers of 8 bits, whose ranges are found on LR crops, uint8 (h, w, 3); None where
             there is no such thing.
     """
@@ -41,4 +42,5 @@ class Format:
     write: Callable[[Network], Files]
     open: Callable[[Path], Network]
     gate: Gate = FLOAT
+    size: tuple[int, int] | None = None
     quantise: Callable[[Network, Sequence[np.ndarray]], Files] | None = None

@@ -35,9 +35,9 @@ class SessionNetwork(OpaqueNetwork):
         content: the bytes of the file or files, by whose hash networks are told apart.
         name: what messages call it.
         told: what the file tells of itself, for ``settings``.
+        probe: height and width of an image that the network is tried on.
 
-    Raises HkdsrError, naming ``name``, if the probe, an image of 56x48, does not come out as one of 2, 3 or 4 times
-    the size.
+    Raises HkdsrError, naming ``name``, if the probe does not come out as an image of 2, 3 or 4 times the size.
     """
 
     runs_in_pytorch = False
@@ -47,15 +47,21 @@ class SessionNetwork(OpaqueNetwork):
     sha256: Tensor
 
     def __init__(
-        self, run: Run, errors: tuple[type[Exception], ...], content: bytes, name: str, told: Mapping[str, str]
+        self,
+        run: Run,
+        errors: tuple[type[Exception], ...],
+        content: bytes,
+        name: str,
+        told: Mapping[str, str],
+        probe: tuple[int, int] = PROBE,
     ) -> None:
         try:
-            made = run(np.zeros((1, 3, *PROBE), np.float32))
+            made = run(np.zeros((1, 3, *probe), np.float32))
         except errors as error:
             raise HkdsrError(
-                f"{name} fails on an RGB image of {PROBE[1]}x{PROBE[0]}: give another {self.kind} file"
+                f"{name} fails on an RGB image of {probe[1]}x{probe[0]}: give another {self.kind} file"
             ) from error
-        super().__init__(_scale(made, name))
+        super().__init__(_scale(made, name, probe))
         self.name, self._run, self._errors, self._told = name, run, errors, dict(told)
         # It has no weights in PyTorch: the hash tells networks apart, the empty parameter carries device and type.
         self.register_buffer("sha256", torch.tensor(list(hashlib.sha256(content).digest()), dtype=torch.uint8))
@@ -105,13 +111,13 @@ class SessionNetwork(OpaqueNetwork):
         )
 
 
-def _scale(made: object, name: str) -> int:
+def _scale(made: object, name: str, probe: tuple[int, int]) -> int:
     """By how much the probe was enlarged."""
     if isinstance(made, np.ndarray) and np.issubdtype(made.dtype, np.floating):
         for scale in (2, 3, 4):
-            if made.shape == (1, 3, *(scale * side for side in PROBE)):
+            if made.shape == (1, 3, *(scale * side for side in probe)):
                 return scale
-        what = f"an output of shape {made.shape} for an input of {(1, 3, *PROBE)}"
+        what = f"an output of shape {made.shape} for an input of {(1, 3, *probe)}"
     else:
         what = f"an output of the type {getattr(made, 'dtype', type(made).__name__)}"
     raise HkdsrError(f"{name} gives {what}: give a network that turns one RGB image into one x2, x3 or x4")

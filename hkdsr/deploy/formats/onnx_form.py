@@ -14,6 +14,7 @@ Values = Literal["float", "uint8"]
 Layout = Literal["nchw", "nhwc"]
 
 LEVELS = 255
+USUAL = ("float", "nchw")
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,8 @@ class OnnxForm:
     @property
     def description(self) -> dict[str, str]:
         """What a file tells of its form: what differs from the usual one."""
-        usual = OnnxForm()
-        told = {"values": self.values, "layout": self.layout}
-        return {key: value for key, value in told.items() if value != getattr(usual, key)}
+        told = {"image_values": self.values, "image_layout": self.layout}
+        return {key: value for key, value in told.items() if value not in USUAL}
 
 
 class InForm(nn.Module):

@@ -24,7 +24,7 @@ TYPES = {
 class OnnxNetwork(SessionNetwork):
     """The network in an ONNX file, run in the type of its input: floating-point numbers, or uint8 for grey levels.
 
-    Images have their colours first, or last where the file says of itself that its ``layout`` is ``nhwc``.
+    Images have their colours first, or last where the file says of itself that its ``image_layout`` is ``nhwc``.
 
     Raises HkdsrError, naming ``name``, if ONNX Runtime is missing or cannot run ``content``, for other inputs or
     outputs than images, and for images of a fixed size unless ``fixed_size`` allows it.
@@ -49,7 +49,7 @@ class OnnxNetwork(SessionNetwork):
                 f"the inputs of {name} are not one batch of images (batch, 3, height, width): give another ONNX file"
             )
         told = session.get_modelmeta().custom_metadata_map
-        last, kind = told.get("layout") == "nhwc", TYPES[image.type]
+        last, kind = told.get("image_layout") == "nhwc", TYPES[image.type]
         height, width = image.shape[1:3] if last else image.shape[2:]
         fixed = isinstance(height, int), isinstance(width, int)
         if any(fixed) and not (all(fixed) and fixed_size):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -39,13 +39,14 @@ def runtime_package() -> Path:
 
 
 @contextmanager
-def chromium(*flags: str) -> Iterator[Browser]:
+def chromium() -> Iterator[Callable[..., Browser]]:
+    """What starts a browser, with flags."""
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("there is no program chromium: install the package chromium of your system")
     driver = pytest.importorskip("playwright.sync_api", reason="pip install playwright, of hkdsr[dev]")
     with driver.sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=program, args=list(flags))
+        yield lambda *flags: playwright.chromium.launch(executable_path=program, args=list(flags))
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hkdsr import data, losses, methods, nets, scoring
     from hkdsr.deploy.export import export
+    from hkdsr.deploy.formats.onnx_form import OnnxForm
     from hkdsr.deploy.upscale import upscale
     from hkdsr.errors import HkdsrError
     from hkdsr.nets.files.load import load, save
@@ -38,6 +39,7 @@ _HOMES = {
     "DistillRecipe": "hkdsr.settings.recipe",
     "ExitSettings": "hkdsr.settings.recipe",
     "HkdsrError": "hkdsr.errors",
+    "OnnxForm": "hkdsr.deploy.formats.onnx_form",
     "TrainRecipe": "hkdsr.settings.recipe",
     "Training": "hkdsr.settings.recipe",
     "compare": "hkdsr.studies.compare",
@@ -58,6 +60,7 @@ __all__ = [
     "DistillRecipe",
     "ExitSettings",
     "HkdsrError",
+    "OnnxForm",
     "TrainRecipe",
     "Training",
     "compare",

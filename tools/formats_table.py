@@ -101,8 +101,8 @@ def row(network: Network) -> Iterator[str]:
         with TemporaryDirectory() as folder:
             file = Path(folder, f"net{FORMATS[name].suffix}")
             try:
-                parity = export(network, file, [photograph], allow_weak=True)
-                yield _decibels(min(parity.psnr, _worst(network, load(file), rgb(photograph))))
+                parity = export(network, file, [photograph], format=name, allow_weak=True)
+                yield _decibels(min(parity.psnr, _worst(network, FORMATS[name].open(file), rgb(photograph))))
             except HkdsrError as error:
                 yield f"no: {str(error).replace(f'{file} is not written, as ', '').rpartition(': ')[0] or error}"
 

@@ -98,7 +98,7 @@ def _facts(target: Path, network: Network, told: Mapping[str, str], maker: Maker
 
 def _resources(target: Path) -> Sequence[dict[str, Any]]:
     chosen = next(entry for entry in FORMATS.values() if entry.suffix == target.suffix)
-    files = [target.with_suffix(suffix) for suffix in (chosen.suffix, chosen.weights) if suffix]
+    files = [chosen.place(target, part) for part in (chosen.suffix, chosen.weights) if part]
     return [
         {
             "platform": PLATFORMS.get(chosen.name, chosen.name),

@@ -78,12 +78,15 @@ INT8 = Gate(lost=0.15)
 """What numbers of 8 bits may lose."""
 
 
-def photographs(scale: int, images: Sequence[str | Path] = ()) -> list[np.ndarray]:
+def photographs(scale: int, images: Sequence[str | Path] = (), size: tuple[int, int] | None = None) -> list[np.ndarray]:
     """HR images, uint8 (H, W, 3), whole and cut to odd sides of LR: those named, or the demo's photographs.
+
+    With ``size``, LR height and width, they are cut to it instead, or continued by their reflection.
 
     Raises HkdsrError if there are none.
     """
-    return [cut for path in images or demo_files()[1].values() for cut in _cuts(rgb(path), scale)]
+    found = (rgb(path) for path in images or demo_files()[1].values())
+    return [cut for hr in found for cut in ([_resized(hr, scale, size)] if size else _cuts(hr, scale))]
 
 
 def compare(network: Network, exported: Network, images: Sequence[np.ndarray]) -> Parity:
@@ -113,6 +116,15 @@ def _psnr(difference: np.ndarray) -> float:
     """Of two images, from the difference of their values in grey levels."""
     error = float(np.square(difference).mean())
     return float(10 * np.log10(255**2 / error)) if error else float("inf")
+
+
+def _resized(hr: np.ndarray, scale: int, size: tuple[int, int]) -> np.ndarray:
+    """The middle of the image, in ``size`` (LR height, width)."""
+    height, width = (scale * side for side in size)
+    missing = [max(needed - side, 0) for needed, side in zip((height, width), hr.shape, strict=False)]
+    hr = np.pad(hr, [*((0, side) for side in missing), (0, 0)], mode="symmetric")
+    top, left = (hr.shape[0] - height) // 2, (hr.shape[1] - width) // 2
+    return hr[top : top + height, left : left + width]
 
 
 def _cuts(hr: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:

@@ -25,6 +25,8 @@ TYPES = {
 class OnnxNetwork(SessionNetwork):
     """The network in an ONNX file, run in the type of its input. Images of a fixed size are tiles of larger ones.
 
+    Images have their colours first, or last where the file says of itself that its ``image_layout`` is ``nhwc``.
+
     Raises HkdsrError, naming ``name``, if ONNX Runtime is missing or cannot run ``content``, and for other inputs or
     outputs than images.
     """
@@ -42,18 +44,23 @@ class OnnxNetwork(SessionNetwork):
                 session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except errors as error:
             raise HkdsrError(f"{name} cannot be run by ONNX Runtime: export it again") from error
+        told = session.get_modelmeta().custom_metadata_map
+        last = told.get("image_layout") == "nhwc"
         inputs = session.get_inputs()
         shapes = [[side if isinstance(side, int) else None for side in image.shape] for image in inputs]
-        size = require_images(shapes, name, self.kind)
+        size = require_images([_colours_first(shape) if last else shape for shape in shapes], name, self.kind)
         image = inputs[0]
         if image.type not in TYPES:
             raise HkdsrError(f"{name} takes images of the type {image.type}: export it with a float32 input")
+        kind = TYPES[image.type]
 
         def run(images: np.ndarray) -> Sequence[object]:
-            return session.run(None, {image.name: as_type(images, TYPES[image.type])})
+            given = as_type(images.transpose(0, 2, 3, 1) if last else images, kind)
+            made = session.run(None, {image.name: given})
+            return [one.transpose(0, 3, 1, 2) if last and np.ndim(one) == 4 else one for one in made]
 
-        told = session.get_modelmeta().custom_metadata_map
-        super().__init__(run, errors, content, name, told, size=size, colour_range=own_range(told))
+        colour_range = 255.0 if kind is np.uint8 and own_range(told) else own_range(told)
+        super().__init__(run, errors, content, name, told, size=size, colour_range=colour_range)
 
     @classmethod
     def from_file(cls, path: Path) -> OnnxNetwork:
@@ -62,6 +69,11 @@ class OnnxNetwork(SessionNetwork):
             return cls(path.read_bytes(), str(path))
         except OSError as error:
             raise HkdsrError(f"cannot read {path} ({error.strerror}): check the path") from error
+
+
+def _colours_first(shape: list[int | None]) -> list[int | None]:
+    """The shape (batch, channels, height, width) of images whose shape is given with the channels last."""
+    return [*shape[:1], *shape[-1:], *shape[1:-1]]
 
 
 def _runtime() -> tuple[ModuleType, tuple[type[Exception], ...]]:

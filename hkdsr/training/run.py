@@ -38,6 +38,7 @@ from hkdsr.training.pruned import start_pruned
 from hkdsr.training.stage1 import teacher_with_exits
 from hkdsr.training.start_crops import start_crops
 from hkdsr.training.student import Observer, StudentTraining, TrainingResult
+from hkdsr.training.student_by_budget import with_chosen_student
 from hkdsr.training.teacher import Teacher, prepared
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ def train(recipe: TrainRecipe) -> TrainingResult:
     Raises HkdsrError for every mistake that the user can correct.
     """
     require_writable(recipe.out, folder=True)
+    recipe = with_chosen_student(recipe)
     student = _student(recipe)
     origin = {**_started(recipe, student, None), **_code_hash(student)}
     module = Distiller(student, None, Plain())
@@ -75,7 +77,10 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
     Raises HkdsrError for every mistake that the user can correct.
     """
     require_writable(recipe.out, folder=True)
+    if recipe.students:
+        raise HkdsrError("students is set, which one run cannot train: call hkdsr.distill_sizes or leave students out")
     network = loaded_teacher(recipe)
+    recipe = with_chosen_student(recipe, network)
     parts = assembled(recipe, network)
     method, store = parts.method, image_store(recipe)
     further = zip(method.more_teachers, parts.networks[1:], strict=False)
@@ -90,7 +95,7 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
     with _opened(recipe, training, extend=extend) as context:
         cache = recipe.data.cache or default_cache()
         if recipe.init == "prune" and context.found is None:
-            start_pruned(parts.module.student, network, store, cache, context.processes)
+            start_pruned(parts.module.student, pruned_from(recipe, network), store, cache, context.processes)
         if parts.module.exits and recipe.exits.start == "solved" and context.found is None:
             crops = start_crops(store)
             solve_heads(parts.module.student.eval(), parts.module.exits, crops.lr, crops.hr)
@@ -226,13 +231,19 @@ def _started(recipe: TrainRecipe | DistillRecipe, student: Network, teacher: Net
     """Set the student's first weights; returns metadata on the file that they come from."""
     if recipe.init == "prune":
         assert teacher is not None
-        check_prunable(student, teacher)  # the start itself needs the training images
-        return {}
+        source = pruned_from(recipe, teacher)
+        check_prunable(student, source)  # the start itself needs the training images
+        return {"init_from_sha256": digest(source.state_dict())} if recipe.init_from else {}
     start = initialise(student, recipe.init, teacher, recipe.init_from)
     # No message for a continued run, which takes its weights from the checkpoint.
     if recipe.init != "scratch" and not (recipe.out / FILE).exists():
         logger.info("%s", start.sentence())
     return {"init_from_sha256": start.sha256} if start.sha256 else {}
+
+
+def pruned_from(recipe: DistillRecipe, teacher: Network) -> Network:
+    """The network that the student is pruned out of if ``init`` is ``prune``: the teacher, or that of ``init_from``."""
+    return load(recipe.init_from).requires_grad_(False) if recipe.init_from else teacher
 
 
 def _student_exits(student: Network, teacher: Network, settings: ExitSettings) -> Exits:

@@ -22,7 +22,7 @@ from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.training.context import Context
 from hkdsr.training.process_group import ALONE
 from hkdsr.training.pruned import start_pruned
-from hkdsr.training.run import assembled, image_store, loaded_teacher
+from hkdsr.training.run import assembled, image_store, loaded_teacher, pruned_from
 from hkdsr.training.stage1 import ExitTraining, score_exits, stage1_training, trains_exits, untrained_exits
 from hkdsr.training.step import Steps
 from hkdsr.training.teacher import HEADROOM, Teacher, prepared
@@ -111,7 +111,7 @@ class Workbench:
         def make() -> None:
             network = loaded_teacher(recipe)  # not self._network, which may be on the GPU by now
             student = assembled(recipe, network).module.student
-            start_pruned(student, network, self._whole(recipe), self._folder, ALONE)
+            start_pruned(student, pruned_from(recipe, network), self._whole(recipe), self._folder, ALONE)
 
         return self._once("start", False, lambda: seconds_of(make, self._device))
 

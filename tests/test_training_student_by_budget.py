@@ -126,7 +126,7 @@ def test_what_is_pruned_is_of_the_teachers_family(teacher: str) -> None:
 def test_teachers_that_no_candidate_can_be_cut_out_of() -> None:
     tiny_budget = read_budget("budget", "tiny")
     with pytest.raises(
-        HkdsrError, match=r"init is 'prune', but the teacher is of family edsr and .* compact and span: "
+        HkdsrError, match=r"^init is 'prune', so .* of family edsr, but a budget chooses from compact and span: set"
     ):
         SEARCH.largest(tiny_budget, "prune", build(tiny.TEACHER, 2))
     with pytest.raises(HkdsrError, match="no student of family compact is smaller than one of 4 features and 1 convs"):

@@ -80,7 +80,7 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
     if recipe.students:
         raise HkdsrError("students is set, which one run cannot train: call hkdsr.distill_sizes or leave students out")
     network = loaded_teacher(recipe)
-    recipe = with_chosen_student(recipe, network)
+    recipe = with_chosen_student(recipe, pruned_from(recipe, network))
     parts = assembled(recipe, network)
     method, store = parts.method, image_store(recipe)
     further = zip(method.more_teachers, parts.networks[1:], strict=False)
@@ -242,8 +242,8 @@ def _started(recipe: TrainRecipe | DistillRecipe, student: Network, teacher: Net
 
 
 def pruned_from(recipe: DistillRecipe, teacher: Network) -> Network:
-    """The network that the student is pruned out of if ``init`` is ``prune``: the teacher, or that of ``init_from``."""
-    return load(recipe.init_from).requires_grad_(False) if recipe.init_from else teacher
+    """The network that the student is cut out of: the teacher, or if ``init`` is ``prune`` that of ``init_from``."""
+    return load(recipe.init_from).requires_grad_(False) if recipe.init == "prune" and recipe.init_from else teacher
 
 
 def _student_exits(student: Network, teacher: Network, settings: ExitSettings) -> Exits:

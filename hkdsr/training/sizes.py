@@ -20,7 +20,7 @@ from hkdsr.settings.student_budget import folder_name, is_budget, read_budget
 from hkdsr.training.checkpoint import FILE as CHECKPOINT
 from hkdsr.training.distributed import process_group
 from hkdsr.training.log import read_log
-from hkdsr.training.run import distill, loaded_teacher
+from hkdsr.training.run import distill, loaded_teacher, pruned_from
 from hkdsr.training.student import TrainingResult
 from hkdsr.training.student_by_budget import StudentSearch, kept_choice
 from hkdsr.training.student_grid import CUTS, SHAPES
@@ -110,11 +110,9 @@ def _prunable(student: Network, larger: Network) -> bool:
 def _keep_larger(weights: Path, kept: Path) -> None:
     """Copy the larger student once: it may be trained further, but where the smaller one began must not change."""
 
-    def copy() -> None:
-        if not exists(kept.with_name(CHECKPOINT)):
-            write_atomically(kept, weights.read_bytes())
-
-    process_group().main_first(copy)
+    if process_group().main and not exists(kept.with_name(CHECKPOINT)):
+        write_atomically(kept, weights.read_bytes())
+    process_group().wait()
 
 
 def _minutes_left(recipe: DistillRecipe, begun: float) -> float | None:
@@ -139,11 +137,11 @@ def _chosen(recipe: DistillRecipe) -> dict[str, str]:
     """
     search = StudentSearch(recipe.scale, recipe.training)
     budgets = {name: read_budget("students", name) for name in recipe.students if is_budget(name)}
-    teacher = loaded_teacher(recipe) if budgets and recipe.init in CUTS else None
+    source = pruned_from(recipe, loaded_teacher(recipe)) if budgets and recipe.init in CUTS else None
 
     def params(name: str) -> int:
         if name in budgets:
-            return search.largest(budgets[name], recipe.init, teacher).chosen.params
+            return search.largest(budgets[name], recipe.init, source).chosen.params
         return parameter_count(build(name, recipe.scale))
 
     students: dict[str, str] = {}
@@ -154,7 +152,7 @@ def _chosen(recipe: DistillRecipe) -> dict[str, str]:
             if larger is not None and larger.family in SHAPES:
                 choice = search.largest(budgets[name], "prune", larger)
             else:
-                choice = search.largest(budgets[name], recipe.init, teacher)
+                choice = search.largest(budgets[name], recipe.init, source)
             for line in choice.lines():
                 logger.info("%s", line)
             students[name] = choice.chosen.student

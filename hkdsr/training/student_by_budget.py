@@ -70,18 +70,20 @@ class Choice:
         """The table of the candidates."""
         width = max(len(one.student) for one in self.near)
         yield self.sentence
-        yield f"  {'student':<{width}}{'params':>11}{'GMACs':>9}{'ms':>9}"
+        timed = self.chosen.milliseconds is not None
+        yield f"  {'student':<{width}}{'params':>11}{'GMACs':>9}" + (f"{'ms':>9}" if timed else "")
         for one in self.near:
-            taken = "" if one.milliseconds is None else f"{one.milliseconds:.1f}"
+            taken = "" if one.milliseconds is None else f"{one.milliseconds:>9.1f}"
             mark = "  chosen" if one == self.chosen else ""
-            yield f"  {one.student:<{width}}{one.params / 1e3:>9,.1f} K{one.macs / 1e9:>9,.2f}{taken:>9}{mark}"
+            yield f"  {one.student:<{width}}{one.params / 1e3:>9,.1f} K{one.macs / 1e9:>9,.2f}{taken}{mark}"
 
 
-def with_chosen_student(recipe: Recipe, teacher: Network | None = None) -> Recipe:
+def with_chosen_student(recipe: Recipe, source: Network | None = None) -> Recipe:
     """The recipe with the student that its budget allows in place of ``auto``; any other recipe as it is.
 
-    A run that has begun keeps its student, whatever this machine would choose now. Raises HkdsrError if only one of
-    ``student = "auto"`` and ``budget`` is set, if no candidate fits, and for a run begun with another budget.
+    ``source`` is what the student is cut out of, if the recipe's ``init`` does that. A run that has begun keeps its
+    student, whatever this machine would choose now. Raises HkdsrError if only one of ``student = "auto"`` and
+    ``budget`` is set, if no candidate fits, and for a run begun with another budget.
     """
     automatic, budget = isinstance(recipe.student, str) and recipe.student == AUTO, recipe.budget
     if automatic and budget is None:
@@ -93,7 +95,7 @@ def with_chosen_student(recipe: Recipe, teacher: Network | None = None) -> Recip
 
     def choose() -> dict[str, str]:
         search = StudentSearch(recipe.scale, recipe.training)
-        choice = search.largest(read_budget("budget", budget), recipe.init, teacher)
+        choice = search.largest(read_budget("budget", budget), recipe.init, source)
         for line in choice.lines():
             logger.info("%s", line)
         return {budget: choice.chosen.student}

@@ -56,8 +56,8 @@ def cut_out_of(source: Network, init: Init) -> list[list[str]]:
     """
     if source.family not in SHAPES:
         raise HkdsrError(
-            f"student is 'auto' and init is '{init}', but the teacher is of family {source.family} and 'auto' chooses "
-            f"from {' and '.join(SHAPES)}: set student to one of family {source.family}, or init to 'scratch'"
+            f"init is '{init}', so the student must be of family {source.family}, but a budget chooses from "
+            f"{' and '.join(SHAPES)}: set student to one of family {source.family}, or init to 'scratch'"
         )
     shape, settings = SHAPES[source.family], {n: v for n, v in source.settings.items() if n != "scale"}
     width, depth = source.channels, len(source.blocks)

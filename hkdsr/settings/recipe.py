@@ -224,13 +224,13 @@ class DistillRecipe:
     """The network to train, as ``family:setting=value,...``, a checkpoint to start from, or code of your own as
     ``FILE.py:NAME:setting=value,...``, which is run; in Python also a network or torch.nn.Module. ``auto``: the largest
     of the families compact and span within ``budget``; it is chosen when the run begins and then stays."""
+    students: tuple[str, ...] = field(default=(), metadata=FREE)
+    """Several sizes, in place of ``student``: descriptions or budgets, as ``tiny,small,base``. Each is trained in its
+    own folder within ``out``, the largest first, and each smaller one is pruned out of it where its family allows."""
     budget: str | None = field(default=None, metadata=FREE)
     """What an ``auto`` student may take: ``300k params``, ``10 GMACs`` (10^9 multiply-adds) or ``20 ms``, the last two
     for making an image of 1280x720 pixels, or as in ``20 ms @ 640x360``; or a name: ``tiny`` (60k params), ``small``
     (180k), ``base`` (500k). Time is measured here, on ``training.device`` with ``training.threads``."""
-    students: tuple[str, ...] = field(default=(), metadata=FREE)
-    """Several sizes, in place of ``student``: descriptions or budgets, as ``tiny,small,base``. Each is trained in its
-    own folder within ``out``, the largest first, and each smaller one is pruned out of it where its family allows."""
     init: Init = "scratch"
     """First weights of the student. ``scratch``: random, or those of the checkpoint that ``student`` names. ``slice``:
     the leading channels of the teacher's layers and, if the teacher is deeper, evenly spaced blocks of it. ``drop``:

@@ -149,7 +149,7 @@ class StudentSearch:
         near = [one for grid in (cut_out_of(cut, init) if cut else grids()) for one in self._near(grid, budget)]
         counted = budget.unit == "params"
         ordered = sorted(near, key=lambda one: (one.params if counted else one.macs, one.student))
-        needed = f" of the family {cut.family}, which init '{init}' needs" if cut else ""
+        needed = f" of the family {cut.family} (init is '{init}')" if cut else ""
         fitting = [index for index, one in enumerate(ordered) if one.fits(budget)]
         if not fitting:
             raise _too_small(budget, ordered, needed)

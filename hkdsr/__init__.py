@@ -1,8 +1,8 @@
 """hkdsr: distil heavy super-resolution networks into small ones, and measure what is left.
 
-The commands are ``load``, ``wrap``, ``train``, ``distill``, ``compare``, ``evaluate``, ``upscale`` and ``export``;
-recipes and ``HkdsrError`` are here too. Everything is imported on first use, so that importing the package costs
-nothing.
+The commands are ``load``, ``wrap``, ``train``, ``distill``, ``distill_sizes``, ``compare``, ``evaluate``, ``upscale``
+and ``export``; recipes and ``HkdsrError`` are here too. Everything is imported on first use, so that importing the
+package costs nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training, TrainRecipe
     from hkdsr.studies.compare import compare
     from hkdsr.training.run import distill, train
+    from hkdsr.training.sizes import distill_sizes
 
 __version__ = "0.1.0"
 
@@ -44,6 +45,7 @@ _HOMES = {
     "Training": "hkdsr.settings.recipe",
     "compare": "hkdsr.studies.compare",
     "distill": "hkdsr.training.run",
+    "distill_sizes": "hkdsr.training.sizes",
     "evaluate": "hkdsr.scoring",
     "export": "hkdsr.deploy.export",
     "load": "hkdsr.nets.files.load",
@@ -66,6 +68,7 @@ __all__ = [
     "compare",
     "data",
     "distill",
+    "distill_sizes",
     "evaluate",
     "export",
     "load",

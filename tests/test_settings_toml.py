@@ -155,7 +155,7 @@ def test_the_start_arrives(tmp_path: Path) -> None:
         ("[method]\nname = 'hkdsr'\nfsm_crop = 0", "method.fsm_crop is 0: set it to 1 or more"),
         (
             "stepz = 3",
-            "sets 'stepz', which is not a setting: choose from allow_odd_teacher, data, degrade, exits, init",
+            "sets 'stepz', which is not a setting: choose from allow_odd_teacher, budget, data, degrade, exits, init",
         ),
         ('"a\\nb" = 3', "which is not a setting"),
         (

@@ -29,6 +29,7 @@ from hkdsr.settings.choices import (
 )
 from hkdsr.settings.degrade import Degrade
 from hkdsr.settings.fields import CONTENT, FREE, accept_single_values, split_commas
+from hkdsr.settings.student_budget import listed_students, require_budget
 
 if TYPE_CHECKING:
     NetworkName = Any  # in Python a network or module too
@@ -192,7 +193,12 @@ class TrainRecipe:
     """Factor between the sides of LR and HR images: 2, 3 or 4."""
     student: NetworkName = "compact:features=32,convs=8"
     """The network to train, as ``family:setting=value,...``, a checkpoint to start from, or code of your own as
-    ``FILE.py:NAME:setting=value,...``, which is run; in Python also a network or torch.nn.Module."""
+    ``FILE.py:NAME:setting=value,...``, which is run; in Python also a network or torch.nn.Module. ``auto``: the largest
+    of the families compact and span within ``budget``; it is chosen when the run begins and then stays."""
+    budget: str | None = field(default=None, metadata=FREE)
+    """What an ``auto`` student may take: ``300k params``, ``10 GMACs`` (10^9 multiply-adds) or ``20 ms``, the last two
+    for making an image of 1280x720 pixels, or as in ``20 ms @ 640x360``; or a name: ``tiny`` (60k params), ``small``
+    (180k), ``base`` (500k). Time is measured here, on ``training.device`` with ``training.threads``."""
     init: TrainInit = "scratch"
     """First weights of the network. ``scratch``: random, or those of the checkpoint that ``student`` names.
     ``student``: those of the checkpoint ``init_from``."""
@@ -210,6 +216,7 @@ class TrainRecipe:
     def __post_init__(self) -> None:
         _to_paths(self, "out", "init_from")
         _require_init_from(self.init, self.init_from)
+        require_budget("budget", self.budget)
 
 
 @dataclass(frozen=True)
@@ -224,7 +231,15 @@ class DistillRecipe:
     """Factor between the sides of LR and HR images: 2, 3 or 4; that of the teacher, divided by ``teacher_reduce``."""
     student: NetworkName = "compact:features=32,convs=8"
     """The network to train, as ``family:setting=value,...``, a checkpoint to start from, or code of your own as
-    ``FILE.py:NAME:setting=value,...``, which is run; in Python also a network or torch.nn.Module."""
+    ``FILE.py:NAME:setting=value,...``, which is run; in Python also a network or torch.nn.Module. ``auto``: the largest
+    of the families compact and span within ``budget``; it is chosen when the run begins and then stays."""
+    students: tuple[str, ...] = field(default=(), metadata=FREE)
+    """Several sizes, in place of ``student``: descriptions or budgets, as ``tiny,small,base``. Each is trained in its
+    own folder within ``out``, the largest first, and each smaller one is pruned out of it where its family allows."""
+    budget: str | None = field(default=None, metadata=FREE)
+    """What an ``auto`` student may take: ``300k params``, ``10 GMACs`` (10^9 multiply-adds) or ``20 ms``, the last two
+    for making an image of 1280x720 pixels, or as in ``20 ms @ 640x360``; or a name: ``tiny`` (60k params), ``small``
+    (180k), ``base`` (500k). Time is measured here, on ``training.device`` with ``training.threads``."""
     init: Init = "scratch"
     """First weights of the student. ``scratch``: random, or those of the checkpoint that ``student`` names. ``slice``:
     the leading channels of the teacher's layers and, if the teacher is deeper, evenly spaced blocks of it. ``drop``:
@@ -232,7 +247,8 @@ class DistillRecipe:
     for training crops, with layers solved by least squares to replace the others. ``student``: those of the checkpoint
     ``init_from``."""
     init_from: Path | None = field(default=None, metadata=CONTENT)
-    """A checkpoint of the same student at another scale; weights that depend on the scale are not taken from it."""
+    """A checkpoint of the same student at another scale; weights that depend on the scale are not taken from it. If
+    ``init`` is ``prune``: a larger network of the student's family to prune, in place of the teacher."""
     out: Path = field(default=Path("runs/distill"), metadata=FREE)
     """Folder for checkpoints, log and weights. If a run was killed, the same command continues it."""
     data: Data = field(default_factory=Data)
@@ -268,6 +284,8 @@ class DistillRecipe:
         _require_init_from(self.init, self.init_from)
         split_commas(self, "teacher_taps")
         require_range("teacher_reduce", self.teacher_reduce, 1)
+        require_budget("budget", self.budget)
+        object.__setattr__(self, "students", listed_students(self.students))
 
 
 def _to_paths(settings: object, *names: str) -> None:
@@ -284,5 +302,5 @@ def _to_paths(settings: object, *names: str) -> None:
 def _require_init_from(init: Init, init_from: Path | None) -> None:
     if init == "student" and init_from is None:
         raise HkdsrError("init is 'student' but init_from is not set: set it to a checkpoint of the same network")
-    if init != "student" and init_from is not None:
+    if init not in ("student", "prune") and init_from is not None:
         raise HkdsrError(f"init_from is set but init is '{init}': set init to 'student' or leave init_from out")

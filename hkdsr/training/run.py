@@ -40,6 +40,7 @@ from hkdsr.training.pruned import start_pruned
 from hkdsr.training.stage1 import teacher_with_exits
 from hkdsr.training.start_crops import start_crops
 from hkdsr.training.student import Observer, StudentTraining, TrainingResult
+from hkdsr.training.student_by_budget import with_chosen_student
 from hkdsr.training.teacher import Teacher, prepared
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def train(recipe: TrainRecipe) -> TrainingResult:
     Raises HkdsrError for every mistake that the user can correct.
     """
     require_writable(recipe.out, folder=True)
+    recipe = with_chosen_student(recipe)
     student = _student(recipe)
     origin = {**_started(recipe, student, None), **_code_hash(student)}
     module = Distiller(student, None, Plain())
@@ -77,7 +79,10 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
     Raises HkdsrError for every mistake that the user can correct.
     """
     require_writable(recipe.out, folder=True)
+    if recipe.students:
+        raise HkdsrError("students is set, which one run cannot train: call hkdsr.distill_sizes or leave students out")
     network = loaded_teacher(recipe)
+    recipe = with_chosen_student(recipe, pruned_from(recipe, network))
     parts = assembled(recipe, network)
     method, store = parts.method, image_store(recipe)
     further = zip(method.more_teachers, parts.networks[1:], strict=False)
@@ -98,7 +103,8 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
         if checked:
             training.metadata.update(checked.facts)  # those of the context too
         if recipe.init == "prune" and context.found is None:
-            start_pruned(parts.module.student, network, store, cache, context.processes, target, recipe.degrade)
+            source = pruned_from(recipe, network)
+            start_pruned(parts.module.student, source, store, cache, context.processes, target, recipe.degrade)
         if parts.module.exits and recipe.exits.start == "solved" and context.found is None:
             crops = start_crops(store, target, recipe.degrade)
             solve_heads(parts.module.student.eval(), parts.module.exits, crops.lr, crops.hr)
@@ -249,13 +255,19 @@ def _started(recipe: TrainRecipe | DistillRecipe, student: Network, teacher: Net
     """Set the student's first weights; returns metadata on the file that they come from."""
     if recipe.init == "prune":
         assert teacher is not None
-        check_prunable(student, teacher)  # the start itself needs the training images
-        return {}
+        source = pruned_from(recipe, teacher)
+        check_prunable(student, source)  # the start itself needs the training images
+        return {"init_from_sha256": digest(source.state_dict())} if recipe.init_from else {}
     start = initialise(student, recipe.init, teacher, recipe.init_from)
     # No message for a continued run, which takes its weights from the checkpoint.
     if recipe.init != "scratch" and not (recipe.out / FILE).exists():
         logger.info("%s", start.sentence())
     return {"init_from_sha256": start.sha256} if start.sha256 else {}
+
+
+def pruned_from(recipe: DistillRecipe, teacher: Network) -> Network:
+    """The network that the student is cut out of: the teacher, or if ``init`` is ``prune`` that of ``init_from``."""
+    return load(recipe.init_from).requires_grad_(False) if recipe.init == "prune" and recipe.init_from else teacher
 
 
 def _student_exits(student: Network, teacher: Network, settings: ExitSettings) -> Exits:

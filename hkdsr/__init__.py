@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from hkdsr.nets.wrap import wrap
     from hkdsr.scoring import evaluate
     from hkdsr.settings.degrade import Degrade
-    from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training, TrainRecipe
+    from hkdsr.settings.exits import ExitSettings
+    from hkdsr.settings.recipe import Data, DistillRecipe, Training, TrainRecipe
     from hkdsr.studies.compare import compare
     from hkdsr.training.run import distill, train
     from hkdsr.training.sizes import distill_sizes
@@ -38,7 +39,7 @@ _HOMES = {
     "Data": "hkdsr.settings.recipe",
     "Degrade": "hkdsr.settings.degrade",
     "DistillRecipe": "hkdsr.settings.recipe",
-    "ExitSettings": "hkdsr.settings.recipe",
+    "ExitSettings": "hkdsr.settings.exits",
     "HkdsrError": "hkdsr.errors",
     "OnnxForm": "hkdsr.deploy.formats.onnx_form",
     "TrainRecipe": "hkdsr.settings.recipe",

@@ -24,7 +24,8 @@ from hkdsr.data import rgb
 from hkdsr.data.embedded import demo_files
 from hkdsr.deploy.export import export
 from hkdsr.deploy.formats.web import INSTALL, RUNTIME, VERSION, runtime_files
-from hkdsr.deploy.tiles import cover, reach
+from hkdsr.deploy.grid import cover
+from hkdsr.deploy.tiles import reach
 from hkdsr.deploy.upscale import upscale
 from hkdsr.nets.files.load import load
 

@@ -72,7 +72,13 @@ def test_a_student_of_another_scale(tmp_path: Path, caplog: pytest.LogCaptureFix
         recipe, scale=4, teacher=str(tmp_path / "x4.safetensors"), init="student", init_from=x2, out=tmp_path / "x4"
     )
     plain = TrainRecipe(
-        4, recipe.student, "student", x2, tmp_path / "train", recipe.data, dataclasses.replace(recipe.training, lr=0.0)
+        scale=4,
+        student=recipe.student,
+        init="student",
+        init_from=x2,
+        out=tmp_path / "train",
+        data=recipe.data,
+        training=dataclasses.replace(recipe.training, lr=0.0),
     )
     trained = train(plain)
     (message,) = (text for text in caplog.messages if text.startswith(f"the student starts from {x2}: "))

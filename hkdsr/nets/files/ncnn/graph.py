@@ -62,8 +62,8 @@ class Graph(nn.Module):
 def read_graph(description: bytes, weights: bytes, name: str, beside: str) -> Graph:
     """The network that both files of a pair hold, whose like blocks are modules of their own.
 
-    ``name`` is that of the description, ``beside`` that of the weights. Raises HkdsrError, naming them, for what is
-    damaged, of an unknown kind, or not from one image to another.
+    ``name`` is that of the description, ``beside`` that of the weights. Raises HkdsrError, naming them, for
+    what is damaged, of an unknown kind, or not from one image to another.
     """
     layers = _without_splits(read_layers(description, name))
     inputs = [layer.outputs for layer in layers if layer.kind == "Input"]

@@ -51,6 +51,7 @@ def main(words: Sequence[str] | None = None) -> None:
                 arguments.steps, arguments.batch, threads=arguments.threads, ema=0.9, save_every=arguments.steps
             ),
             method=Logits(pixel_weight=0.0),
+            allow_odd_teacher=True,
         )
         clean, whole = timed(recipe, Path(folder, "clean"), Degrade())
         live, _ = timed(recipe, Path(folder, "live"), Degrade("real-esrgan"))

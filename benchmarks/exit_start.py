@@ -20,7 +20,7 @@ from hkdsr.nets.files.load import load
 from hkdsr.settings.choices import HeadStart
 from hkdsr.settings.recipe import ExitSettings, Training
 from hkdsr.training.context import opened
-from hkdsr.training.stage1 import score_exits, trained_exits
+from hkdsr.training.stage1 import Stage1Images, score_exits, trained_exits
 
 STARTS: tuple[HeadStart, ...] = ("bicubic", "plain")
 
@@ -42,7 +42,7 @@ def main(words: Sequence[str] | None = None) -> None:
                 store = build_store(pairs, teacher.scale, Path(cache), progress=False)
                 settings = ExitSettings(start=start, stage1_steps=arguments.steps)
                 with opened(Path(cache, "run"), training, {}, "exits") as context:
-                    together = trained_exits(teacher, store, settings, 48, Path(cache), context)
+                    together = trained_exits(teacher, Stage1Images(store, 48), settings, Path(cache), context)
                 scores = score_exits(together, store, torch.device("cpu"))
                 print(f"{name}, start {start}, {arguments.steps} steps: {scores.sentence()}", flush=True)
 

@@ -199,3 +199,21 @@ def test_time_is_logarithmic(tmp_path: Path) -> None:
     line = next(root.iter(f"{SVG}polyline"))
     first, second, third = (float(point.split(",")[0]) for point in line.get("points", "").split())
     assert math.isclose(second - first, third - second, abs_tol=0.2)
+
+
+def test_what_has_hardly_begun_does_not_press_the_others_together(tmp_path: Path) -> None:
+    """Bicubic enlargement has 30 dB, so that the panel ends at 29."""
+    of = tiny_study.study(tmp_path, budgets=("1 min", "4 min"), rows=tiny_study.ROWS[:1])
+    tiny_study.references(of)
+    tiny_study.measure(of, {"none": MEASURED["none"]})
+    for budget, psnr in (("1 min", 8.0), ("4 min", 32.0)):
+        task = budget_run(of, budget, of.rows[0], plans(of, budget)["none"], 1)
+        tiny_study.finish(of, task, [psnr] * 3)
+    root = ElementTree.fromstring(curves(of, collect_budgets(of, {}), "t"))
+    ticks = {float(text) for e in root.iter(f"{SVG}text") if (text := "".join(e.itertext())).replace(".", "").isdigit()}
+    assert min(ticks) == 29
+    clips = {element.get("id") for element in root.iter(f"{SVG}clipPath")}
+    assert {f"url(#{name})" for name in clips} == {
+        e.get("clip-path") for e in root.iter(f"{SVG}g") if e.get("clip-path")
+    }
+    assert len(clips) == 2

@@ -22,7 +22,7 @@ from hkdsr.nets.files.load import digest, load
 from hkdsr.settings.recipe import ExitSettings, Training
 from hkdsr.training.context import opened
 from hkdsr.training.run import distill
-from hkdsr.training.stage1 import ExitScores, check_exits, score_exits, trained_exits
+from hkdsr.training.stage1 import ExitScores, Stage1Images, check_exits, score_exits, trained_exits
 
 CPU = torch.device("cpu")
 TRAINING = Training(device="cpu", log_every=10, seed=3)
@@ -34,7 +34,7 @@ def exits_of(
     teacher: Network, store: ImageStore, settings: ExitSettings, training: Training, patch: int, cache: Path
 ) -> NetworkWithExits:
     with opened(cache / "run", training, {}, "training") as context:
-        return trained_exits(teacher, store, settings, patch, cache, context)
+        return trained_exits(teacher, Stage1Images(store, patch), settings, cache, context)
 
 
 @pytest.fixture(scope="module")

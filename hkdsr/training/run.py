@@ -37,7 +37,7 @@ from hkdsr.training.fidelity import check_teacher
 from hkdsr.training.images import image_store
 from hkdsr.training.origin import content_hashes, teacher_licence
 from hkdsr.training.pruned import start_pruned
-from hkdsr.training.stage1 import teacher_with_exits
+from hkdsr.training.stage1 import Stage1Images, teacher_with_exits
 from hkdsr.training.start_crops import start_crops
 from hkdsr.training.student import Observer, StudentTraining, TrainingResult
 from hkdsr.training.student_by_budget import with_chosen_student
@@ -202,9 +202,9 @@ def _teacher(
     is_target: bool,
 ) -> Teacher:
     exits, choice = recipe.exits if method.uses_exits else None, recipe.exits.teacher_images
-    patch, degrade = recipe.data.patch, recipe.degrade
-    with_exits = teacher_with_exits(network, store, exits, patch, cache, context, is_target, degrade)
-    choice = "live" if degrade.live else choice
+    images = Stage1Images(store, recipe.data.patch, recipe.degrade, is_target)
+    with_exits = teacher_with_exits(network, images, exits, cache, context)
+    choice = "live" if recipe.degrade.live else choice
     depths = method.feature_depths
     return prepared(with_exits, depths, store, cache, choice, context.device, context.processes, is_target)
 

@@ -86,20 +86,25 @@ class ExitTraining(nn.Module):
         return terms
 
 
+@dataclass(frozen=True)
+class Stage1Images:
+    """What exits are trained on: crops of ``patch`` LR pixels of ``store``, degraded as ``degrade`` says.
+
+    If the teacher ``is_target``, its own images take the place of HR.
+    """
+
+    store: ImageStore
+    patch: int
+    degrade: Degrade | None = None
+    is_target: bool = False
+
+
 def teacher_with_exits(
-    teacher: Network,
-    store: ImageStore,
-    settings: ExitSettings | None,
-    patch: int,
-    cache: Path,
-    context: Context,
-    is_target: bool = False,
-    degrade: Degrade | None = None,
+    teacher: Network, images: Stage1Images, settings: ExitSettings | None, cache: Path, context: Context
 ) -> NetworkWithExits:
     """The teacher with trained and checked exits; without exits if ``settings`` is None.
 
-    Exits of a teacher that ``is_target`` are trained to its own images. They are not checked, as scores against HR say
-    nothing about them.
+    Exits that are trained to the teacher's own images are not checked, as scores against HR say nothing about them.
 
     The heads come from the cache if they were trained before; otherwise the first process trains them now. The cache's
     key is a hash of the teacher's weights, the images, and every setting of stage 1.
@@ -108,31 +113,22 @@ def teacher_with_exits(
     """
     if settings is None:
         return NetworkWithExits(teacher, Exits(teacher, ())).eval().requires_grad_(False)
-    if is_target and settings.stage1_trainable == "all":
+    if images.is_target and settings.stage1_trainable == "all":
         raise HkdsrError(
             "exits.stage1_trainable is 'all' but the teacher's images are the target, which must stay as they are: set "
             "it to 'heads', or target to 'hr'"
         )
-    together = context.processes.main_first(
-        lambda: trained_exits(teacher, store, settings, patch, cache, context, is_target, degrade)
-    )
-    if is_target:
+    together = context.processes.main_first(lambda: trained_exits(teacher, images, settings, cache, context))
+    if images.is_target:
         return together
-    scores = score_exits(together, store, context.device, degrade)
+    scores = score_exits(together, images.store, context.device, images.degrade)
     logger.info("%s", scores.sentence())
     check_exits(scores, settings.allow_weak)
     return together
 
 
 def trained_exits(
-    teacher: Network,
-    store: ImageStore,
-    settings: ExitSettings,
-    patch: int,
-    cache: Path,
-    context: Context,
-    is_target: bool = False,
-    degrade: Degrade | None = None,
+    teacher: Network, images: Stage1Images, settings: ExitSettings, cache: Path, context: Context
 ) -> NetworkWithExits:
     """As ``teacher_with_exits``, in one process and without the check."""
     torch.manual_seed(settings.stage1_seed)
@@ -140,7 +136,7 @@ def trained_exits(
     exits, train_all = together.exits, settings.stage1_trainable == "all"
     if not trains_exits(settings):
         return together
-    key = _key(teacher, store, settings, patch, context.settings, is_target, degrade)
+    key = _key(teacher, images, settings, context.settings)
     folder = cache / f"exits-{key[:20]}"
     finished = folder / "heads.safetensors"
     trained = together if train_all else exits
@@ -151,10 +147,11 @@ def trained_exits(
         with opened(folder, stage1, {"key": key}, "teacher's exits", wait=True) as own:
             if not finished.exists():  # another run may have trained them meanwhile
                 if settings.start == "solved" and own.found is None:
-                    crops = start_crops(store, teacher if is_target else None, degrade)
+                    crops = start_crops(images.store, teacher if images.is_target else None, images.degrade)
                     solve_heads(teacher, exits, crops.lr.to(context.device), crops.hr.to(context.device))
-                module = ExitTraining(together, train_all, settings.stage1_include_final, is_target)
-                sampler = CropSampler(store, patch, settings.stage1_batch, settings.stage1_seed, degrade=degrade)
+                module = ExitTraining(together, train_all, settings.stage1_include_final, images.is_target)
+                crops = (images.patch, settings.stage1_batch, settings.stage1_seed)
+                sampler = CropSampler(images.store, *crops, degrade=images.degrade)
                 with needed_for("the training of the teacher's exits", "lower exits.stage1_batch or data.patch"):
                     _write(fit(module, sampler, own).average, train_all, finished)
                 (folder / FILE).unlink(missing_ok=True)
@@ -239,15 +236,8 @@ def _stage1_kind(settings: ExitSettings) -> HeadKind:
     return "shared" if settings.kind == "teacher_tail" else settings.kind
 
 
-def _key(
-    teacher: Network,
-    store: ImageStore,
-    settings: ExitSettings,
-    patch: int,
-    training: Training,
-    is_target: bool,
-    degrade: Degrade | None,
-) -> str:
+def _key(teacher: Network, images: Stage1Images, settings: ExitSettings, training: Training) -> str:
+    degrade = images.degrade
     stage1 = (
         settings.teacher,
         settings.tail,
@@ -258,11 +248,11 @@ def _key(
         settings.stage1_batch,
         settings.stage1_trainable,
         settings.stage1_include_final,
-        patch,
+        images.patch,
         settings.stage1_seed,
         training.betas,
-        *(("target: teacher",) if is_target else ()),
+        *(("target: teacher",) if images.is_target else ()),
         *([taps] if (taps := teacher.settings.get("taps")) else []),
         *([dataclasses.asdict(degrade)] if degrade and degrade.live else []),
     )
-    return hashlib.sha256(json.dumps([digest(teacher.state_dict()), store.key, stage1]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([digest(teacher.state_dict()), images.store.key, stage1]).encode()).hexdigest()

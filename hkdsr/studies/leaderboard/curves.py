@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from hkdsr.report.chart import Axis, linear_axis
+from hkdsr.scoring import BICUBIC
 from hkdsr.studies.leaderboard.chart import THEME, document, text_at
 from hkdsr.studies.leaderboard.content import BudgetBoards, Entry, Scores
 from hkdsr.studies.study import Study
@@ -20,6 +21,8 @@ LEFT, RIGHT, TOP, BOTTOM, HEAD = 58, 22, 34, 46, 62
 KEY_LINE, KEY_WIDTH = 22, 280
 # Bars at the same budget stand beside each other, over this share of the panel's width.
 SPREAD = 0.05
+# Rows that have hardly begun would else press all others together: below bicubic enlargement, in dB, the panel ends.
+BELOW_BICUBIC = 1.0
 # Beyond the shortest and the longest budget, by this factor.
 MARGIN = 1.35
 COLOURS = (
@@ -37,7 +40,8 @@ COLOURS = (
 """Of the rows but the plain one, on a light and on a dark page; further rows repeat them with dashes."""
 LEGEND = (
     "PSNR-Y in dB over seconds, all preparation included; means over seeds. Thickest line: plain training.",
-    "Bars: 95 % interval of the difference to it; where one does not reach that line, it is significant.",
+    "Bars: 95 % interval of the difference to it; where one does not reach that line, it is significant. "
+    "Panels end 1 dB below bicubic enlargement.",
 )
 STYLE = """\
 .frame { stroke: var(--soft); }
@@ -104,6 +108,7 @@ def _panel(name: str, left: int, top: int, lines: Sequence[_Line], boards: Budge
     x_axis = Axis(min(seconds) / MARGIN, max(seconds) * MARGIN, tuple(seconds), log=True)
     points = {line.label: _points(name, line, boards) for line in lines}
     values = [value for found in points.values() for _, scores, bar in found for value in (scores.psnr_y, *bar)]
+    values = [max(value, _floor(name, boards)) for value in values]
     y_axis = linear_axis(min(values, default=0.0), max(values, default=0.0), widen=True)
 
     def x_of(value: float) -> float:
@@ -121,6 +126,9 @@ def _panel(name: str, left: int, top: int, lines: Sequence[_Line], boards: Budge
         x = x_of(found.seconds)
         yield f'<line class="frame" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 5}"/>'
         yield text_at(round(x), bottom + 19, found.budget, "soft", "middle")
+    clip = f"panel-{left}-{top}"
+    yield f'<clipPath id="{clip}"><rect x="{left}" y="{top}" width="{PANEL_WIDTH}" height="{PANEL_HEIGHT}"/></clipPath>'
+    yield f'<g clip-path="url(#{clip})">'
     # The plain row last: no other line hides it.
     for place, line in sorted(enumerate(lines), key=lambda pair: pair[1].plain):
         aside = SPREAD * PANEL_WIDTH * (place / max(len(lines) - 1, 1) - 0.5)
@@ -132,6 +140,13 @@ def _panel(name: str, left: int, top: int, lines: Sequence[_Line], boards: Budge
         yield f'<polyline class="curve {line.kind}" points="{" ".join(map(",".join, places))}"/>'
         for x, y in places:
             yield f'<circle class="{line.kind}" cx="{x}" cy="{y}" r="{4 if line.plain else 3}"/>'
+    yield "</g>"
+
+
+def _floor(name: str, boards: BudgetBoards) -> float:
+    """The least PSNR-Y that the panel of a set shows; without bound if bicubic enlargement is not scored."""
+    found = [e.sets[name].psnr_y for at in boards.budgets for e in at.board.entries if e.label == BICUBIC]
+    return min(found) - BELOW_BICUBIC if found else float("-inf")
 
 
 def _points(name: str, line: _Line, boards: BudgetBoards) -> list[tuple[float, Scores, tuple[float, ...]]]:

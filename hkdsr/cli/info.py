@@ -77,7 +77,7 @@ def tap_table(network: Network) -> Iterator[str]:
     if not network.blocks:
         why = f", as it {network.without_taps}" if isinstance(network, OpaqueNetwork) else ""
         yield f"no taps{why}: methods that compare features cannot use this network"
-        if isinstance(network, ExploredNetwork):
+        if isinstance(network, ExploredNetwork) and network.can_be_tapped:
             yield "modules that give features can be named by --taps here and by teacher_taps in recipes"
         return
     count = len(network.blocks)

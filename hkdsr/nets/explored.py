@@ -55,6 +55,11 @@ class ExploredNetwork(OpaqueNetwork):
         shallow, *maps = (found[..., :h, :w] for found in features)
         return Traced(sr, shallow, tuple(maps))
 
+    @property
+    def can_be_tapped(self) -> bool:
+        """Whether ``choose_taps`` may find features: not in what runs as a whole, or has no convolution."""
+        return self._anatomy is not None
+
     @torch.no_grad()
     def choose_taps(self, paths: Sequence[str]) -> None:
         """Make the modules at these ``paths`` the blocks, in this order, whatever trunk was found.

@@ -37,7 +37,7 @@ import sys, numpy, spandrel, torch
 x = torch.from_numpy(numpy.load(sys.argv[1]))
 for file in sys.argv[2:]:
     with torch.no_grad():
-        numpy.save(file + ".npy", spandrel.ModelLoader().load_from_file(file).eval()(x).numpy())
+        numpy.save(file + ".npy", spandrel.ModelLoader().load_from_file(file).eval()(x.clone()).numpy())
 """
 INT8 = """
 import sys

@@ -89,14 +89,15 @@ def test_one_set_or_several_by_name_are_scored(tmp_path: Path) -> None:
     (score,) = hkdsr.evaluate(Nearest(), "Set5", tmp_path)
     assert score == evaluate_set(Nearest(), tmp_path / "Set5", 2)
     assert [s.name for s in hkdsr.evaluate(None, ["Set5", "Set5"], tmp_path, scale=3)] == ["Set5", "Set5"]
-    assert list(inspect.signature(hkdsr.evaluate).parameters) == ["network", "sets", "root", "scale", "ensemble"]
+    names = ["network", "sets", "root", "scale", "ensemble", "against"]
+    assert list(inspect.signature(hkdsr.evaluate).parameters) == names
 
 
 def test_signatures_are_those_of_plain_functions() -> None:
     assert hkdsr.evaluate is evaluate
     parameters = inspect.signature(hkdsr.evaluate).parameters
     empty = inspect.Parameter.empty
-    expected = {"network": empty, "sets": empty, "root": ".", "scale": None, "ensemble": False}
+    expected = {"network": empty, "sets": empty, "root": ".", "scale": None, "ensemble": False, "against": None}
     assert {name: parameter.default for name, parameter in parameters.items()} == expected
     assert list(inspect.signature(hkdsr.compare).parameters) == ["study"]
     assert (hkdsr.scoring.psnr_y, hkdsr.scoring.ssim_y) == (psnr_y, ssim_y)

@@ -53,7 +53,7 @@ def test_the_largest_is_trained_first_and_the_smaller_one_pruned_out_of_it(tmp_p
     assert digest(first.result.network.state_dict()) == digest(alone.network.state_dict())
 
     crops, student = start_crops(image_store(recipe)), build(SMALLER, 2)
-    prune(student, alone.network, crops.lr, crops.hr)
+    prune(student, load(alone.weights).requires_grad_(False), crops.lr, crops.hr)
     assert digest(second.result.network.state_dict()) == digest(student.state_dict())
     assert stored_recipe(recipe.out / FOLDERS[1])["teacher"] == recipe.teacher
 
@@ -122,7 +122,15 @@ def test_the_table_of_the_command_line(
     found = distill_sizes(recipe)
     words = ["distill", "--teacher", str(recipe.teacher), "--init", "prune", "--students", f"{SMALLER},{LARGER}"]
     words += ["--out", str(recipe.out), "--data.train", str(recipe.data.train[0]), "--data.lr", str(recipe.data.lr[0])]
-    words += ["--data.patch", "12", "--data.cache", str(recipe.data.cache), "--data.val", str(tmp_path / "images")]
+    words += [
+        *tiny.UNTRAINED,
+        "--data.patch",
+        "12",
+        "--data.cache",
+        str(recipe.data.cache),
+        "--data.val",
+        str(tmp_path / "images"),
+    ]
     words += ["--data.val-images", "2", "--training.steps", "4", "--training.batch", "3", "--training.lr", "1e-3"]
     words += ["--training.ema", "0.9", "--training.seed", "3", "--training.device", "cpu", "--method.name", "none"]
     monkeypatch.setattr("sys.argv", ["hkdsr", *words])

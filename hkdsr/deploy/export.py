@@ -115,7 +115,7 @@ def _compared(
     """The parity of the written files. Raises HkdsrError if they do not pass the gate."""
     try:
         with _opened(files, chosen, target.name) as exported:
-            if isinstance(exported, FileNetwork) and not exported.takes_any_size:
+            if isinstance(exported, FileNetwork) and not (exported.takes_any_size or chosen.size):
                 raise HkdsrError(f"{exported.name} takes {exported.sizes_told} only: export it with open sizes")
             parity = compare(network, exported, cuts)
     except HkdsrError as error:

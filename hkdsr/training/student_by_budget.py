@@ -137,6 +137,7 @@ class StudentSearch:
             torch.set_num_threads(training.threads)
         self._scale, self._device = scale, pick_device(training.device)
         self._counted: dict[str, int] = {}
+        self._macs: dict[tuple[str, tuple[int, int]], int] = {}
         self._times: dict[tuple[str, tuple[int, int]], float] = {}
 
     def largest(self, budget: Budget, init: Init = "scratch", source: Network | None = None) -> Choice:
@@ -187,24 +188,28 @@ class StudentSearch:
 
     def _params(self, student: str) -> int:
         if student not in self._counted:
-            with torch.device("meta"):  # weights take neither time nor memory
-                self._counted[student] = parameter_count(build(student, self._scale))
+            self._counted[student] = parameter_count(self._weightless(student))
         return self._counted[student]
 
     def _candidate(self, student: str, budget: Budget) -> Candidate:
+        key = (student, budget.output)
+        if key not in self._macs:
+            self._macs[key] = cost(self._weightless(student), budget.output).macs
+        if budget.unit == "ms" and key not in self._times:
+            self._times[key] = self._time(student, budget)
+        taken = self._times[key] if budget.unit == "ms" else None
+        return Candidate(student, self._params(student), self._macs[key], taken)
+
+    def _weightless(self, student: str) -> Network:
+        """The network on the meta device, where weights take neither time nor memory."""
         with torch.device("meta"):
-            macs = cost(build(student, self._scale), budget.output).macs
-        taken = self._time(student, budget) if budget.unit == "ms" else None
-        return Candidate(student, self._params(student), macs, taken)
+            return build(student, self._scale)
 
     def _time(self, student: str, budget: Budget) -> float:
-        key = (student, budget.output)
-        if key not in self._times:
-            width, height = budget.output
-            size = (-(-height // self._scale), -(-width // self._scale))
-            runs = min(max(round(1e3 * SECONDS / budget.limit), FEWEST), MOST)
-            self._times[key] = milliseconds(build(student, self._scale).to(self._device).eval(), size, runs)
-        return self._times[key]
+        width, height = budget.output
+        size = (-(-height // self._scale), -(-width // self._scale))
+        runs = min(max(round(1e3 * SECONDS / budget.limit), FEWEST), MOST)
+        return milliseconds(build(student, self._scale).to(self._device).eval(), size, runs)
 
     def _sentence(self, budget: Budget, needed: str, is_last: bool) -> str:
         image = f"x{self._scale}, output {budget.output[0]}x{budget.output[1]}"

@@ -73,7 +73,7 @@ def measured(source: Path, target: Path, stream_from: str, *how: str) -> str:
     process = subprocess.Popen([*command, "--stream-from", stream_from, "--quiet"], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)  # else it would be waited for once more
-    assert process.returncode == 0, "hkdsr upscale failed"
+    assert process.returncode == 0, f"hkdsr upscale ended with {process.returncode}"
     seconds, size = time.perf_counter() - began, target.stat().st_size / MB
     name = "whole " if stream_from == NEVER else "strips"
     print(f"  {name} {largest(usage):6.0f} MB of memory, {seconds:6.1f} s, a file of {size:.0f} MB", flush=True)

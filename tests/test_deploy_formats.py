@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from small import refusal, small
 
 from hkdsr.deploy.export import export
-from hkdsr.deploy.formats import FORMATS
+from hkdsr.deploy.formats import FORMATS, Files
 from hkdsr.deploy.formats.ncnn import NCNN
 from hkdsr.deploy.formats.safetensors import READ_BY_SPANDREL
 from hkdsr.nets import Network
@@ -179,15 +180,29 @@ def test_int8_loses_little_is_faster_and_reports_to_nobody(photographs: list[Pat
     assert load(tmp_path / "out.xml").scale == 4
 
 
+def test_int8_keeps_as_few_layers_in_float_as_the_gate_asks(
+    photographs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = FORMATS["openvino"], []
+
+    def quantise(network: Network, crops: object, layers: int) -> Files:
+        asked.append(layers)
+        return real.write(tiny.nearest(2) if layers < 2 else network)
+
+    monkeypatch.setitem(FORMATS, "openvino", dataclasses.replace(real, quantise=quantise))
+    assert export(load("small_x2"), tmp_path / "out.xml", photographs, int8=True).lost < 0.01
+    assert asked == [1, 2]
+
+
 def test_int8_that_loses_more_is_not_written(
     photographs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("nncf")
     real = FORMATS["openvino"]
-    black = dataclasses.replace(real, quantise=lambda network, crops: real.write(tiny.nearest(2)))
+    black = dataclasses.replace(real, quantise=lambda network, crops, layers: real.write(tiny.nearest(2)))
     monkeypatch.setitem(FORMATS, "openvino", black)
     said = refusal(lambda: export(load("small_x2"), tmp_path / "out.xml", photographs, int8=True))
-    assert "as it would give other images" in said
+    assert re.search(r"as 8 bits lose \d+\.\d+ dB of PSNR-Y on average, more than 0\.15 dB: find their ranges", said)
     assert not list(tmp_path.iterdir())
     assert "there is no int8 in ncnn: choose the format openvino" in refusal(
         lambda: export(load("small_x2"), tmp_path / "out.param", photographs, int8=True)

@@ -25,6 +25,8 @@ from hkdsr.paths import entries, exists
 from hkdsr.scoring.cost import milliseconds_in_turn
 from hkdsr.settings.fields import as_tuple
 
+MOST_FLOAT = 3
+"""Of the last convolutions of a network in 8 bits, so many may stay in float."""
 TIMED, ROUNDS = (180, 320), 7
 """LR height and width of the image that is timed, and how often."""
 
@@ -59,8 +61,7 @@ def export(
     cuts = photographs(network.scale, as_tuple(images), chosen.size)
     own = copy.deepcopy(fused(network)).cpu().float().eval().requires_grad_(False)
     if chosen.quantise and int8:
-        files = chosen.quantise(own, calibration_crops(network.scale, calibration))
-        parity = _compared(network, files, chosen, target, cuts, INT8)
+        files, parity = _in_8_bits(own, chosen, target, cuts, calibration_crops(network.scale, calibration))
         parity = replace(parity, time=_time(chosen, files, chosen.write(own)))
     else:
         files = chosen.write(own)
@@ -75,6 +76,27 @@ def export(
     for part, content in reversed(files.items()):  # the file that names the others last
         write_atomically(chosen.place(target, part), content)
     return parity
+
+
+def _in_8_bits(
+    network: Network, chosen: Format, target: Path, cuts: Sequence[np.ndarray], crops: Sequence[np.ndarray]
+) -> tuple[Files, Parity]:
+    """The files in 8 bits, with as few of the last layers in float as the gate asks for, and what they lose.
+
+    Raises HkdsrError if they lose too much even with ``MOST_FLOAT`` of them.
+    """
+    assert chosen.quantise
+    lost = []
+    for layers in range(1, MOST_FLOAT + 1):
+        files = chosen.quantise(network, crops, layers)
+        parity = _compared(network, files, chosen, target, cuts, Gate())
+        if INT8.passes(parity):
+            return files, parity
+        lost.append(parity.lost)
+    raise HkdsrError(
+        f"{target} is not written, as 8 bits lose {min(lost):.3f} dB of PSNR-Y on average, more than {INT8.lost} dB: "
+        "find their ranges on more images like yours (--calibration), or export without int8"
+    )
 
 
 def chosen_format(target: Path, name: str | None = None, *, int8: bool = False, form: OnnxForm | None = None) -> Format:

@@ -32,8 +32,8 @@ class Format:
         gate: what the file may do to images.
         folder: whether the files are those of a folder, which people name.
         size: height and width of the LR images that the file takes, or None where it takes any.
-        quantise: as ``write``, for numbers of 8 bits, whose ranges are found on LR crops, uint8 (h, w, 3); None where
-            there is no such thing.
+        quantise: as ``write``, for numbers of 8 bits, whose ranges are found on LR crops, uint8 (h, w, 3), but for so
+            many of the last convolutions; None where there is no such thing.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Format:
     gate: Gate = FLOAT
     folder: bool = False
     size: tuple[int, int] | None = None
-    quantise: Callable[[Network, Sequence[np.ndarray]], Files] | None = None
+    quantise: Callable[[Network, Sequence[np.ndarray], int], Files] | None = None
 
     def place(self, target: Path, part: str) -> Path:
         """Where the content that ``Files`` calls ``part`` goes, if people name ``target``."""

@@ -34,11 +34,11 @@ def write(network: Network) -> Files:
     return _saved(_model(network), network)
 
 
-def quantise(network: Network, crops: Sequence[np.ndarray]) -> Files:
+def quantise(network: Network, crops: Sequence[np.ndarray], in_float: int = 1) -> Files:
     """As ``write``, for numbers of 8 bits whose ranges reach from the least to the largest value on ``crops``.
 
-    NNCF's own choice of ranges cuts off what is rare, which loses more than twice as much. The last convolution stays
-    in float: its roundings are seen in the image, those of other layers are averaged by the layers that follow.
+    NNCF's own choice of ranges cuts off what is rare, which loses more than twice as much. The last ``in_float``
+    convolutions stay in float: their roundings are seen in the image, those of others are averaged by what follows.
     """
     model = _model(network)
     convolutions = [
@@ -57,7 +57,7 @@ def quantise(network: Network, crops: Sequence[np.ndarray]) -> Files:
             model,
             nncf.Dataset(batches),
             subset_size=len(batches),
-            ignored_scope=nncf.IgnoredScope(names=convolutions[-1:]),
+            ignored_scope=nncf.IgnoredScope(names=convolutions[-in_float:]),
             preset=nncf.QuantizationPreset.MIXED,  # the range of features need not have 0 in its middle
             advanced_parameters=ranges,
         )

@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from benchmarks import degrade, exit_start, growth, prune_cuts, speed, step, stream
+from benchmarks import degrade, exit_start, fidelity, growth, prune_cuts, speed, step, stream
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +105,17 @@ def test_stream_compares_the_memory_and_the_files(tmp_path: Path, capsys: pytest
     assert not list(tmp_path.iterdir())
 
 
+def test_fidelity_is_perfect_for_the_teacher_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = tiny.photographs(tmp_path / "images", count=2)
+    fidelity.main(["tiny_x4", str(images), "tiny_x4", "--share", "1", "--crops", "2", "--side", "12"])
+    clean, degraded = capsys.readouterr().out.splitlines()
+    for line, name in ((clean, "clean"), (degraded, "degraded")):
+        found = re.fullmatch(rf"{name}: bicubic ([\d.]+), tiny_x4 ([\d.]+) dB", line)
+        assert found
+        assert float(found[1]) < 60 < float(found[2]) == 100  # equal images have 100 dB
+
+
 def test_every_benchmark_is_tested_here() -> None:
     scripts = {path.stem for path in Path(exit_start.__file__).parent.glob("*.py")} - {"__init__"}
-    modules = (degrade, exit_start, growth, prune_cuts, speed, step, stream)
+    modules = (degrade, exit_start, fidelity, growth, prune_cuts, speed, step, stream)
     assert scripts == {module.__name__.removeprefix("benchmarks.") for module in modules}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,7 +162,8 @@ class StudentSearch:
     def _near(self, grid: Sequence[str], budget: Budget) -> list[Candidate]:
         """Those of a family that are near the budget, from both sides, with what they take.
 
-        From the smallest on in doubling steps, so that none is timed that is much too slow, and then by bisection.
+        From the smallest on, each at most twice as large as the one before, so that none is timed that is much too
+        slow, and then by bisection.
         """
         ordered = sorted(grid, key=self._params)
         found: dict[int, Candidate] = {}
@@ -171,12 +173,14 @@ class StudentSearch:
                 found[index] = self._candidate(ordered[index], budget)
             return found[index].fits(budget)
 
-        low, high, step = -1, len(ordered), 1
-        while low + step < high:
-            if not fits(low + step):
-                high = low + step
+        low, high = -1, len(ordered)
+        while low + 1 < high:
+            twice = 2 * self._params(ordered[low]) if low >= 0 else 0
+            following = max(low + 1, bisect_right(ordered, twice, key=self._params) - 1)
+            if not fits(following):
+                high = following
                 break
-            low, step = low + step, 2 * step
+            low = following
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if fits(middle) else (low, middle)

@@ -56,7 +56,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return networks
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(limit=st.integers(2_000, 4_000_000))
 def test_most_parameters(limit: int, candidates: dict[str, tuple[int, int]]) -> None:
     chosen = SEARCH.largest(read_budget("budget", f"{limit} params")).chosen
@@ -74,15 +74,15 @@ def test_most_multiply_adds_for_the_image_made(
     assert chosen.macs == max(w * pixels for _, w in candidates.values() if w * pixels <= limit * 1e9)
 
 
-@pytest.mark.parametrize("limit", [2, 41, 300, 2000])
+@pytest.mark.parametrize("limit", [2, 41, 2000])
 def test_few_are_timed_and_none_that_is_far_too_slow(
     limit: int, timed: list[int], candidates: dict[str, tuple[int, int]]
 ) -> None:
     choice = StudentSearch(2, ALONE).largest(read_budget("budget", f"{limit} ms @ 640x360"))
     fitting = {student: weights for student, (params, weights) in candidates.items() if params <= 1e3 * limit}
     assert fitting[choice.chosen.student] == max(fitting.values())
-    assert len(timed) == len(set(timed)) <= 25
-    assert max(timed) < max(4e3 * limit, 20_000)
+    assert len(timed) == len(set(timed)) < len(candidates) / 2
+    assert max(timed) < max(2.5e3 * limit, 20_000)
     assert all(one.milliseconds is not None for one in choice.near)
     lines = list(choice.lines())
     assert [line for line in lines if line.endswith("chosen")] == [

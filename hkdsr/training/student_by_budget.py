@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,6 @@ NEAR = 3
 SECONDS = 2.0
 """Timing a candidate takes about so long, if it is no slower than the budget."""
 FEWEST, MOST = 3, 10
-WIDEST_JUMP = 3
-"""The next candidate of a search has at most this many times the parameters of one that fits."""
 
 
 @dataclass(frozen=True)
@@ -163,8 +162,8 @@ class StudentSearch:
     def _near(self, grid: Sequence[str], budget: Budget) -> list[Candidate]:
         """Those of a family that are near the budget, from both sides, with what they take.
 
-        From the smallest on in doubling steps, and to no more than ``WIDEST_JUMP`` times the parameters of one that
-        fits, so that none is timed that is much too slow; then by bisection.
+        From the smallest on, each at most twice as large as the one before, so that none is timed that is much too
+        slow, and then by bisection.
         """
         ordered = sorted(grid, key=self._params)
         found: dict[int, Candidate] = {}
@@ -174,20 +173,14 @@ class StudentSearch:
                 found[index] = self._candidate(ordered[index], budget)
             return found[index].fits(budget)
 
-        def reached(low: int, step: int) -> int:
-            most = WIDEST_JUMP * self._params(ordered[low]) if low >= 0 else float("inf")
-            return next(
-                (i for i in range(min(low + step, len(ordered) - 1), low + 1, -1) if self._params(ordered[i]) <= most),
-                low + 1,
-            )
-
-        low, high, step = -1, len(ordered), 1
-        while low + step < high:
-            further = reached(low, step)
-            if not fits(further):
-                high = further
+        low, high = -1, len(ordered)
+        while low + 1 < high:
+            twice = 2 * self._params(ordered[low]) if low >= 0 else 0
+            following = max(low + 1, bisect_right(ordered, twice, key=self._params) - 1)
+            if not fits(following):
+                high = following
                 break
-            low, step = further, 2 * step
+            low = following
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if fits(middle) else (low, middle)

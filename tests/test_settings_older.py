@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
 from hkdsr.methods import HKDSR, HKDSRPlus, Logits, compose
 from hkdsr.settings.older import of_today
-from hkdsr.settings.recipe import DistillRecipe
+from hkdsr.settings.recipe import DistillRecipe, TrainRecipe
 from hkdsr.settings.resume import flat_settings
+from hkdsr.studies.study import Study
 
 
 def flat(**settings: Any) -> dict[str, str]:
@@ -38,3 +40,14 @@ def test_removed_settings_count_only_with_the_value_that_is_always_used_now() ->
 def test_a_schedule_without_a_kind_had_milestones() -> None:
     assert of_today(flat(training__milestones=[0.5]))["training.schedule"] == '"milestones"'
     assert of_today(flat(scale=2)) == flat(scale=2)
+
+
+def test_recipes_with_arguments_in_order_keep_their_meaning() -> None:
+    """New settings come last."""
+    wanted = {
+        TrainRecipe: "scale student init init_from out data training",
+        DistillRecipe: "teacher scale student init init_from out data training exits method",
+        Study: "teacher scale student out data training exits seeds budgets root sets rows longer_steps published",
+    }
+    for kind, names in wanted.items():
+        assert [setting.name for setting in dataclasses.fields(kind)][: len(names.split())] == names.split()

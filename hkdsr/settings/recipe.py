@@ -145,10 +145,6 @@ class TrainRecipe:
     """The network to train, as ``family:setting=value,...``, a checkpoint to start from, or code of your own as
     ``FILE.py:NAME:setting=value,...``, which is run; in Python also a network or torch.nn.Module. ``auto``: the largest
     of the families compact and span within ``budget``; it is chosen when the run begins and then stays."""
-    budget: str | None = field(default=None, metadata=FREE)
-    """What an ``auto`` student may take: ``300k params``, ``10 GMACs`` (10^9 multiply-adds) or ``20 ms``, the last two
-    for making an image of 1280x720 pixels, or as in ``20 ms @ 640x360``; or a name: ``tiny`` (60k params), ``small``
-    (180k), ``base`` (500k). Time is measured here, on ``training.device`` with ``training.threads``."""
     init: TrainInit = "scratch"
     """First weights of the network. ``scratch``: random, or those of the checkpoint that ``student`` names.
     ``student``: those of the checkpoint ``init_from``."""
@@ -162,6 +158,10 @@ class TrainRecipe:
     """Steps, optimiser, device, log and checkpoints."""
     degrade: Degrade = field(default_factory=Degrade)
     """How LR images are degraded, for networks for real photographs."""
+    budget: str | None = field(default=None, metadata=FREE)
+    """What an ``auto`` student may take: ``300k params``, ``10 GMACs`` (10^9 multiply-adds) or ``20 ms``, the last two
+    for making an image of 1280x720 pixels, or as in ``20 ms @ 640x360``; or a name: ``tiny`` (60k params), ``small``
+    (180k), ``base`` (500k). Time is measured here, on ``training.device`` with ``training.threads``."""
 
     def __post_init__(self) -> None:
         _to_paths(self, "out", "init_from")
@@ -183,13 +183,6 @@ class DistillRecipe:
     """The network to train, as ``family:setting=value,...``, a checkpoint to start from, or code of your own as
     ``FILE.py:NAME:setting=value,...``, which is run; in Python also a network or torch.nn.Module. ``auto``: the largest
     of the families compact and span within ``budget``; it is chosen when the run begins and then stays."""
-    students: tuple[str, ...] = field(default=(), metadata=FREE)
-    """Several sizes, in place of ``student``: descriptions or budgets, as ``tiny,small,base``. Each is trained in its
-    own folder within ``out``, the largest first, and each smaller one is pruned out of it where its family allows."""
-    budget: str | None = field(default=None, metadata=FREE)
-    """What an ``auto`` student may take: ``300k params``, ``10 GMACs`` (10^9 multiply-adds) or ``20 ms``, the last two
-    for making an image of 1280x720 pixels, or as in ``20 ms @ 640x360``; or a name: ``tiny`` (60k params), ``small``
-    (180k), ``base`` (500k). Time is measured here, on ``training.device`` with ``training.threads``."""
     init: Init = "scratch"
     """First weights of the student. ``scratch``: random, or those of the checkpoint that ``student`` names. ``slice``:
     the leading channels of the teacher's layers and, if the teacher is deeper, evenly spaced blocks of it. ``drop``:
@@ -207,6 +200,12 @@ class DistillRecipe:
     """Steps, optimiser, device, log and checkpoints."""
     exits: ExitSettings = field(default_factory=ExitSettings)
     """Intermediate output images of both networks, and the training of the teacher's exit heads."""
+    method: Method = field(default_factory=HKDSR)
+    """The distillation method and its settings. In TOML: ``[method] name = "hkdsr"``; ``name = ["hkdsr", "logits"]``
+    for a sum of methods, with their settings in ``[method.hkdsr]`` and ``[method.logits]``; or
+    ``use = "my_method.py:MyKD"`` for a method from a file."""
+    degrade: Degrade = field(default_factory=Degrade)
+    """How LR images are degraded, for teachers for real photographs."""
     target: Target = "auto"
     """What the student learns to give. ``hr``: the ground truth. ``teacher``: the teacher's image, in all terms of the
     method that have the ground truth, and for the teacher's exits. ``auto``: ``teacher`` if the teacher changes images,
@@ -222,12 +221,13 @@ class DistillRecipe:
     teacher_reduce: int = 1
     """Factor by which the teacher's images are reduced, bicubically: 2 makes an x4 network a teacher for x2. Its
     features stay as they are."""
-    method: Method = field(default_factory=HKDSR)
-    """The distillation method and its settings. In TOML: ``[method] name = "hkdsr"``; ``name = ["hkdsr", "logits"]``
-    for a sum of methods, with their settings in ``[method.hkdsr]`` and ``[method.logits]``; or
-    ``use = "my_method.py:MyKD"`` for a method from a file."""
-    degrade: Degrade = field(default_factory=Degrade)
-    """How LR images are degraded, for teachers for real photographs."""
+    students: tuple[str, ...] = field(default=(), metadata=FREE)
+    """Several sizes, in place of ``student``: descriptions or budgets, as ``tiny,small,base``. Each is trained in its
+    own folder within ``out``, the largest first, and each smaller one is pruned out of it where its family allows."""
+    budget: str | None = field(default=None, metadata=FREE)
+    """What an ``auto`` student may take: ``300k params``, ``10 GMACs`` (10^9 multiply-adds) or ``20 ms``, the last two
+    for making an image of 1280x720 pixels, or as in ``20 ms @ 640x360``; or a name: ``tiny`` (60k params), ``small``
+    (180k), ``base`` (500k). Time is measured here, on ``training.device`` with ``training.threads``."""
 
     def __post_init__(self) -> None:
         _to_paths(self, "out", "init_from")

@@ -78,14 +78,6 @@ class Study:
     """The same for every row; its ``seed`` is replaced by each of ``seeds``."""
     exits: ExitSettings = field(default_factory=ExitSettings)
     """As in a recipe."""
-    target: Target = "auto"
-    """As in a recipe: ``auto``, ``hr`` or ``teacher``."""
-    allow_odd_teacher: bool = field(default=False, metadata=FREE)
-    """As in a recipe."""
-    teacher_taps: tuple[str, ...] = ()
-    """As in a recipe."""
-    teacher_reduce: int = 1
-    """As in a recipe."""
     seeds: tuple[int, ...] = (1, 2, 3)
     """Every row is trained once with each of these seeds."""
     budgets: tuple[str, ...] = ()
@@ -103,6 +95,14 @@ class Study:
     rows. A study with budgets has none, as it compares at equal time."""
     published: str = ""
     """Published tables to show below the study's own, such as ``rcan x4``."""
+    target: Target = "auto"
+    """As in a recipe: ``auto``, ``hr`` or ``teacher``."""
+    allow_odd_teacher: bool = field(default=False, metadata=FREE)
+    """As in a recipe."""
+    teacher_taps: tuple[str, ...] = ()
+    """As in a recipe."""
+    teacher_reduce: int = 1
+    """As in a recipe."""
 
     def __post_init__(self) -> None:
         accept_single_values(self)

@@ -192,22 +192,17 @@ class StudentSearch:
 
     def _params(self, student: str) -> int:
         if student not in self._counted:
-            self._counted[student] = parameter_count(self._weightless(student))
+            self._counted[student] = parameter_count(build(student, self._scale))
         return self._counted[student]
 
     def _candidate(self, student: str, budget: Budget) -> Candidate:
         key = (student, budget.output)
         if key not in self._macs:
-            self._macs[key] = cost(self._weightless(student), budget.output).macs
+            self._macs[key] = cost(build(student, self._scale), budget.output).macs
         if budget.unit == "ms" and key not in self._times:
             self._times[key] = self._time(student, budget)
         taken = self._times[key] if budget.unit == "ms" else None
         return Candidate(student, self._params(student), self._macs[key], taken)
-
-    def _weightless(self, student: str) -> Network:
-        """The network on the meta device, where weights take neither time nor memory."""
-        with torch.device("meta"):
-            return build(student, self._scale)
 
     def _time(self, student: str, budget: Budget) -> float:
         width, height = budget.output

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from hkdsr.errors import HkdsrError
@@ -33,6 +33,18 @@ def ran_out(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno == errno.ENOMEM  # its text also names a file, which may be called anything
     return isinstance(error, Exception) and not isinstance(error, HkdsrError) and bool(WORDS.search(str(error)))
+
+
+def fits(work: Callable[[], object]) -> bool:
+    """Do ``work``; returns false if memory runs out for it, so that smaller pieces can be tried."""
+    try:
+        work()
+        return True
+    except Exception as error:
+        if not ran_out(error):
+            raise
+    # Only out of the handler: an error keeps what its functions had in hand.
+    return False
 
 
 @contextmanager

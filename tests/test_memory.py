@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hkdsr.errors import HkdsrError
-from hkdsr.memory import OutOfMemoryError, needed_for, ran_out
+from hkdsr.memory import OutOfMemoryError, fits, needed_for, ran_out
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,18 @@ def test_what_numpy_and_pytorch_really_say_is_understood() -> None:
     for ask in (lambda: np.zeros(1 << 60, np.uint8), lambda: torch.zeros(1 << 60, dtype=torch.uint8)):
         with pytest.raises(OutOfMemoryError), needed_for("a.png", "cut it"):
             ask()
+
+
+def test_work_that_does_not_fit_is_told_from_work_that_fails() -> None:
+    held: list[weakref.ref[np.ndarray]] = []
+
+    def hungry() -> None:
+        large = np.zeros(9)
+        held.append(weakref.ref(large))
+        raise MemoryError
+
+    assert not fits(hungry)
+    assert held[0]() is None  # smaller pieces have its room
+    assert fits(lambda: None)
+    with pytest.raises(KeyError):
+        fits(lambda: {}["a"])

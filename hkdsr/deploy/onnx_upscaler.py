@@ -19,7 +19,7 @@ from tqdm import tqdm
 from hkdsr.deploy.grid import Tile, TileSize, cover, first_side, halved
 from hkdsr.deploy.upscaler import Readable, Writable
 from hkdsr.errors import HkdsrError
-from hkdsr.memory import OutOfMemoryError, ran_out
+from hkdsr.memory import OutOfMemoryError, fits
 
 logger = logging.getLogger(__name__)
 
@@ -45,22 +45,16 @@ class OnnxUpscaler:
         whole = max(image.shape[:2])
         sides = halved(first_side(whole, lambda: self._reach)) if tile == "auto" else [tile or whole]
         for side in sides:
-            if self._fits(image, enlarged, side, progress):
+            if fits(lambda side=side: self._enlarge(image, enlarged, side, progress)):
                 return
             logger.info("%s does not fit into memory in tiles of %d pixels", name, side)
         raise OutOfMemoryError(f"{name} does not fit into memory in tiles: use a smaller network, or free memory")
 
-    def _fits(self, image: Readable, enlarged: Writable, side: int, progress: bool) -> bool:
+    def _enlarge(self, image: Readable, enlarged: Writable, side: int, progress: bool) -> None:
         size = (image.shape[0], image.shape[1])
         tiles = list(cover(size, side, self._reach if side < max(size) else 0, 1))
-        try:
-            for tile in tqdm(tiles, unit="tile", disable=None if progress and len(tiles) > 1 else True):
-                enlarged[tile.kept_of_whole(self.scale)] = self._pixels(image, tile)
-            return True
-        except Exception as error:
-            if not ran_out(error):
-                raise
-        return False
+        for tile in tqdm(tiles, unit="tile", disable=None if progress and len(tiles) > 1 else True):
+            enlarged[tile.kept_of_whole(self.scale)] = self._pixels(image, tile)
 
     def _pixels(self, image: Readable, tile: Tile) -> np.ndarray:
         """What is kept of a tile, in the image's type, uint8 or uint16."""

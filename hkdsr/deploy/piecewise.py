@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from hkdsr.deploy.grid import Tile, cover, halved
 from hkdsr.deploy.tiles import Enlarger, images_of, network_of, reach
-from hkdsr.memory import OutOfMemoryError, ran_out
+from hkdsr.memory import OutOfMemoryError, fits
 from hkdsr.nets.sanity import name_of
 
 logger = logging.getLogger(__name__)
@@ -52,8 +52,9 @@ def run(enlarger: Enlarger, job: Job, sides: Iterable[int], progress: bool = Fal
     for tries, side in enumerate(sides):
         if tries:
             logger.info("%s does not fit into memory: it is tried in tiles of %d pixels", job.name, side)
-        if _fits(enlarger, job, side, progress):
+        if fits(lambda side=side: _enlarge(enlarger, job, side, progress)):
             return
+        torch.cuda.empty_cache()
     device = next(enlarger.parameters(), torch.zeros(())).device
     raise OutOfMemoryError(f"{job.name}: tiles of {side} pixels do not fit into the memory of {device}: {job.remedy}")
 
@@ -95,20 +96,12 @@ def enlarged(
     return joined
 
 
-def _fits(enlarger: Enlarger, job: Job, side: int, progress: bool) -> bool:
-    try:
-        tiles = list(_tiles(enlarger, job, side))
-        scale = network_of(enlarger).scale
-        for tile in tqdm(tiles, unit="tile", disable=None if progress and len(tiles) > 1 else True):
-            images = images_of(enlarger, job.given(tile))
-            job.keep(tile, [image[..., *tile.kept_of_seen(scale)] for image in images])
-        return True
-    except Exception as error:
-        if not ran_out(error):
-            raise
-    # Out of the handler, for an error keeps what its functions had in hand.
-    torch.cuda.empty_cache()
-    return False
+def _enlarge(enlarger: Enlarger, job: Job, side: int, progress: bool) -> None:
+    tiles = list(_tiles(enlarger, job, side))
+    scale = network_of(enlarger).scale
+    for tile in tqdm(tiles, unit="tile", disable=None if progress and len(tiles) > 1 else True):
+        images = images_of(enlarger, job.given(tile))
+        job.keep(tile, [image[..., *tile.kept_of_seen(scale)] for image in images])
 
 
 def _tiles(enlarger: Enlarger, job: Job, side: int) -> Iterable[Tile]:

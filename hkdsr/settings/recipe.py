@@ -221,13 +221,13 @@ class DistillRecipe:
     teacher_reduce: int = 1
     """Factor by which the teacher's images are reduced, bicubically: 2 makes an x4 network a teacher for x2. Its
     features stay as they are."""
-    students: tuple[str, ...] = field(default=(), metadata=FREE)
-    """Several sizes, in place of ``student``: descriptions or budgets, as ``tiny,small,base``. Each is trained in its
-    own folder within ``out``, the largest first, and each smaller one is pruned out of it where its family allows."""
     budget: str | None = field(default=None, metadata=FREE)
     """What an ``auto`` student may take: ``300k params``, ``10 GMACs`` (10^9 multiply-adds) or ``20 ms``, the last two
     for making an image of 1280x720 pixels, or as in ``20 ms @ 640x360``; or a name: ``tiny`` (60k params), ``small``
     (180k), ``base`` (500k). Time is measured here, on ``training.device`` with ``training.threads``."""
+    students: tuple[str, ...] = field(default=(), metadata=FREE)
+    """Several sizes, in place of ``student``: descriptions or budgets, as ``tiny,small,base``. Each is trained in its
+    own folder within ``out``, the largest first, and each smaller one is pruned out of it where its family allows."""
 
     def __post_init__(self) -> None:
         _to_paths(self, "out", "init_from")

@@ -26,6 +26,13 @@ pytest.importorskip("pyvips")
 WHOLE, STREAMED = replace(QUIET, tile=16), replace(QUIET, tile=16, stream_from=0)
 HEIGHT, WIDTH = 53, 70
 PROFILE = b"a profile"
+LAYOUTS = {
+    "png": "P 1 L RGB RGBA LA",
+    "tif": "P 1 L RGB RGBA CMYK YCbCr LA",
+    "jpg": "1 L RGB CMYK YCbCr",
+    "bmp": "P 1 L RGB RGBA",
+}
+"""The modes of Pillow that each kind of file has room for."""
 
 
 @pytest.fixture(scope="module")
@@ -95,14 +102,12 @@ def test_jpeg_by_strips_has_the_same_pixels(settings: dict[str, Any], photo: np.
         np.testing.assert_array_equal(rows_of(found[1]), expected if name == "rgb" else expected[..., 0])
 
 
-@pytest.mark.parametrize("mode", ["P", "1", "L", "RGB", "RGBA", "CMYK", "YCbCr", "LA"])
-@pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "bmp"])
+@pytest.mark.parametrize(
+    ("suffix", "mode"), [(suffix, mode) for suffix, modes in LAYOUTS.items() for mode in modes.split()]
+)
 def test_layouts_by_strips_are_those_of_the_whole(mode: str, suffix: str, photo: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / f"a.{suffix}"
-    try:
-        Image.fromarray(photo).convert(mode).save(path)
-    except OSError:
-        pytest.skip("no such files")
+    Image.fromarray(photo).convert(mode).save(path)
     found, image = open_strips(path, 0), read_image(path)
     if found is not None:
         described, strips = found

@@ -159,39 +159,34 @@ def _require_round(name: str, settings: Round) -> None:
             raise HkdsrError(f"{name}.{part} is {weights}: set {count} weights of 0 or more, not all 0")
 
 
+_FIRST = Round(
+    blur=1.0,
+    blur_sigma=(0.2, 3.0),
+    blur_kernels=(0.45, 0.25, 0.12, 0.03, 0.12, 0.03),
+    blur_sinc=0.1,
+    resize=(0.2, 0.7, 0.1),
+    resize_range=(0.15, 1.5),
+    noise=1.0,
+    noise_sigma=(1.0, 30.0),
+    poisson=0.5,
+    poisson_strength=(0.05, 3.0),
+    grey=0.4,
+    jpeg=1.0,
+    jpeg_quality=(30.0, 95.0),
+)
 REAL_ESRGAN = Degrade(
     "real-esrgan",
     rounds=2,
     shuffle=False,
     final_sinc=0.8,
-    first=Round(
-        blur=1.0,
-        blur_sigma=(0.2, 3.0),
-        blur_kernels=(0.45, 0.25, 0.12, 0.03, 0.12, 0.03),
-        blur_sinc=0.1,
-        resize=(0.2, 0.7, 0.1),
-        resize_range=(0.15, 1.5),
-        noise=1.0,
-        noise_sigma=(1.0, 30.0),
-        poisson=0.5,
-        poisson_strength=(0.05, 3.0),
-        grey=0.4,
-        jpeg=1.0,
-        jpeg_quality=(30.0, 95.0),
-    ),
-    second=Round(
+    first=_FIRST,
+    second=replace(
+        _FIRST,
         blur=0.8,
         blur_sigma=(0.2, 1.5),
-        blur_kernels=(0.45, 0.25, 0.12, 0.03, 0.12, 0.03),
-        blur_sinc=0.1,
         resize=(0.3, 0.4, 0.3),
         resize_range=(0.3, 1.2),
-        noise=1.0,
         noise_sigma=(1.0, 25.0),
-        poisson=0.5,
         poisson_strength=(0.05, 2.5),
-        grey=0.4,
-        jpeg=1.0,
-        jpeg_quality=(30.0, 95.0),
     ),
 )

@@ -30,7 +30,9 @@ DEPTHS = {
 @pytest.mark.parametrize("depth", [200, 5000])
 def test_deep_nesting(kind: str, depth: int, tmp_path: Path) -> None:
     path = recipe(tmp_path, DEPTHS[kind](depth))
-    assert "recipe.toml" in refusal(lambda: read_recipe(path, TrainRecipe))
+    said = refusal(lambda: read_recipe(path, TrainRecipe))
+    assert "recipe.toml" in said
+    assert "recursion" not in said
 
 
 @pytest.mark.parametrize(

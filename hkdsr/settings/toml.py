@@ -49,9 +49,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     text = _text(path)
     try:
         return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise HkdsrError(f"{path} is not valid TOML (nested too deep): write it with fewer brackets") from error
+    except ValueError as error:
         remedy = f"correct that line, and {QUOTES}" if BACKSLASH.search(text) else "correct that line"
-        raise HkdsrError(f"{path} is not valid TOML ({str(error) or 'nested too deep'}): {remedy}") from error
+        raise HkdsrError(f"{path} is not valid TOML ({error}): {remedy}") from error
 
 
 def _text(path: Path) -> str:

@@ -82,7 +82,7 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
     if recipe.students:
         raise HkdsrError("students is set, which one run cannot train: call hkdsr.distill_sizes or leave students out")
     network = loaded_teacher(recipe)
-    recipe = with_chosen_student(recipe, pruned_from(recipe, network))
+    recipe = with_chosen_student(recipe, lambda: pruned_from(recipe, network))
     parts = assembled(recipe, network)
     method, store = parts.method, image_store(recipe)
     further = zip(method.more_teachers, parts.networks[1:], strict=False)
@@ -103,8 +103,7 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
         if checked:
             training.metadata.update(checked.facts)  # those of the context too
         if recipe.init == "prune" and context.found is None:
-            source = pruned_from(recipe, network)
-            start_pruned(parts.module.student, source, store, cache, context.processes, target, recipe.degrade)
+            start_pruned(parts.module.student, parts.source, store, cache, context.processes, target, recipe.degrade)
         if parts.module.exits and recipe.exits.start == "solved" and context.found is None:
             crops = start_crops(store, target, recipe.degrade)
             solve_heads(parts.module.student.eval(), parts.module.exits, crops.lr, crops.hr)
@@ -119,13 +118,15 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
 class Assembled:
     """The networks of a distillation, put together.
 
-    ``method`` is resolved for the scale, ``networks`` are the frozen teachers, none for a method without one, and
-    ``started`` is metadata on the file that the student's first weights come from.
+    ``method`` is resolved for the scale, ``networks`` are the frozen teachers, none for a method without one,
+    ``source`` is what the student is cut out of if ``init`` does that, and ``started`` is metadata on the file that the
+    student's first weights come from.
     """
 
     method: Method
     module: Distiller
     networks: tuple[Network, ...]
+    source: Network
     started: dict[str, str]
 
     def move_networks(self, device: torch.device) -> None:
@@ -141,13 +142,14 @@ def assembled(recipe: DistillRecipe, network: Network) -> Assembled:
     Raises HkdsrError for networks that do not suit each other, the method or the exits.
     """
     student = _student(recipe)
-    started = _started(recipe, student, network)
+    source = pruned_from(recipe, network)
+    started = _started(recipe, student, source)
     method = recipe.method.resolved(recipe.scale, recipe.init)
     exits = _student_exits(student, network, recipe.exits) if method.uses_exits else None
     further = _more_teachers(method, recipe.scale)
     networks = (network, *(further[name] for name in method.more_teachers)) if method.uses_teacher else ()
     # Made before stage 1, which draws random numbers only if its heads are not in the cache.
-    return Assembled(method, Distiller(student, exits, method, networks), networks, started)
+    return Assembled(method, Distiller(student, exits, method, networks), networks, source, started)
 
 
 def loaded_teacher(recipe: DistillRecipe) -> Network:
@@ -251,14 +253,13 @@ def _student(recipe: TrainRecipe | DistillRecipe) -> Network:
     return student
 
 
-def _started(recipe: TrainRecipe | DistillRecipe, student: Network, teacher: Network | None) -> dict[str, str]:
+def _started(recipe: TrainRecipe | DistillRecipe, student: Network, source: Network | None) -> dict[str, str]:
     """Set the student's first weights; returns metadata on the file that they come from."""
     if recipe.init == "prune":
-        assert teacher is not None
-        source = pruned_from(recipe, teacher)
+        assert source is not None
         check_prunable(student, source)  # the start itself needs the training images
         return {"init_from_sha256": digest(source.state_dict())} if recipe.init_from else {}
-    start = initialise(student, recipe.init, teacher, recipe.init_from)
+    start = initialise(student, recipe.init, source, recipe.init_from)
     # No message for a continued run, which takes its weights from the checkpoint.
     if recipe.init != "scratch" and not (recipe.out / FILE).exists():
         logger.info("%s", start.sentence())

@@ -79,10 +79,10 @@ class Choice:
             yield f"  {one.student:<{width}}{one.params / 1e3:>9,.1f} K{one.macs / 1e9:>9,.2f}{taken}{mark}"
 
 
-def with_chosen_student(recipe: Recipe, source: Network | None = None) -> Recipe:
+def with_chosen_student(recipe: Recipe, source: Callable[[], Network] | None = None) -> Recipe:
     """The recipe with the student that its budget allows in place of ``auto``; any other recipe as it is.
 
-    ``source`` is what the student is cut out of, if the recipe's ``init`` does that. A run that has begun keeps its
+    ``source`` gives what the student is cut out of, if the recipe's ``init`` does that. A run that has begun keeps its
     student, whatever this machine would choose now. Raises HkdsrError if only one of ``student = "auto"`` and
     ``budget`` is set, if no candidate fits, and for a run begun with another budget.
     """
@@ -96,7 +96,7 @@ def with_chosen_student(recipe: Recipe, source: Network | None = None) -> Recipe
 
     def choose() -> dict[str, str]:
         search = StudentSearch(recipe.scale, recipe.training)
-        choice = search.largest(read_budget("budget", budget), recipe.init, source)
+        choice = search.largest(read_budget("budget", budget), recipe.init, source() if source else None)
         for line in choice.lines():
             logger.info("%s", line)
         return {budget: choice.chosen.student}

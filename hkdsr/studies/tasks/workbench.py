@@ -23,7 +23,7 @@ from hkdsr.training.fidelity import fidelity, is_target
 from hkdsr.training.images import image_pairs, image_store, with_variants
 from hkdsr.training.process_group import ALONE
 from hkdsr.training.pruned import start_pruned
-from hkdsr.training.run import assembled, loaded_teacher, pruned_from
+from hkdsr.training.run import assembled, loaded_teacher
 from hkdsr.training.stage1 import ExitTraining, score_exits, stage1_training, trains_exits, untrained_exits
 from hkdsr.training.step import Steps
 from hkdsr.training.teacher import HEADROOM, Teacher, prepared
@@ -117,9 +117,9 @@ class Workbench:
 
         def make() -> None:
             network = loaded_teacher(recipe)  # not self._network, which may be on the GPU by now
-            student = assembled(recipe, network).module.student
-            source, target = pruned_from(recipe, network), network if self._is_target else None
-            start_pruned(student, source, self._whole(recipe), self._folder, ALONE, target, recipe.degrade)
+            parts, target = assembled(recipe, network), network if self._is_target else None
+            whole = self._whole(recipe)
+            start_pruned(parts.module.student, parts.source, whole, self._folder, ALONE, target, recipe.degrade)
 
         return self._once("start", False, lambda: seconds_of(make, self._device))
 

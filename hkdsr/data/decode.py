@@ -27,6 +27,7 @@ CODEC_ERRORS = (
 OTHER_ORDER = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
 
 _limit = threading.Lock()
+ANY_SIZE = 2**62
 
 
 @contextmanager
@@ -41,6 +42,15 @@ def opened(source: Path | bytes, name: Path, limit: int) -> Iterator[ImageFile.I
         with image:
             require_pixels(name, image.width * image.height, limit)
             yield image
+
+
+def header_size(path: Path) -> tuple[int, int] | None:
+    """Width and height by the header of an image file, however many pixels that are; None where it cannot be read."""
+    try:
+        with opened(path, path, ANY_SIZE) as image:
+            return image.size
+    except CODEC_ERRORS:
+        return None
 
 
 def require_pixels(name: Path, count: int, limit: int) -> None:

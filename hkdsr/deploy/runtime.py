@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from hkdsr.data.decode import CODEC_ERRORS, opened
+from hkdsr.data.decode import header_size
 from hkdsr.deploy.onnx_upscaler import is_installed, open_shipped, shipped_as_onnx
 from hkdsr.deploy.upscaler import Upscaler
 from hkdsr.errors import HkdsrError
@@ -19,7 +19,6 @@ Runtime = Literal["auto", "torch", "onnx", "openvino"]
 
 SMALL = 10**6
 """Pixels up to which the import of PyTorch takes longer than the image."""
-ANY_SIZE = 2**62
 GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """Files of the drivers of GPUs that PyTorch can use."""
 
@@ -65,11 +64,7 @@ def _on_cpu(device: str) -> bool:
 
 def _is_small(inputs: Sequence[str]) -> bool:
     """Whether the inputs are one small image."""
-    if len(inputs) != 1 or not is_file(user_path(inputs[0])):
+    if len(inputs) != 1 or not is_file(path := user_path(inputs[0])):
         return False
-    try:
-        path = user_path(inputs[0])
-        with opened(path, path, ANY_SIZE) as image:
-            return image.width * image.height <= SMALL
-    except CODEC_ERRORS:
-        return False  # read_image says what is wrong
+    size = header_size(path)
+    return size is not None and size[0] * size[1] <= SMALL

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, cast
 
 from tqdm import tqdm
 
-from hkdsr.data.decode import CODEC_ERRORS, opened
+from hkdsr.data.decode import header_size
 from hkdsr.deploy.enlarge_file import Handling, enlarge_file
 from hkdsr.deploy.grid import check_tile
-from hkdsr.deploy.outcome import Outcome, Size
+from hkdsr.deploy.outcome import Outcome
 from hkdsr.deploy.upscale_plan import Place, plan
 from hkdsr.deploy.upscaler import Upscaler
 from hkdsr.errors import HkdsrError, WriteError
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HANDLING = Handling()
-ANY_SIZE = 2**62
 
 
 def upscale_file(
@@ -123,20 +122,11 @@ def _done(upscaler: Upscaler, place: Place, targets: set[Path], network_file: Pa
     for target in (place.target, *({as_png} - targets)):
         if not is_file(target) or target.stat().st_mtime < newest:
             continue
-        size, large = _size(place.source), _size(target)
+        size, large = header_size(place.source), header_size(target)
         # Sorted, as the source may lie on its side.
         if size and large and sorted(large) == sorted(upscaler.scale * side for side in size):
             return Outcome(place.source, target, "skipped", 0.0, size, large, folder=place.folder)
     return None
-
-
-def _size(path: Path) -> Size | None:
-    """Width and height by the header of an image file; None where it cannot be read."""
-    try:
-        with opened(path, path, ANY_SIZE) as image:
-            return image.size
-    except CODEC_ERRORS:
-        return None
 
 
 def _told(failed: list[Outcome], count: int, target: str | Path | None) -> str:

@@ -59,7 +59,8 @@ class OnnxNetwork(SessionNetwork):
             made = session.run(None, {image.name: given})
             return [one.transpose(0, 3, 1, 2) if last and np.ndim(one) == 4 else one for one in made]
 
-        colour_range = 255.0 if kind is np.uint8 and own_range(told) else own_range(told)
+        own = own_range(told)
+        colour_range = 255.0 if own and kind is np.uint8 else own
         super().__init__(run, errors, content, name, told, size=size, colour_range=colour_range)
 
     @classmethod

@@ -21,6 +21,7 @@ from hkdsr.nets.files.file_network import FileNetwork
 from hkdsr.nets.files.how_to_run import HOW, how_to_run
 from hkdsr.nets.files.named import remember
 from hkdsr.nets.files.pickles import REMEDY, TORCHSCRIPT, program_kind
+from hkdsr.nets.files.session import require_images
 from hkdsr.user_code import CodeName, read_source
 
 METHOD = "forward"
@@ -72,14 +73,8 @@ def _exported(path: Path) -> tuple[nn.Module, tuple[int, int] | None]:
         inputs = [node for node in exported.graph.nodes if node.name in exported.graph_signature.user_inputs]
         shapes = [node.meta["val"].shape for node in inputs]
         module = exported.module(check_guards=False)
-    if len(shapes) != 1 or len(shapes[0]) != 4:
-        found = " and ".join(str(tuple(shape)) for shape in shapes) or "none"
-        raise HkdsrError(f"the inputs of {path} are {found}: export it for one batch of images (1, 3, height, width)")
-    sides = [side if isinstance(side, int) else None for side in shapes[0]]
-    batch, _, height, width = sides
-    if batch not in (1, None):
-        raise HkdsrError(f"{path} takes batches of {batch} images only: export it for one image, or for any number")
-    return module, None if height is None and width is None else (height or width or 1, width or height or 1)
+    sides = [[side if isinstance(side, int) else None for side in shape] for shape in shapes]
+    return module, require_images(sides, str(path), "torch.export")
 
 
 @contextmanager

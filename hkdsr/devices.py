@@ -26,8 +26,25 @@ def pick_device(name: str, setting: str = "training.device") -> torch.device:
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """bf16 autocast for ``bf16``, and for ``auto`` on a GPU with bf16; most CPUs emulate it, which is slow."""
-    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if precision == "bf16" or (precision == "auto" and has_bf16):
-        return torch.autocast(device.type, torch.bfloat16)
-    return nullcontext()
+    """bf16 autocast if networks run in bf16 there, else a context without effect; see ``runs_in_bf16``."""
+    return torch.autocast(device.type, torch.bfloat16) if runs_in_bf16(precision, device) else nullcontext()
+
+
+def runs_in_bf16(precision: Precision, device: torch.device) -> bool:
+    """Whether networks run in bf16: for ``bf16``, and for ``auto`` where the device computes in it by itself.
+
+    Most CPUs only emulate bf16, which is many times slower than fp32.
+    """
+    return precision == "bf16" or (precision == "auto" and has_bf16(device))
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies matrices in bf16: newer GPUs, and CPUs with AVX512-BF16 or AMX."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and any(_cpu_has(feature) for feature in ("avx512_bf16", "amx_tile"))
+
+
+def _cpu_has(feature: str) -> bool:
+    # PyTorch has no public function for it; without the private one the answer is no, and networks run in fp32.
+    return bool(getattr(torch.cpu, f"_is_{feature}_supported", lambda: False)())

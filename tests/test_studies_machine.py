@@ -51,3 +51,4 @@ def test_the_cpu_is_named_with_its_threads(monkeypatch: pytest.MonkeyPatch, tmp_
     for threads, name in ((1, "1 CPU thread of Some CPU"), (3, "3 CPU threads of Some CPU")):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         assert device_name(CPU) == name
+        assert device_name(CPU, "bf16") == f"{name}, bf16"

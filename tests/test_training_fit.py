@@ -160,10 +160,22 @@ def test_a_loss_that_is_not_finite(log_every: int, tmp_path: Path, sampler: Crop
     assert all(value.isfinite().all() for value in tiny.state(tmp_path)["model"].values())
 
 
-@pytest.mark.parametrize(("precision", "expected"), [("auto", False), ("fp32", False), ("bf16", True)])
-def test_autocast_on_a_cpu_only_where_asked_for(
-    precision: Any, expected: bool, tmp_path: Path, sampler: CropSampler
+@pytest.mark.parametrize(
+    ("precision", "feature", "expected"),
+    [
+        ("auto", "avx512", False),
+        ("auto", "avx512_bf16", True),
+        ("auto", "amx_tile", True),
+        ("fp32", "avx512_bf16", False),
+        ("bf16", "avx512", True),
+    ],
+)
+def test_a_cpu_runs_in_bf16_where_it_computes_in_it_or_is_told_to(
+    precision: Any, feature: str, expected: bool, tmp_path: Path, sampler: CropSampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for known in ("avx512", "avx512_bf16", "amx_tile"):
+        name = f"_is_{known}_supported"
+        monkeypatch.setattr(torch.cpu, name, lambda has=known == feature: has, raising=False)
     seen: list[bool] = []
 
     class Probe(tiny.Toy):

@@ -102,7 +102,7 @@ class Training:
     step takes longer on small crops, as the chains are multiplied out in each."""
     precision: Precision = "auto"
     """Number format of the networks; losses are always computed in fp32. ``fp32``: single precision. ``bf16``: autocast
-    to bfloat16. ``auto``: ``bf16`` on GPUs that support it, else ``fp32``."""
+    to bfloat16. ``auto``: ``bf16`` on GPUs and CPUs that compute in it, else ``fp32``."""
     device: str = field(default="auto", metadata=FREE)
     """``auto``: the first GPU if there is one, else the CPU. Else a device of PyTorch, as ``cpu`` or ``cuda:1``."""
     threads: int | None = field(default=None, metadata=FREE)

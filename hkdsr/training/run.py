@@ -208,7 +208,8 @@ def _teacher(
     with_exits = teacher_with_exits(network, images, exits, cache, context)
     choice = "live" if recipe.degrade.live else choice
     depths = method.feature_depths
-    return prepared(with_exits, depths, store, cache, choice, context.device, context.processes, is_target)
+    precision = context.settings.precision
+    return prepared(with_exits, depths, store, cache, choice, context.device, context.processes, is_target, precision)
 
 
 @contextmanager

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import torch
 
+from hkdsr.devices import runs_in_bf16
+from hkdsr.settings.choices import Precision
+
 STATUS, CLEAR, CPU_INFO = (Path("/proc") / name for name in ("self/status", "self/clear_refs", "cpuinfo"))
 PEAK_LINE = "VmHWM:"
 
@@ -39,8 +42,12 @@ def peak_memory(device: torch.device) -> int | None:
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def device_name(device: torch.device) -> str:
-    """The model of the GPU, or that of the CPU with the number of threads."""
+def device_name(device: torch.device, precision: Precision = "fp32") -> str:
+    """The model of the GPU, or that of the CPU with the number of threads; and bf16 if networks run in it."""
+    return f"{_model(device)}, bf16" if runs_in_bf16(precision, device) else _model(device)
+
+
+def _model(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()

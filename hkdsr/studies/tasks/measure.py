@@ -86,7 +86,7 @@ def _measured(study: Study, rows: Sequence[Row], folder: Path) -> dict[str, RowM
     return {
         row.label: RowMeasurement(
             measured_settings(study, row),
-            device_name(device),
+            device_name(device, study.training.precision),
             parts[row.label][0],
             parts[row.label][1] + (heads if _has_exits(recipes[row.label]) else 0.0),
             parts[row.label][2],

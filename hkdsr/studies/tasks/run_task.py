@@ -94,7 +94,7 @@ def _train(recipe: DistillRecipe, preparing: FileLock) -> Cost:
         counter.cached,
         _exit_passes(recipe),
         peak_memory(device),
-        device_name(device),
+        device_name(device, recipe.training.precision),
     )
 
 

@@ -161,8 +161,8 @@ class Workbench:
     def _teacher(self, recipe: DistillRecipe, images: TeacherImages, folder: Path | None = None) -> Teacher:
         method = recipe.method.resolved(recipe.scale, recipe.init)
         network = self._with_exits(recipe, method.uses_exits)
-        depths, cache = method.feature_depths, folder or self._folder
-        return prepared(network, depths, self._few, cache, images, self._device, ALONE, self._is_target)
+        depths, cache, precision = method.feature_depths, folder or self._folder, recipe.training.precision
+        return prepared(network, depths, self._few, cache, images, self._device, ALONE, self._is_target, precision)
 
     def _with_exits(self, recipe: DistillRecipe, exits: bool) -> NetworkWithExits:
         if exits not in self._teachers:

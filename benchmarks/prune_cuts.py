@@ -77,6 +77,18 @@ CUTS: dict[str, tuple[str, ...]] = {
         "swinir:features=8,groups=4,blocks=2,heads=2,upsampler=pixelshuffledirect",
         "swinir:features=32,groups=2,blocks=2,heads=2,upsampler=pixelshuffledirect",
     ),
+    "msrresnet:features=32,blocks=6": (
+        "msrresnet:features=24,blocks=6",
+        "msrresnet:features=16,blocks=6",
+        "msrresnet:features=8,blocks=6",
+        "msrresnet:features=32,blocks=3",
+    ),
+    "span:features=32,blocks=6": (
+        "span:features=24,blocks=6",
+        "span:features=16,blocks=6",
+        "span:features=8,blocks=6",
+        "span:features=32,blocks=3",
+    ),
 }
 
 

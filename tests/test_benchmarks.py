@@ -11,6 +11,7 @@ import tiny
 import torch
 
 from benchmarks import degrade, exit_start, fidelity, growth, prune_cuts, speed, step, stream
+from hkdsr.nets import FAMILIES
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +83,11 @@ def test_prune_cuts_scores_pruned_and_sliced_starts(tmp_path: Path, capsys: pyte
     pruned, sliced = map(float, found.groups())
     assert re.fullmatch(r"small_x2 \(x2\): [\d.]+ dB", teacher)
     assert sliced < pruned < float(teacher.split()[-2])
+
+
+def test_prune_cuts_has_every_family() -> None:
+    families = {students[0].partition(":")[0] for students in prune_cuts.CUTS.values()}
+    assert families == FAMILIES.keys()
 
 
 def test_degrade_times_both_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

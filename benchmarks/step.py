@@ -17,6 +17,7 @@ import torch
 from hkdsr.data import imresize, rgb
 from hkdsr.data.embedded import demo_files
 from hkdsr.methods import HKDSR, Logits, Method, Plain
+from hkdsr.methods.inputs import every
 from hkdsr.nets.exits import Exits, Outputs, enlarge
 from hkdsr.nets.files.load import build
 from hkdsr.training.distiller import Distiller
@@ -27,6 +28,7 @@ METHODS: dict[str, Method] = {
     "plain, no exits": Plain(),
     "logits": Logits(),
     "hkdsr": HKDSR(),
+    "hkdsr, exits of 1/4": HKDSR(exits_every=4),
     "hkdsr, 256 samples": HKDSR(fsm_samples=256),
     "hkdsr, FSM only": HKDSR(ada_w=0.0, ada_wt=0.0),
     "hkdsr, ACF only": HKDSR(sim_w=0.0, sim_wt=0.0),
@@ -56,7 +58,8 @@ def stepper(student: str, method: Method, lr: torch.Tensor, hr: torch.Tensor) ->
     module = Distiller(network, exits, method.resolved(scale)).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(module.parameters(), 1e-4)
     soft = enlarge(lr, scale)
-    teacher = Outputs(hr.lerp(soft, 0.3), (hr.lerp(soft, 0.6), hr.lerp(soft, 0.5)))
+    blurred = [every(method.strides.exits, hr.lerp(soft, share)) for share in (0.6, 0.5)]
+    teacher = Outputs(hr.lerp(soft, 0.3), tuple(blurred) if method.uses_exits else ())
     x = lr.to(memory_format=torch.channels_last)
 
     def step() -> float:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hkdsr.methods.base import Method
-from hkdsr.methods.inputs import LossInputs
+from hkdsr.methods.base import ALL_IMAGES, Method, Strides
+from hkdsr.methods.inputs import LossInputs, every
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, Outputs
 
@@ -68,7 +68,7 @@ class Distiller(nn.Module):
         """The student's final image, exits and features."""
         if self.exits is None and not self.feature_taps:
             return Outputs(self.student(lr))
-        return traced_outputs(self.student, lr, self.exits, self.feature_taps)
+        return traced_outputs(self.student, lr, self.exits, self.feature_taps, self.method.strides)
 
 
 def feature_taps(network: Network, depths: Sequence[float]) -> tuple[int, ...]:
@@ -79,15 +79,25 @@ def feature_taps(network: Network, depths: Sequence[float]) -> tuple[int, ...]:
     return tuple(network.tap_index(depth) for depth in depths)
 
 
-def traced_outputs(network: Network, lr: Tensor, exits: Exits | None, features: Sequence[int]) -> Outputs:
-    """Final image, exits and the outputs of blocks ``features`` of one forward pass on (B, 3, h, w)."""
+def traced_outputs(
+    network: Network, lr: Tensor, exits: Exits | None, features: Sequence[int], strides: Strides = ALL_IMAGES
+) -> Outputs:
+    """Final image, exits and the outputs of blocks ``features`` of one forward pass on (B, 3, h, w).
+
+    Exits and features are those of the images that ``strides`` name.
+    """
     taps = exits.taps if exits else ()
     traced = network.trace(lr, (*taps, *features))
     height, width = lr.shape[-2:]
-    kept = tuple(tap[..., :height, :width] for tap in traced.taps[len(taps) :])
-    traced = dataclasses.replace(traced, taps=traced.taps[: len(taps)])
-    images = exits(lr, traced, network.scale) if exits else ()
-    return Outputs(traced.sr, images, kept)
+    kept = tuple(every(strides.features, tap)[..., :height, :width] for tap in traced.taps[len(taps) :])
+    if not exits:
+        return Outputs(traced.sr, (), kept)
+    part = dataclasses.replace(
+        traced,
+        taps=tuple(every(strides.exits, tap) for tap in traced.taps[: len(taps)]),
+        shallow=every(strides.exits, traced.shallow),
+    )
+    return Outputs(traced.sr, exits(every(strides.exits, lr), part, network.scale), kept)
 
 
 def in_full(outputs: Outputs) -> Outputs:

@@ -207,9 +207,18 @@ def _teacher(
     images = Stage1Images(store, recipe.data.patch, recipe.degrade, is_target)
     with_exits = teacher_with_exits(network, images, exits, cache, context)
     choice = "live" if recipe.degrade.live else choice
-    depths = method.feature_depths
-    precision = context.settings.precision
-    return prepared(with_exits, depths, store, cache, choice, context.device, context.processes, is_target, precision)
+    return prepared(
+        with_exits,
+        method.feature_depths,
+        store,
+        cache,
+        choice,
+        context.device,
+        context.processes,
+        is_target,
+        context.settings.precision,
+        method.strides,
+    )
 
 
 @contextmanager

@@ -24,6 +24,8 @@ from hkdsr.deploy.piecewise import Images, enlarged
 from hkdsr.devices import autocast, runs_in_bf16
 from hkdsr.errors import HkdsrError
 from hkdsr.memory import OutOfMemoryError, needed_for
+from hkdsr.methods.base import ALL_IMAGES, Strides
+from hkdsr.methods.inputs import every
 from hkdsr.nets.exits import NetworkWithExits, Outputs
 from hkdsr.nets.files.load import digest
 from hkdsr.nets.sanity import name_of, require_image
@@ -48,6 +50,7 @@ class Teacher:
         stored: the teacher's outputs for all training images, which the sampler adds to each batch; without it the
             teacher runs on the batch. Images are taken from it even if the teacher runs for its features, so that all
             methods learn from the same images.
+        strides: of which images of a batch the method needs exits and features.
         is_target: the student learns to give the teacher's image instead of the ground truth.
 
     Raises HkdsrError for depths in a network that cannot be tapped.
@@ -59,22 +62,25 @@ class Teacher:
         depths: Sequence[float] = (),
         stored: JoinedStores | None = None,
         is_target: bool = False,
+        strides: Strides = ALL_IMAGES,
     ) -> None:
         self.stored, self.is_target = stored, is_target
+        self._strides = strides
         self._network = network
         self._taps = feature_taps(network.network, depths)
 
     @torch.no_grad()
     def outputs(self, batch: Batch) -> Outputs:
         """Final image and exits in [0, 1] and features for ``batch``, whose tensors are on the teacher's device."""
+        network, strides = self._network, self._strides
         if self.stored is None:
-            found = in_full(traced_outputs(self._network.network, batch.lr, self._network.exits, self._taps))
+            found = in_full(traced_outputs(network.network, batch.lr, network.exits, self._taps, strides))
             return Outputs(found.final.clamp(0, 1), tuple(exit_.clamp(0, 1) for exit_ in found.exits), found.features)
         *exits, final = batch.teacher
-        images = Outputs(final, tuple(exits))
+        images = Outputs(final, tuple(every(strides.exits, exit_) for exit_ in exits))
         if not self._taps:
             return images
-        found = in_full(traced_outputs(self._network.network, batch.lr, None, self._taps))
+        found = in_full(traced_outputs(network.network, every(strides.features, batch.lr), None, self._taps))
         return dataclasses.replace(images, features=found.features)
 
 
@@ -88,6 +94,7 @@ def prepared(
     processes: ProcessGroup,
     is_target: bool = False,
     precision: Precision = "fp32",
+    strides: Strides = ALL_IMAGES,
 ) -> Teacher:
     """The teacher with its outputs stored in ``cache``, or without, depending on ``choice`` and the space on the disk.
 
@@ -104,7 +111,7 @@ def prepared(
         stored = _stored(network, store, cache, choice, device, bf16) if processes.main else None
         if processes.agreed(stored is not None) and stored is None:
             stored = _stored(network, store, cache, "cached", device, bf16)
-    return Teacher(network, depths, stored, is_target)
+    return Teacher(network, depths, stored, is_target, strides)
 
 
 @torch.inference_mode()

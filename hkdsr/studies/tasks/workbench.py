@@ -161,8 +161,18 @@ class Workbench:
     def _teacher(self, recipe: DistillRecipe, images: TeacherImages, folder: Path | None = None) -> Teacher:
         method = recipe.method.resolved(recipe.scale, recipe.init)
         network = self._with_exits(recipe, method.uses_exits)
-        depths, cache, precision = method.feature_depths, folder or self._folder, recipe.training.precision
-        return prepared(network, depths, self._few, cache, images, self._device, ALONE, self._is_target, precision)
+        return prepared(
+            network,
+            method.feature_depths,
+            self._few,
+            folder or self._folder,
+            images,
+            self._device,
+            ALONE,
+            self._is_target,
+            recipe.training.precision,
+            method.strides,
+        )
 
     def _with_exits(self, recipe: DistillRecipe, exits: bool) -> NetworkWithExits:
         if exits not in self._teachers:

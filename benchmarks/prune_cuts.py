@@ -24,7 +24,7 @@ from hkdsr.settings.recipe import Data, Training, TrainRecipe
 from hkdsr.training.pruned import CROPS, SEED, SIDE
 from hkdsr.training.run import train
 
-STEPS = 600
+STEPS = 300
 RLFN = ("rlfn:features=39", "rlfn:features=26", "rlfn:features=13", "rlfn:blocks=3")
 SMFANET = (
     "smfanet:dim=27,blocks=8",

@@ -32,6 +32,13 @@ def test_step_compares_every_method(capsys: pytest.CaptureFixture[str]) -> None:
     assert min(ratios.values()) > 0
 
 
+def test_step_with_a_teacher_compares_methods_with_features(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    teacher = ["--teacher", str(tiny.teacher(tmp_path / "teacher.safetensors")), "--precision", "bf16"]
+    step.main([tiny.STUDENT, "--batch", "4", "--patch", "16", "--rounds", "1", "--threads", "1", *teacher])
+    _, _, *rows = capsys.readouterr().out.splitlines()
+    assert [row[:24].strip() for row in rows] == [*step.METHODS, *step.WITH_FEATURES]
+
+
 def test_speed_compares_networks_at_one_output_size(capsys: pytest.CaptureFixture[str]) -> None:
     speed.main(["compact_x2", "tiny_x4", "--size", "64x32", "--rounds", "1", "--threads", "1"])
     title, *rows = capsys.readouterr().out.splitlines()

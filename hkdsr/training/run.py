@@ -149,7 +149,8 @@ def assembled(recipe: DistillRecipe, network: Network) -> Assembled:
     further = _more_teachers(method, recipe.scale)
     networks = (network, *(further[name] for name in method.more_teachers)) if method.uses_teacher else ()
     # Made before stage 1, which draws random numbers only if its heads are not in the cache.
-    return Assembled(method, Distiller(student, exits, method, networks), networks, source, started)
+    module = Distiller(student, exits, method, networks, schedule.method_schedule(recipe))
+    return Assembled(method, module, networks, source, started)
 
 
 def loaded_teacher(recipe: DistillRecipe) -> Network:

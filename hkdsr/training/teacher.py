@@ -83,6 +83,15 @@ class Teacher:
         found = in_full(traced_outputs(network.network, every(strides.features, batch.lr), None, self._taps))
         return dataclasses.replace(images, features=found.features)
 
+    @torch.no_grad()
+    def target(self, batch: Batch) -> Outputs | None:
+        """What a step without the method needs: the final image for ``batch`` where that is the target, else None."""
+        if not self.is_target:
+            return None
+        if self.stored is None:
+            return Outputs(self._network.network(batch.lr).float().clamp(0, 1))
+        return Outputs(batch.teacher[-1])
+
 
 def prepared(
     network: NetworkWithExits,

@@ -42,12 +42,16 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Fitted:
-    """The result of ``fit``: averaged module, steps, seconds of training, best validation score (-inf: none)."""
+    """The result of ``fit``: averaged module, steps, seconds of training, best and last validation score (-inf: none).
+
+    ``last`` is that of this session.
+    """
 
     average: nn.Module
     steps: int
     seconds: float
     best: float
+    last: float = float("-inf")
 
 
 def fit(
@@ -78,7 +82,7 @@ def fit(
     settings, processes, found = context.settings, context.processes, context.found
     steps = Steps(module, context, teacher, before_step)
     module, average, optimiser = steps.module, steps.average, steps.optimiser
-    step, seconds, best = context.step, context.seconds, float("-inf")
+    step, seconds, best, score = context.step, context.seconds, float("-inf"), float("-inf")
     validated_on = validation.key if validation else ""
     if found is not None:
         module.load_state_dict(found.model)
@@ -126,4 +130,4 @@ def fit(
                     on_best(average.module, step, score)
             if saves:
                 save()
-    return Fitted(average.module, step, seconds, best)
+    return Fitted(average.module, step, seconds, best, score)

@@ -49,10 +49,6 @@ class Data:
     share: float = field(default=1.0, metadata=CONTENT)
     """Share of the training images to use, above 0 and at most 1, spread evenly over all of them. It shows how much
     more images improve the result. The images of a share are among those of every multiple of it."""
-    window: int | None = field(default=None, metadata=CONTENT)
-    """Side in LR pixels of the one window of each training image that is used, at a place that is drawn once. By
-    default images are used whole. With windows the teacher has less to enlarge before the first step, of images as
-    different as before: for trainings of minutes."""
     val: Path | None = field(default=None, metadata=FREE)
     """Folder of HR validation images (LR with ``lr_only``), never a benchmark set. The averaged student is scored on
     them every ``training.validate_every`` steps. The best one is saved as ``best.safetensors``; the result is the last
@@ -70,7 +66,6 @@ class Data:
         _to_paths(self, "train", "lr", "val", "cache")
         require_range("data.patch", self.patch, 1)
         require_range("data.share", self.share, 0, 1)
-        require_range("data.window", self.window, self.patch)
         require_range("data.val_images", self.val_images, 1)
         if self.lr_only and self.lr:
             raise HkdsrError("data.lr_only and data.lr are set, but data.train has the LR images: leave out data.lr")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,8 +22,6 @@ from hkdsr.settings.toml import read_recipe, read_toml
 TEACHER = "teacher"
 MEASUREMENT = "measurement"
 """The task of a study with budgets that measures how long a step of each row takes."""
-PARTS = ("share", "window")
-"""The settings of ``Data`` that a row may have of its own: those that say which part of the images it uses."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +41,11 @@ class Row:
     share: float | None = None
     """Part of the training images that this row uses, in place of ``data.share``: a method then pays for the teacher's
     images of these alone."""
-    window: int | None = None
-    """As ``data.window``, for this row alone: one window of each image is used, of so many LR pixels a side."""
 
     @property
     def is_plain(self) -> bool:
         """Whether this row's student gets nothing from the teacher: no distillation, no initialisation."""
-        return self.method == Plain() and self.init == "scratch" and self.share is None and self.window is None
+        return self.method == Plain() and self.init == "scratch" and self.share is None
 
     @property
     def short_name(self) -> str:
@@ -194,13 +190,13 @@ def training(study: Study, row: Row, seed: int, steps: int) -> Task:
 
 def run_of(study: Study, row: Row, name: str, seed: int, steps: int, exits: ExitSettings) -> Task:
     """The run of one row with one seed in the folder ``name``."""
-    own = {name: value for name in PARTS if (value := getattr(row, name)) is not None}
+    data = study.data if row.share is None else dataclasses.replace(study.data, share=row.share)
     recipe = DistillRecipe(
         teacher=study.teacher,
         scale=study.scale,
         student=study.student,
         out=study.out / name,
-        data=dataclasses.replace(study.data, **own),
+        data=data,
         training=dataclasses.replace(study.training, seed=seed, steps=steps),
         exits=exits,
         target=study.target,
@@ -214,16 +210,10 @@ def run_of(study: Study, row: Row, name: str, seed: int, steps: int, exits: Exit
     return Task(name, row.label, recipe)
 
 
-def part_of_images(settings: Mapping[str, str]) -> tuple[str | None, ...]:
-    """Which part of the training images a run with these settings uses; comparable with those of other runs."""
-    return tuple(settings.get(f"data.{name}") for name in PARTS)
-
-
 def describe_row(row: Row) -> str:
-    """The row's method and, where the row has a part of the training images of its own, which."""
-    share = "" if row.share is None else f", {100 * row.share:g} % of the images"
-    window = "" if row.window is None else f", {row.window}x{row.window} LR pixels of each image"
-    return describe_method(row.method) + share + window
+    """The row's method and, where the row has a share of its own, how many of the training images it uses."""
+    part = "" if row.share is None else f", {100 * row.share:g} % of the images"
+    return describe_method(row.method) + part
 
 
 def describe_method(method: Method) -> str:

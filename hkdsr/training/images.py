@@ -8,7 +8,6 @@ from pathlib import Path
 from hkdsr.data.sources import Pair, described, find_pairs, spread
 from hkdsr.data.store import ImageStore, build_store, default_cache
 from hkdsr.data.variants import VariantStore
-from hkdsr.data.windows import WindowStore
 from hkdsr.paths import require_writable
 from hkdsr.settings.recipe import DistillRecipe, TrainRecipe
 from hkdsr.training.requirements import require_suitable
@@ -22,7 +21,7 @@ def image_store(recipe: TrainRecipe | DistillRecipe) -> ImageStore:
     data = recipe.data
     require_suitable(recipe)
     pairs = image_pairs(recipe)
-    store = _windows(build_store(pairs, recipe.scale, data.cache), recipe)
+    store = build_store(pairs, recipe.scale, data.cache)
     pixels = sum(height * width for height, width in store.sizes) / (1 if store.has_hr else recipe.scale**2)
     kind, what = "HR" if store.has_hr else "LR", described(pairs)
     if recipe.degrade.used:
@@ -37,7 +36,7 @@ def image_store(recipe: TrainRecipe | DistillRecipe) -> ImageStore:
             "is" if small == 1 else "are",
             data.patch,
         )
-    return _variants(store, recipe, data.cache or default_cache())
+    return with_variants(store, recipe, data.cache or default_cache())
 
 
 def image_pairs(recipe: TrainRecipe | DistillRecipe) -> list[Pair]:
@@ -49,14 +48,6 @@ def image_pairs(recipe: TrainRecipe | DistillRecipe) -> list[Pair]:
     return pairs
 
 
-def as_used(store: ImageStore, recipe: TrainRecipe | DistillRecipe, folder: Path) -> ImageStore:
-    """``store`` with the windows and the degraded variants that the recipe asks for, these kept in ``folder``."""
-    return _variants(_windows(store, recipe), recipe, folder)
-
-
-def _windows(store: ImageStore, recipe: TrainRecipe | DistillRecipe) -> ImageStore:
-    return store if recipe.data.window is None else WindowStore(store, recipe.data.window)
-
-
-def _variants(store: ImageStore, recipe: TrainRecipe | DistillRecipe, folder: Path) -> ImageStore:
+def with_variants(store: ImageStore, recipe: TrainRecipe | DistillRecipe, folder: Path) -> ImageStore:
+    """``store`` with the degraded variants that the recipe asks for, if any, kept in ``folder``."""
     return VariantStore(store, recipe.degrade, folder) if recipe.degrade.variants else store

@@ -15,7 +15,7 @@ from hkdsr.errors import HkdsrError
 from hkdsr.settings.choices import TeacherImages
 from hkdsr.settings.resume import lasting_settings, settings_by_kind
 from hkdsr.studies.stored import changed_settings, read_stored, write_stored
-from hkdsr.studies.study import MEASUREMENT, Row, Study, part_of_images, training
+from hkdsr.studies.study import MEASUREMENT, Row, Study, training
 
 FILE = "result.json"
 
@@ -101,7 +101,7 @@ def linked(
 
 def _same_images(one: RowMeasurement, other: RowMeasurement) -> bool:
     """Whether the teacher makes the same images for both: of the same training images, with exits or without."""
-    return (one.exits > 0, part_of_images(one.settings)) == (other.exits > 0, part_of_images(other.settings))
+    return (one.exits > 0, one.settings.get("data.share")) == (other.exits > 0, other.settings.get("data.share"))
 
 
 def measured(study: Study) -> bool:

@@ -15,7 +15,7 @@ from hkdsr.studies.controls import Controls, all_tasks, controls, row_results
 from hkdsr.studies.leaderboard.content import Entry, Leaderboard, RowTraining, Scores
 from hkdsr.studies.leaderboard.statistics import gap_closed, mean_and_std, paired_bootstrap
 from hkdsr.studies.results import Cost, Result, finished, read_result
-from hkdsr.studies.study import TEACHER, Row, Study, Task, describe_row, part_of_images
+from hkdsr.studies.study import TEACHER, Row, Study, Task, describe_row
 from hkdsr.training.fidelity import FIDELITY
 
 
@@ -105,11 +105,11 @@ def _controls_text(study: Study, known: Controls | None) -> str:
 def require_same_origin(results: Sequence[Result], study: Study) -> None:
     """Raises HkdsrError for results of different training images or teachers, or of different images of a set."""
     for fact, what in (("data_sha256", "training images"), ("teacher_sha256", "teachers")):
-        origins: dict[object, set[str]] = {}
+        origins: dict[str | None, set[str]] = {}
         for result in results:
             if fact in result.facts:
-                # Rows with a part of the images of their own have others.
-                part = part_of_images(result.settings) if fact == "data_sha256" else None
+                # Rows with a share of their own have other images.
+                part = result.settings.get("data.share") if fact == "data_sha256" else None
                 # A run with several teachers lists the study's own first.
                 origins.setdefault(part, set()).add(result.facts[fact].split(",")[0])
         if any(len(digests) > 1 for digests in origins.values()):

@@ -18,10 +18,9 @@ from hkdsr.nets.exits import Exits, NetworkWithExits
 from hkdsr.nets.reparam import expand
 from hkdsr.settings.choices import TeacherImages
 from hkdsr.settings.recipe import DistillRecipe
-from hkdsr.studies.study import PARTS
 from hkdsr.training.context import Context
 from hkdsr.training.fidelity import fidelity, is_target
-from hkdsr.training.images import as_used, image_pairs, image_store
+from hkdsr.training.images import image_pairs, image_store, with_variants
 from hkdsr.training.process_group import ALONE
 from hkdsr.training.pruned import start_pruned
 from hkdsr.training.run import assembled, loaded_teacher
@@ -67,7 +66,7 @@ class Workbench:
     def __init__(self, recipe: DistillRecipe, folder: Path, device: torch.device) -> None:
         self._folder, self._device = folder, device
         self._network = loaded_teacher(recipe)
-        self._stores = {_part(recipe): image_store(recipe)}
+        self._stores = {recipe.data.share: image_store(recipe)}
         self._few = _few(recipe, self._whole(recipe), folder)
         self._teachers: dict[bool, NetworkWithExits] = {}
         self._seconds: dict[tuple[str, bool], float] = {}
@@ -150,9 +149,9 @@ class Workbench:
 
     def _whole(self, recipe: DistillRecipe) -> ImageStore:
         """The training images of a row, which may have a share of its own."""
-        if _part(recipe) not in self._stores:
-            self._stores[_part(recipe)] = image_store(recipe)
-        return self._stores[_part(recipe)]
+        if recipe.data.share not in self._stores:
+            self._stores[recipe.data.share] = image_store(recipe)
+        return self._stores[recipe.data.share]
 
     def _once(self, part: str, variant: bool, seconds: Callable[[], float]) -> float:
         if (part, variant) not in self._seconds:
@@ -175,11 +174,6 @@ class Workbench:
         return self._teachers[exits]
 
 
-def _part(recipe: DistillRecipe) -> tuple[float | int | None, ...]:
-    """Which part of the training images a row uses."""
-    return tuple(getattr(recipe.data, name) for name in PARTS)
-
-
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
     """The seconds until ``work`` is done, also on a GPU."""
     begun = time.perf_counter()
@@ -199,4 +193,4 @@ def _few(recipe: DistillRecipe, store: ImageStore, folder: Path) -> ImageStore:
     places = np.searchsorted(up_to, (np.arange(FEW) + 0.5) / FEW * up_to[-1])
     pairs, images = image_pairs(recipe), np.unique(fitting[places] // max(recipe.degrade.variants, 1))
     few = build_store([pairs[index] for index in images], recipe.scale, folder, progress=False)
-    return as_used(few, recipe, folder)
+    return with_variants(few, recipe, folder)

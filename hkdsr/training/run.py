@@ -102,6 +102,8 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
         target = network if checked and checked.is_target else None
         if checked:
             training.metadata.update(checked.facts)  # those of the context too
+        if target:
+            training.learns_from(target)
         if recipe.init == "prune" and context.found is None:
             start_pruned(parts.module.student, parts.source, store, cache, context.processes, target, recipe.degrade)
         if parts.module.exits and recipe.exits.start == "solved" and context.found is None:

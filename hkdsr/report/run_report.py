@@ -87,7 +87,7 @@ def run_report(
     return Report(
         title=run.label,
         subtitle=f"{_summary(run)}; scored on {count} image{'s' if count > 1 else ''}{shown}",
-        protocol=". ".join(filter(None, (scores[BICUBIC].protocol, run.remark))),
+        protocol=". ".join(filter(None, (scores[BICUBIC].protocol, "" if lr_only else run.remark))),
         rows=rows,
         curves=[curve for each in runs for curve in each.curves],
         comparisons=comparisons,

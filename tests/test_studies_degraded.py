@@ -53,7 +53,7 @@ def test_rows_are_trained_on_degraded_lr_images_alone(tmp_path: Path) -> None:
     assert result
     assert result.cost
     assert result.cost.steps == 3
-    assert '"real-esrgan"' in metadata(row.recipe.out / "student.safetensors")["recipe"]
+    assert "real-esrgan" in metadata(row.recipe.out / "student.safetensors")["recipe"]
     write_leaderboard(study, "title", {})
     table = (study.out / "leaderboard.md").read_text()
     assert "Trained on images as LR images, without HR, degraded by real-esrgan: 3 steps" in table

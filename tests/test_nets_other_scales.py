@@ -101,6 +101,14 @@ def test_a_grey_image_stays_grey() -> None:
     assert np.array_equal(red, blue)
 
 
+def test_grey_networks_have_no_features() -> None:
+    network = wrapped(Own(1, 2))
+    assert not network.can_be_tapped
+    assert refusal(lambda: network.tap_index(1.0)).endswith("choose a method that compares images only")
+    said = refusal(lambda: network.choose_taps(["model.conv"]))
+    assert said.endswith("has no convolution, or is grey, and cannot be tapped: leave teacher_taps out")
+
+
 def test_grey_code_is_trained_and_saved_as_it_is(tmp_path: Path) -> None:
     """As the student, by a grey teacher, on each colour."""
     name = f"{own.written(tmp_path, GREY_CODE, 'grey.py')}:Grey"

@@ -197,7 +197,7 @@ class WrappedNetwork(ExploredNetwork):
     def _explored(self) -> Anatomy | None:
         with recording(self.model.modules()) as calls:
             self._run(self._example())
-        return explore(self.model, calls)
+        return None if self._grey else explore(self.model, calls)  # a grey one makes three passes
 
     def _example(self) -> Tensor:
         side = self.pad_multiple * max(EXPLORED_SIDE // self.pad_multiple, 1)

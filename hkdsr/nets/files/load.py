@@ -68,7 +68,7 @@ def load(path_or_name: str | Path, scale: int | None = None) -> Network:
 
     Raises:
         HkdsrError: there is no such file or name, the file is damaged or of another format, or its keys do not match
-            (the missing and unexpected ones are named); or the code fails, or gives no image x2, x3 or x4 as large.
+            (the missing and unexpected ones are named); or the code fails, or gives no image of such a scale.
     """
     if not isinstance(path_or_name, str | Path):
         raise HkdsrError(

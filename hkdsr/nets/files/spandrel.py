@@ -120,8 +120,8 @@ class SpandrelNetwork(ExploredNetwork):
         return self._call(self.model, x)
 
     @torch.no_grad()
-    def _explored(self) -> Anatomy:
-        """The anatomy, from one pass over a small image."""
+    def _explored(self) -> Anatomy | None:
+        """The anatomy, from one pass over a small image; None for a grey network, which makes three passes."""
         probe = self._probe(1)
         try:
             with (
@@ -137,7 +137,7 @@ class SpandrelNetwork(ExploredNetwork):
         anatomy = explore(self.model, calls)
         if anatomy is None or sr.shape != (1, 3, self.scale * PROBE_SIDE, self.scale * PROBE_SIDE):
             raise _unsuitable(self.name)
-        return anatomy
+        return None if self._grey else anatomy
 
     @torch.no_grad()
     def _same_in_batches(self) -> bool:

@@ -113,7 +113,8 @@ CASES = (
     _transformer("SwinIR", "nearest+conv", **_SWIN, embed_dim=16, upsampler="nearest+conv"),
 )
 
-_FOUR: dict[str, Any] = {"nc": [8, 8, 16, 16], "nb": 4}
+_NOISE: dict[str, Any] = {"nc": [8, 8, 16, 16], "nb": 4}
+_JPEG: dict[str, Any] = {"nc": [8, 8, 16, 512], "nb": 4}
 _GREY: dict[str, Any] = {"in_nc": 1, "out_nc": 1}
 _COLOUR: dict[str, Any] = {"in_nc": 3, "out_nc": 3}
 
@@ -121,14 +122,14 @@ RUN_ONLY = (
     _convolutional("Compact", "x1", num_feat=8, num_conv=4, upscale=1),
     _convolutional("Compact", "x8", num_feat=8, num_conv=4, upscale=8),
     _convolutional("Compact", "x2, grey", num_in_ch=1, num_out_ch=1, num_feat=8, num_conv=4, upscale=2),
-    _convolutional("DRUNet", "grey", **_GREY, **_FOUR),
-    _convolutional("DRUNet", **_COLOUR, **_FOUR),
+    _convolutional("DRUNet", "grey", in_nc=2, out_nc=1, **_NOISE),
+    _convolutional("DRUNet", in_nc=4, out_nc=3, **_NOISE),
     _convolutional("DnCNN", "grey", **_GREY, nc=8, nb=4),
     _convolutional("DnCNN", **_COLOUR, nc=8, nb=4),
     _convolutional("ESRGAN", "x1", num_filters=8, num_blocks=3, scale=1),
     _convolutional("ESRGAN", "x8", num_filters=8, num_blocks=3, scale=8),
-    _convolutional("FBCNN", "grey", **_GREY, **_FOUR),
-    _convolutional("FBCNN", **_COLOUR, **_FOUR),
+    _convolutional("FBCNN", "grey", **_GREY, **_JPEG),
+    _convolutional("FBCNN", **_COLOUR, **_JPEG),
     _transformer("FFTformer", dim=8, num_blocks=[1, 1, 1], num_refinement_blocks=1),
     _transformer("HVICIDNet", channels=[12, 12, 24, 48]),
     _transformer("KBNet", "small", kind="KBNet_s", width=8, middle_blk_num=1, enc_blk_nums=[1, 1], dec_blk_nums=[1, 1]),

@@ -21,7 +21,7 @@ from hkdsr.settings.checks import TRAINED_SCALES
 
 SCALES = TRAINED_SCALES
 RUN_SCALES = (1, *SCALES, 8)
-"""The scales at which networks of other people upscale and are scored; at 1 there they restore an image at its own size."""
+"""The scales at which networks of other people upscale and are scored; at 1 they restore an image at its own size."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ networks", ICLR 2018). S and T are images of the same LR crop, so D cannot tell 
 
 It is for teachers that were trained by a GAN. An L1 to their images gives the mean of all details that may be there,
 which is blurred; D sees that. It has no perceptual term, and a new small discriminator in place of the teacher's own,
-which nobody publishes. SDAKD (N. Kaparinos and V. Mezaris, arXiv 2510.03870) trains a student's discriminator too, in
+which few publish. SDAKD (N. Kaparinos and V. Mezaris, arXiv 2510.03870) trains a student's discriminator too, in
 three stages and with feature maps; this is not an implementation of it.
 
 In addition to plain training, a step costs 4.8 K multiply-adds for each pixel of S and of T, three times (forward, and

@@ -14,7 +14,7 @@ from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
 from hkdsr.methods.hkdsr import HKDSR
 from hkdsr.paths import user_path
-from hkdsr.settings.checks import require_range
+from hkdsr.settings.checks import require_range, require_trained_scale
 from hkdsr.settings.choices import (
     Init,
     MethodFade,
@@ -166,6 +166,7 @@ class TrainRecipe:
 
     def __post_init__(self) -> None:
         _to_paths(self, "out", "init_from")
+        require_trained_scale(self.scale)
         _require_init_from(self.init, self.init_from)
         require_budget("budget", self.budget)
 
@@ -241,6 +242,7 @@ class DistillRecipe:
 
     def __post_init__(self) -> None:
         _to_paths(self, "out", "init_from")
+        require_trained_scale(self.scale)
         _require_init_from(self.init, self.init_from)
         split_commas(self, "teacher_taps")
         require_range("method_from", self.method_from, 0, 1)

@@ -14,10 +14,12 @@ from hkdsr.methods import Method, Plain, method_name
 from hkdsr.methods.composed import Composed
 from hkdsr.scoring import BICUBIC
 from hkdsr.settings.choices import Init, MethodFade, Target
+from hkdsr.settings.degrade import Degrade
 from hkdsr.settings.durations import duration
 from hkdsr.settings.fields import CONTENT, FREE, accept_single_values
 from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training
 from hkdsr.settings.toml import read_recipe, read_toml
+from hkdsr.training.requirements import require_suitable
 
 TEACHER = "teacher"
 MEASUREMENT = "measurement"
@@ -109,6 +111,8 @@ class Study:
     """As in a recipe."""
     teacher_reduce: int = 1
     """As in a recipe."""
+    degrade: Degrade = field(default_factory=Degrade)
+    """As in a recipe, for all rows. The sets are scored with LR images as they are found or made by bicubic."""
 
     def __post_init__(self) -> None:
         accept_single_values(self)
@@ -171,7 +175,9 @@ def read_study(path: Path) -> Study:
         raise HkdsrError(f"teacher is missing in {path}: set it to a checkpoint or a shipped network")
     for row in study.rows:
         try:
-            trainings(study, [row], study.training.steps)
+            for task in trainings(study, [row], study.training.steps):
+                if task.recipe:
+                    require_suitable(task.recipe)
         except HkdsrError as error:
             raise HkdsrError(f"{path}, row '{row.label}': {error}") from error
     return study
@@ -209,6 +215,7 @@ def run_of(study: Study, row: Row, name: str, seed: int, steps: int, exits: Exit
         allow_odd_teacher=study.allow_odd_teacher,
         teacher_taps=study.teacher_taps,
         teacher_reduce=study.teacher_reduce,
+        degrade=study.degrade,
         method=row.method,
         init=row.init,
         init_from=row.init_from,

@@ -8,7 +8,7 @@ again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,15 +29,15 @@ OnBest = Callable[[nn.Module, int, float], object]
 
 
 class Scorer(Protocol):
-    """Scores an averaged module; higher is better.
+    """Scores an averaged module, by the names of the scores in the log; higher is better.
 
-    ``key`` identifies the images it is scored on, ``measure`` is the score's name in the log.
+    ``key`` identifies the images it is scored on, ``measure`` names the score that counts.
     """
 
     key: str
     measure: str
 
-    def score(self, module: nn.Module) -> float: ...
+    def score(self, module: nn.Module) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,9 @@ def fit(
                 log.terms(step, seconds, learning_rate(settings, step - 1), values)
                 bar.set_postfix({name: f"{value:.4f}" for name, value in values.items()}, refresh=False)
             if validation and validates:
-                score = validation.score(average.module)
-                log.validation(step, seconds, validation.measure, score)
+                scores = validation.score(average.module)
+                log.validation(step, seconds, scores)
+                score = scores[validation.measure]
                 if score > best:
                     best = score
                     on_best(average.module, step, score)

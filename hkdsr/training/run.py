@@ -17,7 +17,7 @@ from hkdsr.data.store import ImageStore, default_cache
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
 from hkdsr.methods.plain import Plain
-from hkdsr.nets.base import Network
+from hkdsr.nets.base import SCALES, Network
 from hkdsr.nets.exits import Exits, exit_taps
 from hkdsr.nets.files.load import build, digest, load
 from hkdsr.nets.sanity import name_of
@@ -102,6 +102,8 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
         target = network if checked and checked.is_target else None
         if checked:
             training.metadata.update(checked.facts)  # those of the context too
+        if target:
+            training.learns_from(target)
         if recipe.init == "prune" and context.found is None:
             start_pruned(parts.module.student, parts.source, store, cache, context.processes, target, recipe.degrade)
         if parts.module.exits and recipe.exits.start == "solved" and context.found is None:
@@ -162,10 +164,14 @@ def loaded_teacher(recipe: DistillRecipe) -> Network:
     network = as_teacher(_loaded(recipe.teacher, recipe.scale * reduce), name, recipe.teacher_taps, reduce)
     if network.scale != recipe.scale:
         reduced, factor = (f" (reduced by {reduce})", 0) if reduce > 1 else ("", network.scale // recipe.scale)
-        other = f", or teacher_reduce to {factor}" if factor > 1 and factor * recipe.scale == network.scale else ""
-        raise HkdsrError(
-            f"the teacher {name}{reduced} is a x{network.scale} network: set scale to {network.scale}{other}"
+        other = f"teacher_reduce to {factor}" if factor > 1 and factor * recipe.scale == network.scale else ""
+        remedies = (
+            (f"set scale to {network.scale}", other)
+            if network.scale in SCALES
+            else ("choose another one", other and f"set {other}")
         )
+        remedy = ", or ".join(filter(None, remedies))
+        raise HkdsrError(f"the teacher {name}{reduced} is a x{network.scale} network: {remedy}")
     return network
 
 
@@ -254,7 +260,8 @@ def _student(recipe: TrainRecipe | DistillRecipe) -> Network:
     given = recipe.student
     student = _own_copy(given) if isinstance(given, nn.Module) else build(given, recipe.scale)
     if student.scale != recipe.scale:
-        raise HkdsrError(f"the student {_name(given)} is a x{student.scale} network: set scale to {student.scale}")
+        remedy = f"set scale to {student.scale}" if student.scale in SCALES else "choose another one"
+        raise HkdsrError(f"the student {_name(given)} is a x{student.scale} network: {remedy}")
     if not student.trainable:
         raise HkdsrError(
             f"the student {_name(given)} belongs to no family of this package, so it cannot be trained: set student "

@@ -112,6 +112,11 @@ class StudentTraining:
                 recipe.training.ema,
             )
 
+    def learns_from(self, teacher: Network) -> None:
+        """Validate the likeness to the images of ``teacher``, which are the target in place of HR."""
+        if self._validation and not self._recipe.data.lr_only:
+            self._validation.score_by(teacher)
+
     def run(self, context: Context, teacher: Teacher | None = None, observer: Observer | None = None) -> TrainingResult:
         """Train to the end of the session, from the checkpoint that ``context`` found."""
         recipe, processes = self._recipe, context.processes

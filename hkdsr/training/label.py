@@ -30,27 +30,37 @@ class Labels:
     made: int
 
 
-def label(recipe: DistillRecipe) -> Labels:
+def label(recipe: DistillRecipe, ray: str = "") -> Labels:
     """Make the teacher's images of all training images of ``recipe`` and keep them in its cache, without training.
 
     A distillation with the same teacher, images, exits and precision finds them there. Exits are trained first if the
     recipe's method needs them. After a kill, the same call makes those that are missing.
 
-    Several processes share the images within ``hkdsr.training.distributed.joined()``.
+    Several processes share the images within ``hkdsr.training.distributed.joined()``. With ``ray``, the workers of a
+    Ray cluster do: its address, ``auto`` for the one that this machine is part of, or ``local`` for this machine alone.
 
     Raises HkdsrError for every mistake that the user can correct.
     """
     require_stored(recipe)
     processes = process_group()
+    if ray and processes.size > 1:
+        raise HkdsrError("torchrun and --ray are both given, and each starts its own processes: leave one of them out")
     context = context_of(recipe)
     check_device(recipe.training.device, context.device, processes)
     network = loaded_teacher(recipe)
     store = image_store(recipe)
     checked = check_teacher(recipe, network, name_given(recipe.teacher), store, context)
-    with_exits = exits_of_teacher(recipe, network, store, context, checked.is_target)
+    uses_exits = recipe.method.resolved(recipe.scale, recipe.init).uses_exits
+    with_exits = exits_of_teacher(recipe, network, uses_exits, store, context, checked.is_target)
+    cache = recipe.data.cache or default_cache()
+    if ray:
+        from hkdsr.training.label_on_ray import Task, labelled_on_ray
+
+        task = Task.of(recipe, uses_exits, store.folder, checked.is_target)
+        stored = labelled_on_ray(task, ray, with_exits, store, cache)
+        return Labels(stored.folders, len(store), stored.lacked)
     bf16 = runs_in_bf16(recipe.training.precision, context.device)
     place(with_exits, context.device)
-    cache = recipe.data.cache or default_cache()
     stored = labelled(with_exits, store, cache, "cached", context.device, processes, bf16)
     assert stored is not None
     return Labels(stored.folders, len(store), processes.agreed(stored.lacked))

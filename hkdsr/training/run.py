@@ -196,10 +196,9 @@ def _loaded(given: object, scale: int) -> Network:
 
 
 def exits_of_teacher(
-    recipe: DistillRecipe, network: Network, store: ImageStore, context: Context, is_target: bool
+    recipe: DistillRecipe, network: Network, uses_exits: bool, store: ImageStore, context: Context, is_target: bool
 ) -> NetworkWithExits:
-    """The teacher with the exits that the recipe's method needs, if any, trained where they are not in the cache."""
-    uses_exits = recipe.method.resolved(recipe.scale, recipe.init).uses_exits
+    """The teacher with the recipe's exits, if the method uses them, trained where they are not in the cache."""
     images = Stage1Images(store, recipe.data.patch, recipe.degrade, is_target)
     cache = recipe.data.cache or default_cache()
     return teacher_with_exits(network, images, recipe.exits if uses_exits else None, cache, context)
@@ -214,7 +213,7 @@ def _teacher(
     context: Context,
     is_target: bool,
 ) -> Teacher:
-    with_exits = exits_of_teacher(recipe, network, store, context, is_target)
+    with_exits = exits_of_teacher(recipe, network, method.uses_exits, store, context, is_target)
     choice = "live" if recipe.degrade.live else recipe.exits.teacher_images
     depths = method.feature_depths
     precision = context.settings.precision

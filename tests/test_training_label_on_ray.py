@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -59,7 +60,9 @@ run(sys.argv[2:])
 def test_two_workers_of_which_one_is_killed(folder: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     words = arguments(folder, tmp_path)[3:]
     command = [sys.executable, "-c", DRIVER, str(tmp_path), *words, "--ray", "auto"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    # Ray's workers are nice to other processes, and would wait long for the CPU among tests.
+    env = {**os.environ, "RAY_worker_niceness": "0"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"images of the teacher for {COUNT} training images, {COUNT} of them made now" in done.stdout
     (made,) = (int(line.split()[-1]) for line in done.stdout.splitlines() if line.startswith("killed after"))

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from hkdsr.data import flat
+from hkdsr.data import flat, shards
+from hkdsr.data.shards import Shards, path_of
 from hkdsr.data.store import FORMAT
 from hkdsr.files import write_atomically
 
 LOG = "finished.log"
+STEM = "images"
 
 
 class Layout(Protocol):
     """What images are derived from: an ``ImageStore``, or anything else with a key and sizes.
 
-    ``offsets`` are the places of images of these ``sizes``, uint8 RGB, one after the other, with the total at the end.
+    ``offsets`` are the bytes of uint8 RGB images of these ``sizes`` before each of them, with the total at the end.
     """
 
     @property
@@ -51,16 +53,14 @@ class DerivedStore:
         self.folder = folder / f"derived-{self.key[:20]}"
         self._like = like
         self._log = self.folder / (f"finished-{writer}.log" if writer else LOG)
-        self._data = self.folder / "images.u8"
-        size = planes * like.offsets[-1]
+        sizes = [planes * (end - start) for start, end in pairwise(like.offsets)]
         with flat.writing_to(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._sums = self._read_logs()
-            finished_size = sum(like.offsets[index + 1] - like.offsets[index] for index in self._sums)
-            flat.check_space(self.folder, size - planes * finished_size)
-            with self._data.open("ab") as file:
-                file.truncate(size)
-            self._images = flat.mapped(self._data, size)
+            flat.check_space(self.folder, sum(sizes) - sum(sizes[index] for index in self._sums))
+            self._images = Shards(self.folder, STEM, sizes, _limit(self.folder, sum(sizes)))
+            self._images.restore()
+            self._images.open()
         self._finished = {index for index in self._sums if self._is_whole(index)}
 
     def has(self, index: int) -> bool:
@@ -87,12 +87,7 @@ class DerivedStore:
         if len(images) != self.planes or any(p.dtype != np.uint8 or p.shape != expected for p in images):
             raise ValueError(f"image {index} takes {self.planes} uint8 arrays of shape {expected}")
         with flat.writing_to(self.folder):
-            # Written through the file, not through the map: a full disk is then an error instead of a bus error.
-            with self._data.open("r+b", buffering=0) as file:
-                file.seek(self.planes * self._like.offsets[index])
-                for image in images:
-                    flat.write(file, image)
-                os.fsync(file.fileno())
+            self._images.write(index, images)
             total = flat.checksum(*images)
             with self._log.open("a") as log:
                 log.write(_entry(index, total))
@@ -128,9 +123,8 @@ class DerivedStore:
         return self._image(plane, index)
 
     def _image(self, plane: int, index: int) -> np.ndarray:
-        height, width = self._like.sizes[index]
-        start = self.planes * self._like.offsets[index] + plane * 3 * height * width
-        return flat.image_at(self._images, start, (height, width))
+        height, width = size = self._like.sizes[index]
+        return self._images.image(index, size, plane * 3 * height * width)
 
     def _is_whole(self, index: int) -> bool:
         """Whether the bytes are some that were written; entries of older versions do not say."""
@@ -151,6 +145,13 @@ class DerivedStore:
             if entry.endswith(".") and index.isdecimal() and int(index) < len(self._like):
                 finished.setdefault(int(index), set()).update([int(total)] if total.isdecimal() else [])
         return finished
+
+
+def _limit(folder: Path, total: int) -> int | None:
+    """Bytes of a file; None for a store that an older version has made of one file."""
+    first = path_of(folder, STEM, 0)
+    whole = first.is_file() and first.stat().st_size == total and not path_of(folder, STEM, 1).exists()
+    return None if whole else shards.LIMIT
 
 
 def _entry(index: int, total: int) -> str:

@@ -32,6 +32,10 @@ from hkdsr.errors import HkdsrError
 Made = TypeVar("Made")
 
 
+class ConnectionLostError(HkdsrError):
+    """Another process has ended; it may be started again."""
+
+
 @dataclass(frozen=True)
 class ProcessGroup:
     """``size`` processes that train together; this one is number ``rank`` (from 0).
@@ -127,7 +131,7 @@ def _connected() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise HkdsrError(
+        raise ConnectionLostError(
             f"the connection to another process of this training is lost ({short_reason(error)}): read the messages of "
             "the other processes, then run the same command again to continue"
         ) from error

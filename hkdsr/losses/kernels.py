@@ -9,76 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from hkdsr.losses.kernels_fsm import signed_means, similarity
+
+__all__ = ["gated_distance", "signed_means", "similarity"]
+
 FAST = {"reassoc", "contract", "nsz", "arcp"}
-ROWS = 64  # vectors d per tile: four registers for each colour of d and of its sum
 PIXELS = 512  # of one colour per tile, so that all arrays of a tile fit in the first-level cache
-MARGIN, NOISE = 1 - 1e-5, 1e-6  # margins for rounding errors of a ratio, relative and absolute
-
-
-@njit(nogil=True, fastmath=FAST, cache=True, error_model="numpy")
-def signed_sums(vectors, hr, spread, running, axis, out):
-    """``out[:, p] = sum over q of sign(<vectors[:, p], hr[:, q]>) hr[:, q]``.
-
-    Args:
-        vectors: (3, P).
-        hr: (3, Q), sorted by ``spread``.
-        spread: (Q,), for each vector of ``hr`` its length across ``axis`` divided by its length along it.
-        running: (3, Q + 1), the sums of the first 0, 1, ... Q vectors of ``hr``, each with the sign that makes its
-            component along ``axis`` positive.
-        axis: (3,), of length 1.
-        out: (3, P), overwritten by the result.
-    """
-    real = vectors.dtype.type
-    zero, one = real(0), real(1)
-    positions, count = vectors.shape[1], hr.shape[1]
-
-    # For each vector, the number of positions whose sign is known; then a counting sort of the vectors by it.
-    settled = np.empty(positions, np.int64)
-    places = np.zeros(count + 2, np.int64)
-    for p in range(positions):
-        d0, d1, d2 = vectors[0, p], vectors[1, p], vectors[2, p]
-        along = axis[0] * d0 + axis[1] * d1 + axis[2] * d2
-        c0, c1, c2 = d0 - axis[0] * along, d1 - axis[1] * along, d2 - axis[2] * along
-        across = np.sqrt(c0 * c0 + c1 * c1 + c2 * c2)
-        known = count
-        if across > zero:
-            known = np.searchsorted(spread, np.abs(along) / across * real(MARGIN) - real(NOISE))
-        settled[p] = known
-        places[known + 1] += 1
-    for known in range(count + 1):
-        places[known + 1] += places[known]
-    order = np.empty(positions, np.int64)
-    for p in range(positions):
-        order[places[settled[p]]] = p
-        places[settled[p]] += 1
-
-    d = np.empty((3, ROWS), vectors.dtype)
-    total = np.empty((3, ROWS), vectors.dtype)
-    for start in range(0, positions, ROWS):
-        rows = min(ROWS, positions - start)
-        known = settled[order[start]]
-        d[:] = zero
-        total[:] = zero
-        for row in range(rows):
-            p = order[start + row]
-            d0, d1, d2 = vectors[0, p], vectors[1, p], vectors[2, p]
-            along = axis[0] * d0 + axis[1] * d1 + axis[2] * d2
-            sign = (one if along > zero else zero) - (one if along < zero else zero)
-            d[0, row], d[1, row], d[2, row] = d0, d1, d2
-            for c in range(3):
-                total[c, row] = sign * running[c, known]
-        for q in range(known, count):
-            g0, g1, g2 = hr[0, q], hr[1, q], hr[2, q]
-            for row in range(ROWS):
-                dot = d[0, row] * g0 + d[1, row] * g1 + d[2, row] * g2
-                sign = (one if dot > zero else zero) - (one if dot < zero else zero)
-                total[0, row] += sign * g0
-                total[1, row] += sign * g1
-                total[2, row] += sign * g2
-        for row in range(rows):
-            p = order[start + row]
-            for c in range(3):
-                out[c, p] = total[c, row]
 
 
 @njit(nogil=True, fastmath=FAST, cache=True, error_model="numpy")

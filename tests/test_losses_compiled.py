@@ -68,8 +68,8 @@ def test_fsm_in_one_pass_equals_its_tensor_form(
 
 def test_the_gradient_of_fsm_in_one_pass_is_the_slope() -> None:
     torch.manual_seed(0)
-    s, t, hr = (torch.rand(1, 3, 7, 5, dtype=torch.float64) for _ in range(3))
-    assert torch.autograd.gradcheck(lambda x: fsm_sum([x, t], [t, x.detach()], hr, [0.3, 0.7]), s.requires_grad_())
+    s, t, other, hr = (torch.rand(1, 3, 7, 5, dtype=torch.float64) for _ in range(4))
+    assert torch.autograd.gradcheck(lambda x: fsm_sum([x, x * x], [t, other], hr, [0.3, 0.7]), s.requires_grad_())
 
 
 def fsm_and_gradients(

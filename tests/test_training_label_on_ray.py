@@ -27,6 +27,7 @@ import os, signal, sys, threading, time
 from pathlib import Path
 import ray
 from hkdsr.cli.label import run
+from hkdsr.cli.output import configure
 
 cache = Path(sys.argv[1])
 ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False, object_store_memory=80 << 20)
@@ -52,7 +53,7 @@ def kill_one():
     print("killed after", made, flush=True)
 
 threading.Thread(target=kill_one, daemon=True).start()
-run(sys.argv[2:])
+run(configure(sys.argv[2:]))
 """
 
 
@@ -73,9 +74,13 @@ def test_two_workers_of_which_one_is_killed(folder: Path, whole: dict[str, bytes
 
 
 @needs_ray
-def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(HkdsrError, match=r"no Ray cluster at '127\.0\.0\.1:1' .*: start one with ray start --head"):
-        label(recipe(tmp_path), "127.0.0.1:1")
+def test_a_cluster_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(*_: object, **__: object) -> None:
+        raise ConnectionError("nobody answers")
+
+    monkeypatch.setattr("ray.init", nobody)  # which tries for a minute
+    with pytest.raises(HkdsrError, match=r"no Ray cluster at '10\.0\.0\.9:1' .*: start one with ray start --head"):
+        label(recipe(tmp_path), "10.0.0.9:1")
 
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed")

@@ -55,7 +55,7 @@ def joined() -> Iterator[ProcessGroup]:
     torchrun_hosts = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     store, before = _store(group)
     if before and before.lasting:
-        write_error_file(before)
+        write_error_file(first_failure(store, before))  # for the next attempt too
         raise SystemExit(before.code)
     nccl = _connect(group, store)
     _group, _launcher = group, os.getppid()

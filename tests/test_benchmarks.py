@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from benchmarks import degrade, exit_start, fidelity, growth, large_store, prune_cuts, speed, step, stream
+from benchmarks import degrade, exit_start, fidelity, growth, large_store, losses, prune_cuts, speed, step, stream
 
 
 @pytest.fixture(autouse=True)
@@ -129,3 +129,13 @@ def test_large_stores_of_no_bytes(capfd: pytest.CaptureFixture[str]) -> None:
     assert held < 1  # MB on the disk
     assert min(rates) > 0
     assert memory < 1000
+
+
+def test_losses_are_compared_with_their_tensor_forms(capsys: pytest.CaptureFixture[str]) -> None:
+    losses.main(["16"])
+    rows = [row.strip("|").split("|") for row in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0].strip() for row in rows] == ["FSM of 3 outputs", "ACF"]
+    for _, side, ours, plain, ratio in rows:
+        assert int(side) == 16
+        assert float(ours) > 0
+        assert float(ratio) == pytest.approx(float(ours) / float(plain), rel=0.5, abs=0.1)

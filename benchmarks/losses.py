@@ -65,7 +65,7 @@ def crops(side: int) -> list[Tensor]:
         top, left = (random.integers(size - side) for size in image.shape[:2])
         cut.append(torch.from_numpy(image[top : top + side, left : left + side].copy()).permute(2, 0, 1))
     hr = (torch.stack(cut).float() / 255).contiguous()
-    student, teacher = (imresize(imresize(hr, 1 / scale), scale).contiguous() for scale in (3, 2))
+    student, teacher = (imresize(imresize(hr, 1 / scale), scale)[..., :side, :side].contiguous() for scale in (3, 2))
     return [student.requires_grad_(), teacher, hr]
 
 

@@ -104,6 +104,8 @@ def fsm_sum(
     if mode == "wave":
         highs = [zip(haar(s, levels)[1:], haar(t, levels)[1:], strict=True) for s, t in pairs]
         return _total(w * (s - t).abs().mean() for w, bands in zip(weights, highs, strict=True) for s, t in bands)
+    if samples is not None and samples >= -(-hr.shape[2] // 2) * -(-hr.shape[3] // 2):
+        samples = None  # no band has more positions than those of level 1
     default = (mode, domain, norm, low_weight, samples) == ("gt_similarity", "wavelet", "none", 0, None)
     loops = kernels(hr) if default and levels >= 1 and hr.shape[1] == COLOURS else None
     if loops is not None and {hr.dtype} == {image.dtype for images in pairs for image in images}:

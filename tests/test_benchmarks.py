@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from benchmarks import degrade, exit_start, fidelity, growth, prune_cuts, speed, step, stream
+from benchmarks import degrade, exit_start, fidelity, growth, large_store, losses, prune_cuts, speed, step, stream
 from hkdsr.nets import FAMILIES
 
 
@@ -132,3 +132,23 @@ def test_every_benchmark_is_tested_here() -> None:
     scripts = {path.stem for path in Path(exit_start.__file__).parent.glob("*.py")} - {"__init__"}
     modules = (degrade, exit_start, fidelity, growth, prune_cuts, speed, step, stream)
     assert scripts == {module.__name__.removeprefix("benchmarks.") for module in modules}
+
+
+def test_large_stores_of_no_bytes(capfd: pytest.CaptureFixture[str]) -> None:
+    large_store.main(["1"])
+    *_, row = capfd.readouterr().out.splitlines()
+    size, images, files, held, *rates, memory = (float(cell) for cell in row.strip("|").split("|"))
+    assert (size, images, files) == (1.0, 54, 3)
+    assert held < 1  # MB on the disk
+    assert min(rates) > 0
+    assert memory < 1000
+
+
+def test_losses_are_compared_with_their_tensor_forms(capsys: pytest.CaptureFixture[str]) -> None:
+    losses.main(["32"])
+    rows = [row.strip("|").split("|") for row in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0].strip() for row in rows] == ["FSM of 3 outputs", "ACF"]
+    for _, side, *times, ratio in rows:
+        assert int(side) == 32
+        assert min(map(float, times)) > 0
+        assert float(ratio) > 0

@@ -184,7 +184,9 @@ def test_processes_end_with_torchrun(folder: Path, tmp_path: Path) -> None:
 
 
 def test_torchruns_report_ends_with_the_sentence(folder: Path, tmp_path: Path) -> None:
-    process = torchrun("-m", "hkdsr", "distill", *arguments(folder, tmp_path / "out", "--training.batch", "5"))
+    """A mistake of the user's is told once, however often torchrun starts the processes again."""
+    again = ("--max-restarts", "2", "-m", "hkdsr", "distill")
+    process = torchrun(*again, *arguments(folder, tmp_path / "out", "--training.batch", "5"))
     _, messages = ended([process])
     assert messages.count(f"hkdsr distill: {SHARED_BATCH}\n") == 1
     assert messages.count("Traceback") == 1  # torchrun's own

@@ -20,6 +20,7 @@ from hkdsr.errors import HkdsrError
 logger = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
+BACKGROUNDS = ("background_fill", "background_fill_dark")
 LIFE = 86_400
 """Seconds after which files go even if their visitor never left."""
 
@@ -30,10 +31,10 @@ def served(settings: AppSettings) -> Iterator[str]:
 
     Raises HkdsrError if the extra ``app`` is missing or the port is taken.
     """
-    with tempfile.TemporaryDirectory(prefix="hkdsr-app-") as folder:
-        root = Path(folder).resolve()
-        gr = _gradio(root)
-        os.environ[MAX_PIXELS] = str(settings.max_pixels)
+    if find_spec("gradio") is None:
+        raise HkdsrError("hkdsr app needs a package that is missing: pip install 'hkdsr[app]'")
+    with tempfile.TemporaryDirectory(prefix="hkdsr-app-") as folder, _environment(Path(folder).resolve(), settings):
+        gr, root = import_module("gradio"), Path(folder).resolve()
         page = _page(gr, settings, root)
         try:
             yield _launched(gr, page, settings, root)
@@ -41,10 +42,10 @@ def served(settings: AppSettings) -> Iterator[str]:
             page.close(verbose=False)
 
 
-def _gradio(root: Path) -> ModuleType:
-    """Gradio, which then writes to ``root`` only, and asks no other server."""
-    if find_spec("gradio") is None:
-        raise HkdsrError("hkdsr app needs a package that is missing: pip install 'hkdsr[app]'")
+@contextmanager
+def _environment(root: Path, settings: AppSettings) -> Iterator[None]:
+    """Inside, Gradio writes to ``root`` only and asks no other server."""
+    before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("GRADIO_")]:
         del os.environ[name]  # such as folders that every request may read
     os.environ |= {
@@ -52,8 +53,14 @@ def _gradio(root: Path) -> ModuleType:
         "GRADIO_EXAMPLES_CACHE": str(root / "examples"),
         "GRADIO_ANALYTICS_ENABLED": "False",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1,localhost"])),
+        MAX_PIXELS: str(settings.max_pixels),
     }
-    return import_module("gradio")
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= before
 
 
 def _page(gr: ModuleType, settings: AppSettings, root: Path) -> Any:
@@ -61,7 +68,11 @@ def _page(gr: ModuleType, settings: AppSettings, root: Path) -> Any:
     from hkdsr.app.sessions import Sessions
 
     with gr.Blocks(title="hkdsr", analytics_enabled=False, delete_cache=(LIFE // 24, LIFE)) as page:
-        gr.HTML("<h1>hkdsr</h1><p>Enlarge images by small networks, and see what they do.</p>", elem_id="head")
+        gr.HTML(
+            "<h1>hkdsr</h1><p>Small networks that enlarge images: use them, watch them learn.</p>",
+            elem_id="head",
+            padding=False,
+        )
         with gr.Tab("Upscale"):
             upscale_tab.add(page, settings, Sessions(root))
     return page.queue(max_size=settings.queue, default_concurrency_limit=1)
@@ -105,8 +116,37 @@ def _launched(gr: ModuleType, page: Any, settings: AppSettings, root: Path) -> s
 
 
 def _theme(gr: ModuleType) -> Any:
-    """Fonts of the reader's system, so that none is asked for."""
+    """Fonts of the reader's system, so that none is asked for; labels that do not outshine what they name."""
     text = ("system-ui", "Segoe UI", "Noto Sans", "Arial", "sans-serif")
     code = ("ui-monospace", "DejaVu Sans Mono", "Consolas", "monospace")
     fonts = {name: [gr.themes.Font(one) for one in which] for name, which in (("font", text), ("font_mono", code))}
-    return gr.themes.Soft(primary_hue="blue", neutral_hue="stone", radius_size="md", **fonts)
+    plain = {f"block_{name}_{part}": "transparent" for name in ("label", "title") for part in BACKGROUNDS}
+    theme = gr.themes.Base(primary_hue="blue", neutral_hue="stone", radius_size="lg", **fonts)
+    return theme.set(
+        body_background_fill="#faf9f6",
+        body_background_fill_dark="#15171b",
+        block_background_fill="#ffffff",
+        block_background_fill_dark="#1d2025",
+        block_border_color="#dedcd5",
+        block_border_color_dark="#353941",
+        block_label_border_width="0px",
+        block_label_border_width_dark="0px",
+        block_label_shadow="none",
+        block_label_text_color="*body_text_color",
+        block_label_text_color_dark="*body_text_color",
+        block_label_text_weight="600",
+        block_title_text_color="*body_text_color",
+        block_title_text_color_dark="*body_text_color",
+        block_title_text_weight="600",
+        body_text_color="#1c1d21",
+        body_text_color_dark="#e9e8e4",
+        body_text_color_subdued="#5d616b",
+        body_text_color_subdued_dark="#a0a4ad",
+        input_background_fill="#faf9f6",
+        input_background_fill_dark="#15171b",
+        button_primary_background_fill="#1f5fbf",
+        button_primary_background_fill_dark="#1f5fbf",
+        button_primary_background_fill_hover="#174a96",
+        button_primary_background_fill_hover_dark="#2f6fcf",
+        **plain,
+    )

@@ -70,6 +70,7 @@ class Session:
             with suppress(OSError):
                 if upload.samefile(link):
                     upload.unlink()
+                    upload.parent.rmdir()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

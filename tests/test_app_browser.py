@@ -29,7 +29,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("app")
     (folder / "networks").mkdir()
     save(small("rcan"), folder / "networks" / "slow.safetensors")
-    with opened(folder) as found:
+    with opened(folder) as (found, _):
         yield found
 
 

@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
-    with page(folder, allow_models=True) as opened:
+    with page(folder, "--allow-models") as (opened, _):
         yield opened
 
 
@@ -126,8 +126,8 @@ def test_a_request_is_short_or_an_upload(visitor: Visitor) -> None:
 
 
 def test_without_the_password_nothing_is_done(folder: Path) -> None:
-    with page(folder, auth="ann:secret") as address:
-        client = httpx.Client(base_url=address, trust_env=False)
+    password = page(folder, "--auth", "ann:secret")
+    with password as (address, _), httpx.Client(base_url=address, trust_env=False) as client:
         for place in (
             "config",
             f"{API}/info",

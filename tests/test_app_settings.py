@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
+from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import REPOSITORY
 from small import refusal
 
 from hkdsr.app.settings import AppSettings
@@ -74,3 +77,17 @@ def test_runs_may_come_later_but_are_no_file(tmp_path: Path) -> None:
 def test_the_command_refuses_before_it_serves(tmp_path: Path) -> None:
     said = refusal(lambda: command.run(["--host", "0.0.0.0", "--networks", str(tmp_path)]))
     assert "add --auth user:password" in said
+
+
+def test_the_extra_names_versions_that_go_together() -> None:
+    """A new Gradio with the Pillow that it takes, and both are what is installed."""
+    pytest.importorskip("gradio", reason="the page is an extra: pip install 'hkdsr[app]'")
+    from packaging.requirements import Requirement
+
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    asked = {one.name: one.specifier for one in map(Requirement, extras["app"])}
+    assert set(asked) == {"gradio", "pillow"}
+    assert all(specifier.contains(version(name)) for name, specifier in asked.items())
+    of_gradio = {one.name: one.specifier for one in map(Requirement, requires("gradio") or ())}
+    assert of_gradio["pillow"].contains(version("pillow"))
+    assert not asked["pillow"].contains("13.0")

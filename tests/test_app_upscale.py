@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
-    with page(folder, max_pixels=PIXELS, max_upload_mb=0.5, queue=2) as opened:
+    with page(folder, "--max-pixels", str(PIXELS), "--max-upload-mb", "0.5", "--queue", "2") as (opened, _):
         yield opened
 
 
@@ -234,7 +234,7 @@ def test_an_allowed_network_is_read_without_running_it(folder: Path, photo: np.n
     shutil.copy(folder / "networks" / "own.safetensors", tmp_path / "mine.safetensors")
     torch.save({"params": Hostile(tmp_path / "ran")}, tmp_path / "evil.pth")
     (tmp_path / "text.txt").write_text("a")
-    with page(tmp_path, allow_models=True) as address:
+    with page(tmp_path, "--allow-models") as (address, _):
         visitor = Visitor(address)
         photograph, mine, evil, text = visitor.upload(
             *(tmp_path / name for name in ("photo.png", "mine.safetensors", "evil.pth", "text.txt"))

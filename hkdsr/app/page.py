@@ -20,7 +20,9 @@ from hkdsr.errors import HkdsrError
 logger = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
-BACKGROUNDS = ("background_fill", "background_fill_dark")
+OFF = ("enable_monitoring", "inline", "mcp_server", "pwa", "run_history", "show_error", "ssr_mode")
+"""What Gradio could do further."""
+PARTS = (("style", "page.css"), ("script", "page.js"))
 LIFE = 86_400
 """Seconds after which files go even if their visitor never left."""
 
@@ -93,20 +95,13 @@ def _launched(gr: ModuleType, page: Any, settings: AppSettings, root: Path) -> s
             auth=settings.credentials,
             prevent_thread_lock=True,
             quiet=True,
-            show_error=False,
-            inline=False,
-            ssr_mode=False,
-            pwa=False,
-            mcp_server=False,
-            run_history=False,
-            enable_monitoring=False,
+            **dict.fromkeys(OFF, False),
             footer_links=[],
             num_workers=0,
             max_file_size=round(settings.max_upload_mb * 10**6),
             app_kwargs={"middleware": [Middleware(Guard, folder=root, hosts=hosts)]},
             theme=_theme(gr),
-            css=(HERE / "page.css").read_text("utf-8"),
-            head=f"<script>{(HERE / 'page.js').read_text('utf-8')}</script>",
+            head="".join(f"<{kind}>{(HERE / name).read_text('utf-8')}</{kind}>" for kind, name in PARTS),
         )
     except OSError as error:
         raise HkdsrError(f"port {settings.port} of {settings.host} is taken: name another with --port") from error
@@ -116,37 +111,8 @@ def _launched(gr: ModuleType, page: Any, settings: AppSettings, root: Path) -> s
 
 
 def _theme(gr: ModuleType) -> Any:
-    """Fonts of the reader's system, so that none is asked for; labels that do not outshine what they name."""
+    """Fonts of the reader's system, so that none is asked for. Colours are in page.css."""
     text = ("system-ui", "Segoe UI", "Noto Sans", "Arial", "sans-serif")
     code = ("ui-monospace", "DejaVu Sans Mono", "Consolas", "monospace")
     fonts = {name: [gr.themes.Font(one) for one in which] for name, which in (("font", text), ("font_mono", code))}
-    plain = {f"block_{name}_{part}": "transparent" for name in ("label", "title") for part in BACKGROUNDS}
-    theme = gr.themes.Base(primary_hue="blue", neutral_hue="stone", radius_size="lg", **fonts)
-    return theme.set(
-        body_background_fill="#faf9f6",
-        body_background_fill_dark="#15171b",
-        block_background_fill="#ffffff",
-        block_background_fill_dark="#1d2025",
-        block_border_color="#dedcd5",
-        block_border_color_dark="#353941",
-        block_label_border_width="0px",
-        block_label_border_width_dark="0px",
-        block_label_shadow="none",
-        block_label_text_color="*body_text_color",
-        block_label_text_color_dark="*body_text_color",
-        block_label_text_weight="600",
-        block_title_text_color="*body_text_color",
-        block_title_text_color_dark="*body_text_color",
-        block_title_text_weight="600",
-        body_text_color="#1c1d21",
-        body_text_color_dark="#e9e8e4",
-        body_text_color_subdued="#5d616b",
-        body_text_color_subdued_dark="#a0a4ad",
-        input_background_fill="#faf9f6",
-        input_background_fill_dark="#15171b",
-        button_primary_background_fill="#1f5fbf",
-        button_primary_background_fill_dark="#1f5fbf",
-        button_primary_background_fill_hover="#174a96",
-        button_primary_background_fill_hover_dark="#2f6fcf",
-        **plain,
-    )
+    return gr.themes.Base(primary_hue="blue", neutral_hue="stone", radius_size="lg", **fonts)

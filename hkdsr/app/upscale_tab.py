@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import gradio as gr
@@ -41,7 +42,12 @@ def add(page: gr.Blocks, settings: AppSettings, sessions: Sessions) -> None:
                 start = gr.Button("Enlarge", variant="primary", scale=3, min_width=120, elem_id="enlarge")
                 cancel = gr.Button("Cancel", scale=1, min_width=90, elem_id="cancel")
             with gr.Accordion("Compare with HR", open=False):
-                truth = gr.File(label="HR images, of the same names", file_count="multiple", file_types=list(SUFFIXES))
+                truth = gr.File(
+                    elem_id="truth",
+                    label="HR images, of the same names",
+                    file_count="multiple",
+                    file_types=list(SUFFIXES),
+                )
             with gr.Accordion("Large images", open=False):
                 gr.Markdown(
                     "Files are always whole. On the page, results of over 2048 pixels a side are shown in part."
@@ -67,7 +73,7 @@ def add(page: gr.Blocks, settings: AppSettings, sessions: Sessions) -> None:
 
     @told
     def begin(images: list[str] | None, request: gr.Request) -> None:
-        session(request).stop.clear()
+        session(request).stop = Event()  # the work that was cancelled keeps its own
         if not images:
             raise HkdsrError("there are no images yet: drop one on the page, or choose a file")
         if len(images) > MOST:
@@ -85,7 +91,7 @@ def add(page: gr.Blocks, settings: AppSettings, sessions: Sessions) -> None:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio looks for this default
     ) -> tuple[Any, ...]:
-        mine = session(request)
+        mine, stop = session(request), session(request).stop
         sources, known = [mine.adopt(path) for path in uploads], offers.offered(settings.networks, mine)
         if not names or not known.keys() >= set(names):
             raise HkdsrError("no network is chosen: choose one or more")
@@ -93,18 +99,19 @@ def add(page: gr.Blocks, settings: AppSettings, sessions: Sessions) -> None:
         networks = dict(zip(names, upscalers, strict=True))
         hr = _partners(sources, [mine.adopt(path) for path in truths or ()])
         shown, files, count = {}, list[Path](), len(sources)
-        for number, source in enumerate(sources):
+        with mine.new_results() as folder:
+            for number, source in enumerate(sources):
 
-            def tell(share: float, tiles: int, number: int = number, name: str = source.name) -> None:
-                progress((number + share) / count, f"{name}, tile {tiles}")
+                def tell(share: float, tiles: int, number: int = number, name: str = source.name) -> None:
+                    progress((number + share) / count, f"{name}, tile {tiles}")
 
-            watch = Watch(mine.stop, tell, (down / 100, across / 100))
-            made = enlarge(source, networks, hr.get(source), mine.new_folder(), watch)
-            label = source.name if source.name not in shown else f"{source.name} ({number + 1})"
-            shown[label], files = made.shown(), [*files, *made.files]
+                (own := folder / str(number)).mkdir()
+                made = enlarge(source, networks, hr.get(source), own, Watch(stop, tell, (down / 100, across / 100)))
+                label = source.name if source.name not in shown else f"{source.name} ({number + 1})"
+                shown[label], files = made.shown(), [*files, *made.files]
+            if len(files) > 1:
+                files.insert(0, packed(files, folder))
         mine.shown = shown
-        if len(files) > 1:
-            files.insert(0, packed(files, mine.new_folder()))
         picker = gr.Dropdown(list(shown), value=next(iter(shown)), visible=len(shown) > 1)
         downloads = gr.File([str(file) for file in files], visible=True)
         return picker, *pair(next(iter(shown)), None, None, request), downloads

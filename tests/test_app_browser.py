@@ -126,7 +126,7 @@ def test_another_network_is_chosen_by_keys_alone(visit: Callable[..., Page], pho
     page.keyboard.press("Enter")
     page.locator("#slider img").first.wait_for(timeout=120_000)
     reach(page, "#right input")
-    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Control+A")
     page.keyboard.type("tiny_x4")
     page.keyboard.press("Enter")
     page.wait_for_function("document.querySelector('#right input').value === 'tiny_x4'")
@@ -170,13 +170,13 @@ def test_mistakes_are_sentences(visit: Callable[..., Page], photo: Path) -> None
 
 def test_work_is_cancelled_and_begun_again(visit: Callable[..., Page], photo: Path, tmp_path: Path) -> None:
     large = tmp_path / "large.png"
-    Image.fromarray(np.tile(rgb(photo), (16, 12, 1))).save(large)
+    Image.fromarray(np.tile(rgb(photo), (24, 18, 1))).save(large)
     page = visit()
     choose(page, large)
     page.click("#enlarge")
     page.locator("#slider", has_text="large.png").or_(page.locator("#slider .progress-text")).first.wait_for()
     page.click("#cancel")
-    page.get_by_text("Cancelled.").first.wait_for()
+    page.locator("#result", has_text="Cancelled.").wait_for()
     assert page.locator("#slider img").count() == 0
     page.locator("#images button[aria-label='Clear']").click()
     enlarge(page, photo)

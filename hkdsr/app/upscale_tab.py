@@ -148,9 +148,9 @@ def add(page: gr.Blocks, settings: AppSettings, sessions: Sessions) -> None:
     def leave(request: gr.Request) -> None:
         sessions.end(request.session_hash)
 
-    def stop(request: gr.Request) -> None:
+    def stop(request: gr.Request) -> str:
         session(request).stop.set()
-        gr.Info("Cancelled.")
+        return "Cancelled."
 
     quick = {"queue": False, "show_progress": "hidden"}
     outputs = [image, left, right, slider, text, files]
@@ -158,7 +158,7 @@ def add(page: gr.Blocks, settings: AppSettings, sessions: Sessions) -> None:
     running = checked.success(
         work, [images, chosen, truth, across, down], outputs, concurrency_id="work", show_progress_on=[slider, files]
     )
-    cancel.click(stop, None, None, cancels=[running], **quick)
+    cancel.click(stop, None, text, cancels=[running], **quick)
     for choice in (image, left, right):
         choice.input(switch, [image, left, right], [left, right, slider, text], **quick)
     if settings.allow_models:

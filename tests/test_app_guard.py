@@ -9,9 +9,13 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from app_visitor import API, RefusedError, Visitor, files, page
+import torch
+from app_visitor import API, RefusedError, Visitor, downloads, files, page
 from conftest import REPOSITORY
 from PIL import Image
+from small import small
+
+from hkdsr.nets.files.load import save
 
 SECRET = "what nobody may read"
 TRICKS = ("{}", "../../../../../../..{}", "{}/.", "/proc/self/root{}", "file://{}", "//{}", "./{}", "{}\0.png")
@@ -142,3 +146,32 @@ def test_without_the_password_nothing_is_done(folder: Path) -> None:
             client.post("login", data={"username": "ann", "password": "guess"}).status_code == httpx.codes.BAD_REQUEST
         )
         assert client.post("login", data={"username": "ann", "password": "secret"}).status_code == httpx.codes.OK
+
+
+class Hostile:
+    """What a pickle of this makes when it is read without care."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.target,)
+
+
+def test_a_network_that_is_brought_is_read_without_running_it(address: str, visitor: Visitor, folder: Path) -> None:
+    save(small("compact"), folder / "mine.safetensors")
+    torch.save({"params": Hostile(folder / "ran")}, folder / "evil.pth")
+    names = ("image.png", "mine.safetensors", "evil.pth")
+    photograph, mine, evil = visitor.upload(*(folder / name for name in names))
+    visitor.ask("bring", files([mine]), [])
+    visitor.ask("bring", files([evil]), [])
+    assert "compact" in visitor.ask("describe", ["mine.safetensors (yours)"])[0]
+    (file,) = downloads(visitor.enlarge([photograph], ["mine.safetensors (yours)"]))
+    assert Path(file).name == "image_mine.png"
+    with pytest.raises(RefusedError, match="give a "):
+        visitor.enlarge([photograph], ["evil.pth (yours)"])
+    assert not (folder / "ran").exists()
+    with pytest.raises(RefusedError):  # it is of the one who brought it
+        Visitor(address).enlarge([photograph], ["mine.safetensors (yours)"])
+    with pytest.raises(RefusedError, match="Invalid file type"):
+        visitor.ask("bring", files([photograph]), [])

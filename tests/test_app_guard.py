@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -19,6 +20,16 @@ from hkdsr.nets.files.load import save
 
 SECRET = "what nobody may read"
 TRICKS = ("{}", "../../../../../../..{}", "{}/.", "/proc/self/root{}", "file://{}", "//{}", "./{}", "{}\0.png")
+LISTENER = """
+import sys
+
+def heard(event, arguments):
+    if event == "socket.getaddrinfo" or (event == "socket.connect" and isinstance(arguments[1], tuple)):
+        with open({!r}, "a") as file:
+            print(arguments[0] if event == "socket.getaddrinfo" else arguments[1][0], file=file)
+
+sys.addaudithook(heard)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +44,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
-    with page(folder, "--allow-models") as (opened, _):
-        yield opened
+    """The page as one starts it whose environment opens what it can, with a listener to all that it connects to."""
+    (folder / "site").mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(LISTENER.format(str(folder / "hosts")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(
+            "PYTHONPATH", os.pathsep.join([str(folder / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
+        )
+        for name, value in {"ALLOWED_PATHS": "/", "SHARE": "True", "ANALYTICS_ENABLED": "True"}.items():
+            patch.setenv(f"GRADIO_{name}", value)
+        with page(folder, "--allow-models") as (opened, _):
+            yield opened
 
 
 @pytest.fixture
@@ -175,3 +195,9 @@ def test_a_network_that_is_brought_is_read_without_running_it(address: str, visi
         Visitor(address).enlarge([photograph], ["mine.safetensors (yours)"])
     with pytest.raises(RefusedError, match="Invalid file type"):
         visitor.ask("bring", files([photograph]), [])
+
+
+def test_the_page_asks_no_other_computer(visitor: Visitor, folder: Path) -> None:
+    (upload,) = visitor.upload(folder / "image.png")
+    visitor.enlarge([upload])
+    assert set((folder / "hosts").read_text().split()) == {"127.0.0.1"}

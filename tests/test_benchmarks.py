@@ -10,7 +10,19 @@ import pytest
 import tiny
 import torch
 
-from benchmarks import degrade, exit_start, fidelity, growth, large_store, losses, prune_cuts, speed, step, stream
+from benchmarks import (
+    degrade,
+    exit_start,
+    fidelity,
+    growth,
+    large_store,
+    losses,
+    page_load,
+    prune_cuts,
+    speed,
+    step,
+    stream,
+)
 from hkdsr.nets import FAMILIES
 
 
@@ -152,3 +164,15 @@ def test_losses_are_compared_with_their_tensor_forms(capsys: pytest.CaptureFixtu
         assert int(side) == 32
         assert min(map(float, times)) > 0
         assert float(ratio) > 0
+
+
+def test_page_load_counts_failures_and_refusals(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("gradio", reason="the page is an extra: pip install 'hkdsr[app]'")
+    page_load.main(["--requests", "12", "--visitors", "2"])
+    load, rush = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"12 requests, 0 failed: \d+ MB, then \d+ MB \([+-]\d+\.\d %\)", load)
+    numbers = re.fullmatch(r"12 at once with room for 4: (\d+) refused, (\d+) answered", rush)
+    assert numbers
+    refused, answered = map(int, numbers.groups())
+    assert refused + answered == 12
+    assert answered >= 4

@@ -144,7 +144,7 @@ class Scores:
     key: str = ""
     measure: str = "val_psnr_y"
 
-    def score(self, module: nn.Module) -> float:
+    def score(self, module: nn.Module, step: int) -> float:
         return self.of(module)
 
 

@@ -21,6 +21,7 @@ from hkdsr.scoring.inference import super_resolve
 from hkdsr.scoring.metrics import psnr_y
 from hkdsr.settings.degrade import Degrade
 from hkdsr.training.distiller import Distiller
+from hkdsr.training.kept_images import KeptImages, Validated
 
 TO_HR, TO_TEACHER = "val_psnr_y", "val_psnr_y_to_teacher"
 """The names of the scores in logs and in the metadata of ``best.safetensors``."""
@@ -32,7 +33,8 @@ class Validation:
     """Scores the averaged student on the first ``count`` images of ``folder``.
 
     Their LR is made by MATLAB's bicubic or, with ``degrade``, by a degradation of each image that is always the same.
-    With ``teacher``, the images are LR, and its images take the place of HR.
+    With ``teacher``, the images are LR, and its images take the place of HR. ``kept`` writes the first images of every
+    validation into the run's folder.
 
     ``key`` is a hash of their pixels: scores on other images cannot be compared with these. ``measure`` is the name of
     the score.
@@ -41,10 +43,16 @@ class Validation:
     """
 
     def __init__(
-        self, folder: Path, scale: int, count: int, degrade: Degrade | None = None, teacher: Network | None = None
+        self,
+        folder: Path,
+        scale: int,
+        count: int,
+        degrade: Degrade | None = None,
+        teacher: Network | None = None,
+        kept: KeptImages | None = None,
     ) -> None:
         degrader = Degrader(degrade, 1 if teacher else scale) if degrade and degrade.used else None
-        self._scale, self._teacher = scale, teacher
+        self._scale, self._teacher, self._kept = scale, teacher, kept
         self.measure = TO_TEACHER if teacher else TO_HR
         self._paths = list_images(folder)[:count]
         with needed_for(f"data.val {folder}", "lower data.val_images, or cut its images into smaller ones"):
@@ -62,8 +70,10 @@ class Validation:
         self.key = pixels.hexdigest()
 
     @torch.inference_mode()
-    def score(self, module: nn.Module) -> float:
+    def score(self, module: nn.Module, step: int = 0) -> float:
         """Mean PSNR-Y in dB of a ``Distiller``'s student to HR or the teacher's image, ``scale`` pixels cropped a side.
+
+        ``step`` is the number of steps that the student has been trained for.
 
         Images that do not fit into memory run in tiles. Raises HkdsrError, naming the image, if that is not possible.
         """
@@ -72,11 +82,16 @@ class Validation:
         forget_reach(student)
         if self._teacher and not self._hr:
             self._hr = [super_resolve(self._teacher, to_uint8(lr)) for lr in self._lr]
-        scores = []
+        scores, shown = [], []
         for path, lr, hr in zip(self._paths, self._lr, self._hr, strict=True):
             with needed_for(str(path), CUT):
                 sr, *_ = enlarged(student, lr.to(device), str(path), CUT, _rounded)
-                scores.append(psnr_y(to_uint8(sr), hr, self._scale))
+                image = to_uint8(sr)
+                scores.append(psnr_y(image, hr, self._scale))
+            if self._kept and len(shown) < self._kept.count:
+                shown.append(Validated(path.name, to_uint8(lr), image, None if self._teacher else hr))
+        if self._kept and shown:
+            self._kept.keep(step, self.key, shown)
         return float(np.mean(scores))
 
 

@@ -30,6 +30,15 @@ class Process:
         fields = _fields(pid)
         return cls(platform.node(), pid, int(fields[STARTED]) if fields else None)
 
+    @classmethod
+    def read(cls, content: object) -> Process | None:
+        """The process whose fields a file holds; None for anything else."""
+        try:
+            process = cls(**content) if isinstance(content, dict) else None
+        except TypeError:
+            return None
+        return process if process and isinstance(process.pid, int) and process.pid > 0 else None
+
     @property
     def is_here(self) -> bool:
         """Whether it is, or was, on this machine: of those on others nothing is known."""

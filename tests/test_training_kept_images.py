@@ -18,7 +18,8 @@ from hkdsr.nets.files.load import load
 from hkdsr.scoring.inference import super_resolve
 from hkdsr.settings.recipe import Data, DistillRecipe
 from hkdsr.studies.study import training
-from hkdsr.training.kept_images import LAST, MARGIN, KeptImages, Validated, kept, middle
+from hkdsr.training.kept_files import kept
+from hkdsr.training.kept_images import LAST, MARGIN, KeptImages, Validated, middle
 from hkdsr.training.run import distill
 
 
@@ -79,7 +80,7 @@ def test_older_later_and_other_images_go(tmp_path: Path) -> None:
 
 
 def test_the_teacher_sees_the_middle_of_a_large_image_with_a_margin(tmp_path: Path, shared: Path) -> None:
-    hr = rgb(list_images(shared / "benchmarks" / "B100")[0])[:501, :703]
+    hr = rgb(list_images(shared / "benchmarks" / "B100" / "HR")[0])[:501, :703]
     hr = hr[: hr.shape[0] // 2 * 2, : hr.shape[1] // 2 * 2]
     lr = imresize(hr, 0.5)
     teacher = load(tiny.teacher(tmp_path / "teacher.safetensors")).requires_grad_(False)
@@ -114,7 +115,7 @@ def test_a_study_keeps_none_unless_it_says_so(tmp_path: Path) -> None:
 
 
 def test_the_files_are_small(tmp_path: Path, shared: Path) -> None:
-    hr = rgb(list_images(shared / "benchmarks" / "B100")[0])
+    hr = rgb(list_images(shared / "benchmarks" / "B100" / "HR")[0])
     KeptImages(tmp_path, 1).keep(5, "key", [Validated("a.png", hr[:2, :2], hr, hr)])
     for path in kept(tmp_path / "validation").values():
         assert path.stat().st_size < 350_000

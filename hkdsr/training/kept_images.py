@@ -1,15 +1,10 @@
-"""The images that a training keeps of its last validations, for people to look at: small PNG files, and few of them.
-
-In ``validation`` in the run's folder are, for image 0, ``0_hr.png``, ``0_teacher.png`` and, for each of the last
-validations, the averaged student's, as ``0_2000.png`` for step 2000. ``images.json`` has the images' names.
-"""
+"""Keeping images of a training's last validations, for people to look at: small PNG files, and few of them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,10 +22,8 @@ from hkdsr.files import write_atomically
 from hkdsr.memory import CUT
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import digest
+from hkdsr.training.kept_files import FOLDER, HR, INDEX, TEACHER, kept, read_index
 
-FOLDER, INDEX = "validation", "images.json"
-HR, TEACHER = "hr", "teacher"
-FILE = re.compile(r"(\d+)_(hr|teacher|\d+)\.png")
 COUNT = 2
 """Images that are kept where the recipe does not say it."""
 SIDE = 320
@@ -70,7 +63,7 @@ class KeptImages:
         """
         teacher = digest(self._teacher.state_dict()) if self._teacher else ""
         key = hashlib.sha256(f"{key} {teacher} {len(images)}".encode()).hexdigest()
-        if _key(self._folder) != key:
+        if read_index(self._folder).get("key") != key:
             self._remove(set())
             for place, image in enumerate(images):
                 self._write_references(place, image)
@@ -103,15 +96,6 @@ class KeptImages:
                     path.unlink()
 
 
-def kept(folder: Path) -> dict[tuple[int, str], Path]:
-    """The files in a folder ``validation`` by the place of the image and the kind: ``hr``, ``teacher`` or a step."""
-    try:
-        names = [(FILE.fullmatch(path.name), path) for path in folder.iterdir()]
-    except OSError:
-        return {}
-    return {(int(match[1]), match[2]): path for match, path in names if match}
-
-
 def middle(shape: Sequence[int], side: int = SIDE) -> tuple[slice, slice]:
     """Rows and columns of the middle of an image (H, W, ...), at most ``side`` pixels a side."""
     tops = (max(0, (size - side) // 2) for size in shape[:2])
@@ -132,11 +116,3 @@ def _of_teacher(network: Network, image: Validated) -> np.ndarray:
     places = zip(wanted, seen, strict=True)
     cut = (slice(part.start - scale * own.start, part.stop - scale * own.start) for part, own in places)
     return to_uint8(sr)[*cut]
-
-
-def _key(folder: Path) -> str | None:
-    """None for a file that is missing or damaged."""
-    try:
-        return json.loads((folder / INDEX).read_text(encoding="utf-8"))["key"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None

@@ -18,12 +18,12 @@ def stopped_by_sigterm() -> Iterator[None]:
     Before the first step, and the second time, it acts as Ctrl-C does. To be called in the main thread.
     """
     global _asked
-    _asked = False
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        _asked = False
 
 
 @contextmanager

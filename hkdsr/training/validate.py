@@ -22,9 +22,8 @@ from hkdsr.scoring.metrics import psnr_y
 from hkdsr.settings.degrade import Degrade
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.kept_images import KeptImages, Validated
+from hkdsr.training.log import TO_HR, TO_TEACHER
 
-TO_HR, TO_TEACHER = "val_psnr_y", "val_psnr_y_to_teacher"
-"""The names of the scores in logs and in the metadata of ``best.safetensors``."""
 SEED = 40
 """Apart from the training's: runs with other seeds are validated on the same images."""
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "compare": "run a study of methods, or show published tables",
     "evaluate": "score a network by the published protocol",
     "upscale": "enlarge an image or a folder of images",
+    "app": "open a web page to enlarge images and watch trainings",
     "export": "write a network for other runtimes, if its images stay the same",
     "report": "write a page about a training: scores, images, curves",
     "degrade": "show samples of a degradation",

@@ -57,13 +57,17 @@ def _gradio(root: Path) -> ModuleType:
 
 
 def _page(gr: ModuleType, settings: AppSettings, root: Path) -> Any:
-    from hkdsr.app import upscale_tab
+    from hkdsr.app import distil_tab, runs_tab, upscale_tab
     from hkdsr.app.sessions import Sessions
 
     with gr.Blocks(title="hkdsr", analytics_enabled=False, delete_cache=(LIFE // 24, LIFE)) as page:
         gr.HTML("<h1>hkdsr</h1><p>Enlarge images by small networks, and see what they do.</p>", elem_id="head")
         with gr.Tab("Upscale"):
             upscale_tab.add(page, settings, Sessions(root))
+        with gr.Tab("Runs"):
+            runs_tab.add(settings)
+        with gr.Tab("Distil"):
+            distil_tab.add(settings)
     return page.queue(max_size=settings.queue, default_concurrency_limit=1)
 
 

@@ -14,7 +14,7 @@ from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.settings.toml import read_recipe, read_toml
 from hkdsr.user_code import code_name
 
-CODE = "is code, which the page does not run: copy the command, and start it in a terminal"
+CODE = "is code, which the page does not run: run hkdsr distill in a terminal"
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _require_inside(path: str | Path, folders: Sequence[Path]) -> None:
 
 def _names_file(text: str) -> bool:
     """Whether a text is the name of a file; else it is a network's description, a budget or the like."""
-    return bool({"/", "\\"} & set(text)) or text.startswith(("~", "..")) or exists(text)
+    return bool(text) and (bool({"/", "\\"} & set(text)) or text.startswith(("~", "..")) or exists(text))
 
 
 def _keys(content: Any) -> Iterator[str]:

@@ -34,7 +34,7 @@ def add(settings: AppSettings) -> None:
         with gr.Column(min_width=320):
             name = gr.Textbox("distill", label="Name", info="The run's folder.", elem_id="name")
             teacher = gr.Dropdown([], value=None, label="Teacher", allow_custom_value=True, elem_id="teacher")
-            images = gr.Dropdown([], value=None, multiselect=True, label="Training images", elem_id="images")
+            images = gr.Dropdown([], value=None, multiselect=True, label="Training images", elem_id="train")
             val = gr.Dropdown([], value=None, label="Validation images", elem_id="val")
             student = gr.Textbox(label="Student", placeholder="compact:features=32,convs=8", elem_id="student")
             with gr.Row():
@@ -82,6 +82,15 @@ def add(settings: AppSettings) -> None:
         jobs.start(one)
         return gr.Dropdown(jobs.names(), value=one.name)
 
+    @told
+    def stopped(job: str | None) -> None:
+        jobs.stop(job or "")
+        gr.Info("It ends after the step in hand, with a checkpoint.")
+
+    @told
+    def resumed(job: str | None) -> None:
+        jobs.resume(job or "")
+
     def written(*chosen: Any) -> str:
         try:
             return jobs.command(asked(*chosen))
@@ -107,8 +116,8 @@ def add(settings: AppSettings) -> None:
     gr.on([field.change for field in fields], written, fields, command, **quiet)
     check.click(checked, fields, said, api_visibility="private")
     start.click(started, fields, job, api_visibility="private")
-    stop.click(told(jobs.stop), job, api_visibility="private")
-    resume.click(told(jobs.resume), job, api_visibility="private")
+    stop.click(stopped, job, api_visibility="private")
+    resume.click(resumed, job, api_visibility="private")
 
 
 def _state(settings: AppSettings, name: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from hkdsr.app.readings import LARGEST, end_of, parsed, records, sound
 from hkdsr.app.run import Run, State
 from hkdsr.errors import HkdsrError
+from hkdsr.paths import is_file
 from hkdsr.processes import Process
 from hkdsr.training.kept_files import FOLDER, kept, read_index
 
@@ -39,7 +40,7 @@ def found(root: Path) -> list[Run]:
 def named(root: Path, name: str) -> Run:
     """The run in the folder ``name`` of ``root``. Raises HkdsrError if there is none, or outside of ``root``."""
     folder = inside(root, name)
-    if not any((folder / file).is_file() for file in MARKS):
+    if not any(is_file(folder / file) for file in MARKS):
         raise HkdsrError(f"there is no run {name}: choose one of the list")
     return read(root, folder)
 

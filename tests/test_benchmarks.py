@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from benchmarks import degrade, exit_start, fidelity, growth, prune_cuts, speed, step, stream
+from benchmarks import degrade, exit_start, fidelity, growth, page_load, prune_cuts, speed, step, stream
 
 
 @pytest.fixture(autouse=True)
@@ -119,3 +119,15 @@ def test_every_benchmark_is_tested_here() -> None:
     scripts = {path.stem for path in Path(exit_start.__file__).parent.glob("*.py")} - {"__init__"}
     modules = (degrade, exit_start, fidelity, growth, prune_cuts, speed, step, stream)
     assert scripts == {module.__name__.removeprefix("benchmarks.") for module in modules}
+
+
+def test_page_load_counts_failures_and_refusals(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("gradio", reason="the page is an extra: pip install 'hkdsr[app]'")
+    page_load.main(["--requests", "12", "--visitors", "2"])
+    load, rush = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"12 requests, 0 failed: \d+ MB, then \d+ MB \([+-]\d+\.\d %\)", load)
+    numbers = re.fullmatch(r"12 at once with room for 4: (\d+) refused, (\d+) answered", rush)
+    assert numbers
+    refused, answered = map(int, numbers.groups())
+    assert refused + answered == 12
+    assert answered >= 4

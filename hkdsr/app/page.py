@@ -20,6 +20,9 @@ from hkdsr.errors import HkdsrError
 logger = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
+OFF = ("enable_monitoring", "inline", "mcp_server", "pwa", "run_history", "show_error", "ssr_mode")
+"""What Gradio could do further."""
+PARTS = (("style", "page.css"), ("script", "page.js"))
 LIFE = 86_400
 """Seconds after which files go even if their visitor never left."""
 
@@ -30,10 +33,10 @@ def served(settings: AppSettings) -> Iterator[str]:
 
     Raises HkdsrError if the extra ``app`` is missing or the port is taken.
     """
-    with tempfile.TemporaryDirectory(prefix="hkdsr-app-") as folder:
-        root = Path(folder).resolve()
-        gr = _gradio(root)
-        os.environ[MAX_PIXELS] = str(settings.max_pixels)
+    if find_spec("gradio") is None:
+        raise HkdsrError("hkdsr app needs a package that is missing: pip install 'hkdsr[app]'")
+    with tempfile.TemporaryDirectory(prefix="hkdsr-app-") as folder, _environment(Path(folder).resolve(), settings):
+        gr, root = import_module("gradio"), Path(folder).resolve()
         page = _page(gr, settings, root)
         try:
             yield _launched(gr, page, settings, root)
@@ -41,10 +44,10 @@ def served(settings: AppSettings) -> Iterator[str]:
             page.close(verbose=False)
 
 
-def _gradio(root: Path) -> ModuleType:
-    """Gradio, which then writes to ``root`` only, and asks no other server."""
-    if find_spec("gradio") is None:
-        raise HkdsrError("hkdsr app needs a package that is missing: pip install 'hkdsr[app]'")
+@contextmanager
+def _environment(root: Path, settings: AppSettings) -> Iterator[None]:
+    """Inside, Gradio writes to ``root`` only and asks no other server."""
+    before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("GRADIO_")]:
         del os.environ[name]  # such as folders that every request may read
     os.environ |= {
@@ -52,8 +55,14 @@ def _gradio(root: Path) -> ModuleType:
         "GRADIO_EXAMPLES_CACHE": str(root / "examples"),
         "GRADIO_ANALYTICS_ENABLED": "False",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1,localhost"])),
+        MAX_PIXELS: str(settings.max_pixels),
     }
-    return import_module("gradio")
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= before
 
 
 def _page(gr: ModuleType, settings: AppSettings, root: Path) -> Any:
@@ -61,7 +70,11 @@ def _page(gr: ModuleType, settings: AppSettings, root: Path) -> Any:
     from hkdsr.app.sessions import Sessions
 
     with gr.Blocks(title="hkdsr", analytics_enabled=False, delete_cache=(LIFE // 24, LIFE)) as page:
-        gr.HTML("<h1>hkdsr</h1><p>Enlarge images by small networks, and see what they do.</p>", elem_id="head")
+        gr.HTML(
+            "<h1>hkdsr</h1><p>Small networks that enlarge images: use them, watch them learn.</p>",
+            elem_id="head",
+            padding=False,
+        )
         with gr.Tab("Upscale"):
             upscale_tab.add(page, settings, Sessions(root))
         with gr.Tab("Runs"):
@@ -86,20 +99,13 @@ def _launched(gr: ModuleType, page: Any, settings: AppSettings, root: Path) -> s
             auth=settings.credentials,
             prevent_thread_lock=True,
             quiet=True,
-            show_error=False,
-            inline=False,
-            ssr_mode=False,
-            pwa=False,
-            mcp_server=False,
-            run_history=False,
-            enable_monitoring=False,
+            **dict.fromkeys(OFF, False),
             footer_links=[],
             num_workers=0,
             max_file_size=round(settings.max_upload_mb * 10**6),
             app_kwargs={"middleware": [Middleware(Guard, folder=root, hosts=hosts)]},
             theme=_theme(gr),
-            css=(HERE / "page.css").read_text("utf-8"),
-            head=f"<script>{(HERE / 'page.js').read_text('utf-8')}</script>",
+            head="".join(f"<{kind}>{(HERE / name).read_text('utf-8')}</{kind}>" for kind, name in PARTS),
         )
     except OSError as error:
         raise HkdsrError(f"port {settings.port} of {settings.host} is taken: name another with --port") from error
@@ -109,8 +115,8 @@ def _launched(gr: ModuleType, page: Any, settings: AppSettings, root: Path) -> s
 
 
 def _theme(gr: ModuleType) -> Any:
-    """Fonts of the reader's system, so that none is asked for."""
+    """Fonts of the reader's system, so that none is asked for. Colours are in page.css."""
     text = ("system-ui", "Segoe UI", "Noto Sans", "Arial", "sans-serif")
     code = ("ui-monospace", "DejaVu Sans Mono", "Consolas", "monospace")
     fonts = {name: [gr.themes.Font(one) for one in which] for name, which in (("font", text), ("font_mono", code))}
-    return gr.themes.Soft(primary_hue="blue", neutral_hue="stone", radius_size="md", **fonts)
+    return gr.themes.Base(primary_hue="blue", neutral_hue="stone", radius_size="lg", **fonts)

@@ -6,8 +6,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock
@@ -32,7 +32,8 @@ class Shown:
 class Session:
     """A visitor's folder, whether the work in hand is to ``stop``, what is ``shown`` by image, and uploaded networks.
 
-    ``uploads`` are the files as they were uploaded, with the links to them in the folder.
+    ``uploads`` are the files as they were uploaded, with the links to them in the folder; ``results`` is the folder of
+    what was made last.
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class Session:
     shown: dict[str, Shown] = field(default_factory=dict)
     networks: dict[str, Path] = field(default_factory=dict)
     uploads: dict[Path, Path] = field(default_factory=dict)
+    results: Path | None = None
 
     def new_folder(self) -> Path:
         """An empty folder in that of the session."""
@@ -63,6 +65,17 @@ class Session:
             self.uploads[path] = link
         return self.uploads[path]
 
+    @contextmanager
+    def new_results(self) -> Iterator[Path]:
+        """A folder for what is made inside. What was made before goes once that is done; if it fails, the new goes."""
+        made = done = self.new_folder()
+        try:
+            yield made
+            done, self.results = self.results, made
+        finally:
+            if done is not None:
+                shutil.rmtree(done, ignore_errors=True)
+
     def remove(self) -> None:
         """Stop the work in hand and delete all files, uploads too unless others have uploaded them since."""
         self.stop.set()
@@ -70,6 +83,7 @@ class Session:
             with suppress(OSError):
                 if upload.samefile(link):
                     upload.unlink()
+                    upload.parent.rmdir()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

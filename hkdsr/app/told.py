@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -16,6 +17,8 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
+FOLDER = re.compile(r"\S*/session-[^/\s]+/[^/\s]+/")
+"""Where the page keeps a visitor's files."""
 SECONDS = 20.0
 """For so long a sentence stays on the page."""
 
@@ -37,4 +40,5 @@ def told(event: Callable[P, R]) -> Callable[P, R]:
 
 
 def _on_page(text: str) -> gr.Error:
+    text = FOLDER.sub("", text)
     return gr.Error(text[:1].upper() + text[1:], duration=SECONDS, title="Not done", print_exception=False)

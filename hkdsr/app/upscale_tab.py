@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import gradio as gr
@@ -24,45 +25,55 @@ MOST = 200
 
 def add(page: gr.Blocks, settings: AppSettings, sessions: Sessions) -> None:
     """Draw the tab on ``page``, inside a tab of Gradio, and wire it."""
-    with gr.Row(elem_classes="halves"):
+    with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            images = gr.File(label="Images", file_count="multiple", file_types=list(SUFFIXES), height=150)
+            images = gr.File(
+                label="Images", elem_id="images", file_count="multiple", file_types=list(SUFFIXES), height=150
+            )
             chosen = gr.Dropdown(
                 list(offers.offered(settings.networks, Session(Path()))),
                 value=[DEFAULT],
                 multiselect=True,
                 label="Networks",
-                info="Each makes its own image. Files of the folder that the page was started with are here too.",
+                elem_id="networks",
+                info="Each of them makes an image. Network files of the working folder are offered too.",
             )
             with gr.Row():
-                start = gr.Button("Enlarge", variant="primary", elem_id="enlarge")
-                cancel = gr.Button("Cancel", variant="secondary", elem_id="cancel")
+                start = gr.Button("Enlarge", variant="primary", scale=3, min_width=120, elem_id="enlarge")
+                cancel = gr.Button("Cancel", scale=1, min_width=90, elem_id="cancel")
             with gr.Accordion("Compare with HR", open=False):
-                truth = gr.File(label="HR images, of the same names", file_count="multiple", file_types=list(SUFFIXES))
+                truth = gr.File(
+                    elem_id="truth",
+                    label="HR images, of the same names",
+                    file_count="multiple",
+                    file_types=list(SUFFIXES),
+                )
             with gr.Accordion("Large images", open=False):
-                gr.Markdown("Of results with longer sides than 2048 pixels, a part is shown. Files are always whole.")
+                gr.Markdown(
+                    "Files are always whole. On the page, results of over 2048 pixels a side are shown in part."
+                )
                 across = gr.Slider(0, 100, 50, step=1, label="Part shown, from left to right (%)")
                 down = gr.Slider(0, 100, 50, step=1, label="Part shown, from top to bottom (%)")
             with gr.Accordion("Bring a network", open=False, visible=settings.allow_models):
                 kinds = [*offers.SUFFIXES, *offers.BESIDE]
                 brought = gr.File(label="Network files", file_count="multiple", file_types=kinds)
-            with gr.Accordion("About the network", open=True):
-                about = gr.Markdown(elem_id="card")
         with gr.Column(scale=3, min_width=320):
             image = gr.Dropdown([], label="Image", visible=False, elem_id="image")
-            with gr.Row(elem_classes="pair"):
+            with gr.Row():
                 left = gr.Dropdown([], label="Left", elem_id="left", min_width=120)
                 right = gr.Dropdown([], label="Right", elem_id="right", min_width=120)
-            slider = gr.ImageSlider(label="Before and after", elem_id="slider", max_height=640, buttons=["fullscreen"])
-            text = gr.Markdown(elem_id="result")
-            files = gr.File(label="Download", file_count="multiple", interactive=False, elem_id="files", height=150)
+            slider = gr.ImageSlider(show_label=False, elem_id="slider", max_height=640, buttons=["fullscreen"])
+            text = gr.Markdown("Drop an image, press Enlarge, and drag the line.", elem_id="result")
+            files = gr.File(label="Download", interactive=False, visible=False, elem_id="files", height=150)
+            with gr.Accordion("About the network", open=True):
+                about = gr.Markdown(elem_id="card")
 
     def session(request: gr.Request) -> Session:
         return sessions.of(request.session_hash)
 
     @told
     def begin(images: list[str] | None, request: gr.Request) -> None:
-        session(request).stop.clear()
+        session(request).stop = Event()  # the work that was cancelled keeps its own
         if not images:
             raise HkdsrError("there are no images yet: drop one on the page, or choose a file")
         if len(images) > MOST:
@@ -80,7 +91,7 @@ def add(page: gr.Blocks, settings: AppSettings, sessions: Sessions) -> None:
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio looks for this default
     ) -> tuple[Any, ...]:
-        mine = session(request)
+        mine, stop = session(request), session(request).stop
         sources, known = [mine.adopt(path) for path in uploads], offers.offered(settings.networks, mine)
         if not names or not known.keys() >= set(names):
             raise HkdsrError("no network is chosen: choose one or more")
@@ -88,20 +99,22 @@ def add(page: gr.Blocks, settings: AppSettings, sessions: Sessions) -> None:
         networks = dict(zip(names, upscalers, strict=True))
         hr = _partners(sources, [mine.adopt(path) for path in truths or ()])
         shown, files, count = {}, list[Path](), len(sources)
-        for number, source in enumerate(sources):
+        with mine.new_results() as folder:
+            for number, source in enumerate(sources):
 
-            def tell(share: float, tiles: int, number: int = number, name: str = source.name) -> None:
-                progress((number + share) / count, f"{name}, tile {tiles}")
+                def tell(share: float, tiles: int, number: int = number, name: str = source.name) -> None:
+                    progress((number + share) / count, f"{name}, tile {tiles}")
 
-            watch = Watch(mine.stop, tell, (down / 100, across / 100))
-            made = enlarge(source, networks, hr.get(source), mine.new_folder(), watch)
-            label = source.name if source.name not in shown else f"{source.name} ({number + 1})"
-            shown[label], files = made.shown(), [*files, *made.files]
+                (own := folder / str(number)).mkdir()
+                made = enlarge(source, networks, hr.get(source), own, Watch(stop, tell, (down / 100, across / 100)))
+                label = source.name if source.name not in shown else f"{source.name} ({number + 1})"
+                shown[label], files = made.shown(), [*files, *made.files]
+            if len(files) > 1:
+                files.insert(0, packed(files, folder))
         mine.shown = shown
-        if len(files) > 1:
-            files.insert(0, packed(files, mine.new_folder()))
         picker = gr.Dropdown(list(shown), value=next(iter(shown)), visible=len(shown) > 1)
-        return picker, *pair(next(iter(shown)), None, None, request), [str(file) for file in files]
+        downloads = gr.File([str(file) for file in files], visible=True)
+        return picker, *pair(next(iter(shown)), None, None, request), downloads
 
     def pair(image: str | None, left: str | None, right: str | None, request: gr.Request) -> tuple[Any, ...]:
         """What the two choices and the slider show, for the views that are asked for, if the image has them."""
@@ -135,17 +148,17 @@ def add(page: gr.Blocks, settings: AppSettings, sessions: Sessions) -> None:
     def leave(request: gr.Request) -> None:
         sessions.end(request.session_hash)
 
-    def stop(request: gr.Request) -> None:
+    def stop(request: gr.Request) -> str:
         session(request).stop.set()
-        gr.Info("Cancelled.")
+        return "Cancelled."
 
-    quick = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    quick = {"queue": False, "show_progress": "hidden"}
     outputs = [image, left, right, slider, text, files]
     checked = start.click(begin, images, None, **quick)
     running = checked.success(
         work, [images, chosen, truth, across, down], outputs, concurrency_id="work", show_progress_on=[slider, files]
     )
-    cancel.click(stop, None, None, cancels=[running], **quick)
+    cancel.click(stop, None, text, cancels=[running], **quick)
     for choice in (image, left, right):
         choice.input(switch, [image, left, right], [left, right, slider, text], **quick)
     if settings.allow_models:

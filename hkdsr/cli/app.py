@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ def run(arguments: list[str]) -> None:
     settings = AppSettings(**vars(given))
     from hkdsr.app.page import served
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # temporary files go whoever ends the page
     with served(settings) as address:
         show(f"open {address} in a browser; Ctrl-C ends")
         threading.Event().wait()

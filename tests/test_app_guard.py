@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import httpx
 import pytest
-from app_visitor import API, RefusedError, Visitor, files, page
+import torch
+from app_visitor import API, RefusedError, Visitor, downloads, files, page
 from conftest import REPOSITORY
 from PIL import Image
+from small import small
+
+from hkdsr.nets.files.load import save
 
 SECRET = "what nobody may read"
 TRICKS = ("{}", "../../../../../../..{}", "{}/.", "/proc/self/root{}", "file://{}", "//{}", "./{}", "{}\0.png")
+LISTENER = """
+import sys
+
+def heard(event, arguments):
+    if event == "socket.getaddrinfo" or (event == "socket.connect" and isinstance(arguments[1], tuple)):
+        with open({!r}, "a") as file:
+            print(arguments[0] if event == "socket.getaddrinfo" else arguments[1][0], file=file)
+
+sys.addaudithook(heard)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +44,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
-    with page(folder, "--allow-models") as (opened, _):
-        yield opened
+    """The page as one starts it whose environment opens what it can, with a listener to all that it connects to."""
+    (folder / "site").mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(LISTENER.format(str(folder / "hosts")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(
+            "PYTHONPATH", os.pathsep.join([str(folder / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
+        )
+        for name, value in {"ALLOWED_PATHS": "/", "SHARE": "True", "ANALYTICS_ENABLED": "True"}.items():
+            patch.setenv(f"GRADIO_{name}", value)
+        with page(folder, "--allow-models") as (opened, _):
+            yield opened
 
 
 @pytest.fixture
@@ -142,3 +166,38 @@ def test_without_the_password_nothing_is_done(folder: Path) -> None:
             client.post("login", data={"username": "ann", "password": "guess"}).status_code == httpx.codes.BAD_REQUEST
         )
         assert client.post("login", data={"username": "ann", "password": "secret"}).status_code == httpx.codes.OK
+
+
+class Hostile:
+    """What a pickle of this makes when it is read without care."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.target,)
+
+
+def test_a_network_that_is_brought_is_read_without_running_it(address: str, visitor: Visitor, folder: Path) -> None:
+    save(small("compact"), folder / "mine.safetensors")
+    torch.save({"params": Hostile(folder / "ran")}, folder / "evil.pth")
+    names = ("image.png", "mine.safetensors", "evil.pth")
+    photograph, mine, evil = visitor.upload(*(folder / name for name in names))
+    visitor.ask("bring", files([mine]), [])
+    visitor.ask("bring", files([evil]), [])
+    assert "compact" in visitor.ask("describe", ["mine.safetensors (yours)"])[0]
+    (file,) = downloads(visitor.enlarge([photograph], ["mine.safetensors (yours)"]))
+    assert Path(file).name == "image_mine.png"
+    with pytest.raises(RefusedError, match="give a "):
+        visitor.enlarge([photograph], ["evil.pth (yours)"])
+    assert not (folder / "ran").exists()
+    with pytest.raises(RefusedError):  # it is of the one who brought it
+        Visitor(address).enlarge([photograph], ["mine.safetensors (yours)"])
+    with pytest.raises(RefusedError, match="Invalid file type"):
+        visitor.ask("bring", files([photograph]), [])
+
+
+def test_the_page_asks_no_other_computer(visitor: Visitor, folder: Path) -> None:
+    (upload,) = visitor.upload(folder / "image.png")
+    visitor.enlarge([upload])
+    assert set((folder / "hosts").read_text().split()) == {"127.0.0.1"}

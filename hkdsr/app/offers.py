@@ -10,7 +10,6 @@ from hkdsr.app.sessions import Session
 from hkdsr.deploy.card import Maker, describe
 from hkdsr.deploy.runtime import Runtime, choose_runtime, open_network
 from hkdsr.deploy.upscaler import Upscaler
-from hkdsr.errors import HkdsrError
 from hkdsr.nets.files.licence import KEY
 from hkdsr.nets.files.load import WEIGHTS, load, metadata
 from hkdsr.paths import entries
@@ -35,12 +34,9 @@ def offered(folder: Path, session: Session) -> dict[str, str | Path]:
 
 
 def bring(uploads: Sequence[str], session: Session) -> None:
-    """Offer uploaded network files to the one who uploaded them. Raises HkdsrError for files of other kinds."""
-    folder, paths = session.new_folder(), [Path(upload) for upload in uploads]
-    wrong = [path.name for path in paths if path.suffix.lower() not in (*SUFFIXES, *BESIDE)]
-    if wrong:
-        raise HkdsrError(f"{wrong[0]} is no network file: choose one that ends in {', '.join(SUFFIXES)}")
-    links = [session.adopt(str(path), folder) for path in paths]
+    """Offer uploaded network files to the one who uploaded them. Raises HkdsrError as ``adopt`` does."""
+    folder = session.new_folder()
+    links = [session.adopt(upload, folder) for upload in uploads]
     session.networks |= {f"{link.name} (yours)": link for link in links if _is_network(link)}
 
 

@@ -41,4 +41,5 @@ def told(event: Callable[P, R]) -> Callable[P, R]:
 
 def _on_page(text: str) -> gr.Error:
     text = FOLDER.sub("", text)
-    return gr.Error(text[:1].upper() + text[1:], duration=SECONDS, title="Not done", print_exception=False)
+    text = re.sub(r"^[a-z]+ ", lambda word: word[0].capitalize(), text)  # unless a file's name comes first
+    return gr.Error(text, duration=SECONDS, title="Not done", print_exception=False)

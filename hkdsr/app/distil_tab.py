@@ -12,8 +12,8 @@ from hkdsr.app import runs
 from hkdsr.app.asked import Asked
 from hkdsr.app.choices import image_folders, recipes
 from hkdsr.app.jobs import Jobs
+from hkdsr.app.live import QUIET, Changes, follow
 from hkdsr.app.offers import offered
-from hkdsr.app.runs_tab import SECONDS, Changes
 from hkdsr.app.sessions import Session
 from hkdsr.app.settings import AppSettings
 from hkdsr.app.told import told
@@ -29,7 +29,7 @@ KEPT = "as the recipe says, or the default"
 def add(settings: AppSettings) -> None:
     """Draw the tab, inside a tab of Gradio, and wire it."""
     jobs = Jobs(settings)
-    timer, changes = gr.Timer(SECONDS), gr.State(Changes)
+    changes = gr.State(Changes)
     with gr.Row(elem_classes="halves"):
         with gr.Column(min_width=320):
             name = gr.Textbox("distill", label="Name", info="The run's folder.", elem_id="name")
@@ -110,10 +110,9 @@ def add(settings: AppSettings) -> None:
             was,
         ]
 
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     outputs = [teacher, images, val, recipe, job, state, log, changes]
-    gr.on([timer.tick, job.input], look, [job, changes], outputs, **quiet)
-    gr.on([field.change for field in fields], written, fields, command, **quiet)
+    follow(look, "#command", [job.input], [job, changes], outputs)
+    gr.on([field.change for field in fields], written, fields, command, **QUIET)
     check.click(checked, fields, said, api_visibility="private")
     start.click(started, fields, job, api_visibility="private")
     stop.click(stopped, job, api_visibility="private")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from hkdsr.app import runs, shown
+from hkdsr.app.live import QUIET, Changes, follow
 from hkdsr.app.readings import end_of
 from hkdsr.app.run import Run
 from hkdsr.app.settings import AppSettings
 from hkdsr.app.told import told
 
-SECONDS = 2.0
 CSS = (Path(__file__).parent / "watching.css").read_text("utf-8")
 CHOOSE = """element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-run]');
@@ -26,20 +25,6 @@ BOARD = "leaderboard"
 NEWEST = 0
 
 
-class Changes:
-    """What a visitor's page shows, so that only what has changed is sent, and nothing flickers."""
-
-    def __init__(self) -> None:
-        self._sent: dict[str, object] = {}
-
-    def of(self, name: str, key: object, make: Callable[[], Any]) -> Any:
-        """What ``make`` gives if ``key`` is another one than before, else nothing to send."""
-        if name in self._sent and self._sent[name] == key:
-            return gr.skip()
-        self._sent[name] = key
-        return make()
-
-
 def html(name: str, click: str | None = None) -> gr.HTML:
     """A part of the page that is drawn by ``hkdsr.app.shown``."""
     return gr.HTML(elem_id=name, css_template=CSS, js_on_load=click, apply_default_css=False)
@@ -48,7 +33,6 @@ def html(name: str, click: str | None = None) -> gr.HTML:
 def add(settings: AppSettings) -> None:
     """Draw the tab, inside a tab of Gradio, and wire it."""
     root = settings.runs
-    timer = gr.Timer(SECONDS)
     changes = gr.State(Changes)
     table = html("runs", CHOOSE)
     with gr.Row(elem_classes="pair"):
@@ -98,20 +82,10 @@ def add(settings: AppSettings) -> None:
     def choose(event: gr.EventData) -> str:
         return event.run
 
+    table.click(choose, None, run, **QUIET)
     inputs = [run, other, step, study, changes]
     outputs = [table, run, other, step, images, charts, compared, recipe, study, board, text, changes]
-    table.click(choose, None, run, queue=False, show_progress="hidden").then(
-        look, inputs, outputs, queue=False, show_progress="hidden"
-    )
-    gr.on(
-        [timer.tick, run.input, other.input, step.input, study.input],
-        look,
-        inputs,
-        outputs,
-        queue=False,
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    follow(look, "#runs", [run.change, other.input, step.input, study.input], inputs, outputs)
 
 
 def _named(found: list[Run], name: str | None) -> Run | None:

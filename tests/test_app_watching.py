@@ -162,7 +162,7 @@ def test_a_finished_run_its_images_recipe_and_a_study(page: Page, folder: Path) 
     choose(page, "#step", "6")
     page.locator("#kept img[alt='00.png: student, step 6']").wait_for(timeout=PATIENCE)
     page.get_by_role("button", name="Recipe").click()
-    page.locator("#recipe", has_text='method.name = "logits"').wait_for(timeout=PATIENCE)
+    value(page, "#recipe", 'method.name = "logits"')
     page.locator("#leaderboard td", has_text="36.385").wait_for(timeout=PATIENCE)
     assert page.locator("#board img.leaders").count() == 1
     (folder / "runs" / "study" / "leaderboard.md").write_text(BOARD.replace("36.385", "36.999"))

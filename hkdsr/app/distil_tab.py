@@ -23,7 +23,7 @@ from hkdsr.nets.files.load import SCALES
 
 MINUTE = 60
 """After so many seconds what can be chosen is looked for again."""
-KEPT = "as the recipe says, or the default"
+KEPT = "as in the recipe"
 
 
 def add(settings: AppSettings) -> None:
@@ -33,6 +33,9 @@ def add(settings: AppSettings) -> None:
     with gr.Row(elem_classes="halves"):
         with gr.Column(min_width=320):
             name = gr.Textbox("distill", label="Name", info="The run's folder.", elem_id="name")
+            recipe = gr.Dropdown(
+                [], value=None, label="Recipe", info="A TOML file. What is set below goes first.", elem_id="toml"
+            )
             teacher = gr.Dropdown([], value=None, label="Teacher", allow_custom_value=True, elem_id="teacher")
             images = gr.Dropdown([], value=None, multiselect=True, label="Training images", elem_id="train")
             val = gr.Dropdown([], value=None, label="Validation images", elem_id="val")
@@ -40,10 +43,7 @@ def add(settings: AppSettings) -> None:
             with gr.Row():
                 scale = gr.Dropdown([(KEPT, 0), *((f"x{one}", one) for one in SCALES)], value=0, label="Scale")
                 method = gr.Dropdown([(KEPT, ""), *METHODS], value="", label="Method", elem_id="method")
-                steps = gr.Number(0, label="Steps", info="0: " + KEPT, precision=0, minimum=0, elem_id="steps")
-            recipe = gr.Dropdown(
-                [], value=None, label="Recipe", info="A TOML file, if you have one.", elem_id="recipes"
-            )
+                steps = gr.Number(0, label="Steps", info=f"0: {KEPT}", precision=0, minimum=0, elem_id="steps")
         with gr.Column(min_width=320):
             command = gr.Textbox(label="Command", interactive=False, lines=3, buttons=["copy"], elem_id="command")
             with gr.Row():

@@ -22,6 +22,7 @@ CHOOSE = """element.addEventListener('click', (event) => {
 });"""
 DRAWING = re.compile(r"^!\[.*\]\(.*\)$", re.MULTILINE)
 BOARD = "leaderboard"
+STYLE = "<style>#leaderboard table { display: block; overflow-x: auto; white-space: nowrap; }</style>"
 NEWEST = 0
 
 
@@ -42,7 +43,7 @@ def add(settings: AppSettings) -> None:
     images, charts = html("kept"), html("charts")
     with gr.Accordion("Recipe", open=False):
         compared = html("compared")
-        recipe = gr.Code(language=None, label="Recipe", interactive=False, elem_id="recipe")
+        recipe = gr.Textbox(label="In TOML", interactive=False, max_lines=24, buttons=["copy"], elem_id="recipe")
     study = gr.Dropdown([], label="Study", elem_id="study", visible=False)
     board, text = html("board"), gr.Markdown(elem_id="leaderboard")
 
@@ -106,6 +107,10 @@ def _study(was: Changes, folder: Path, found: list[Run]) -> tuple[Any, Any]:
     page = DRAWING.sub("", end_of(folder / f"{BOARD}.md", 1 << 20)) or "The leaderboard comes with the first results."
 
     def drawn() -> str:
-        return progress + shown.embedded(folder / f"{BOARD}.svg", "svg+xml", "the leaderboard as a drawing", "leaders")
+        return (
+            STYLE
+            + progress
+            + shown.embedded(folder / f"{BOARD}.svg", "svg+xml", "the leaderboard as a drawing", "leaders")
+        )
 
     return was.of("board", (folder, progress, page), drawn), was.of("text", page, lambda: page)

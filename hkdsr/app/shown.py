@@ -17,6 +17,7 @@ from hkdsr.training.kept_files import HR, TEACHER
 MOST = 200
 """Runs in the table."""
 LINE = '<svg viewBox="0 0 28 8" aria-hidden="true"><line class="curve c{}" x1="0" x2="28" y1="4" y2="4"/></svg>'
+RATE = "Learning rate"
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -35,7 +36,7 @@ def table(runs: Sequence[Run], root: Path) -> str:
 def charts(runs: Sequence[Run]) -> str:
     """Validation score, loss terms and learning rate of one or two runs over their steps."""
     curves = [_curves(run) for run in runs]
-    quantities = dict.fromkeys(curve.quantity for one in curves for curve in one)
+    quantities = dict.fromkeys([curve.quantity for one in curves for curve in one if curve.quantity != RATE] + [RATE])
     drawn = "".join(
         line_chart([(place, _points(one, quantity)) for place, one in enumerate(curves)], "steps", quantity)
         for quantity in quantities
@@ -64,7 +65,8 @@ def compared(one: Run, other: Run) -> str:
         return "<p>The recipes are the same.</p>"
     rows = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row)}</tr>" for row in found)
     head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in ("setting", one.name, other.name))
-    return f"<table class='settings'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    table = f"<table class='settings'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return f"<div class='wide'>{table}</div>"
 
 
 def embedded(path: Path, kind: str, what: str, style: str = "") -> str:
@@ -115,7 +117,7 @@ def _losses(losses: Mapping[str, float]) -> str:
 def _curves(run: Run) -> list[Curve]:
     lines = log_lines(run.folder)
     rates = [(line["step"], line["seconds"], line["lr"]) for line in lines if "lr" in line]
-    return [*logged_curves(lines, run.name), *([Curve(run.name, rates, "Learning rate")] if rates else [])]
+    return [*logged_curves(lines, run.name), *([Curve(run.name, rates, RATE)] if rates else [])]
 
 
 def _points(curves: Sequence[Curve], quantity: str) -> list[tuple[float, float]]:

@@ -115,7 +115,9 @@ def images(run: Run) -> tuple[list[str], list[int], dict[tuple[int, str], Path]]
     """
     folder = run.folder / FOLDER
     files = {key: path for key, path in kept(folder).items() if not path.is_symlink()}
-    steps = sorted({int(kind) for _, kind in files if kind.isdecimal()})
+    kinds = [int(kind) for _, kind in files if kind.isdecimal()]
+    places = len({place for place, _ in files})
+    steps = sorted({step for step in kinds if kinds.count(step) == places})  # all of its images are written
     names = read_index(folder).get("names")
     return list(map(str, names)) if isinstance(names, list) else [], steps, files
 

@@ -22,7 +22,8 @@ CHOOSE = """element.addEventListener('click', (event) => {
 });"""
 DRAWING = re.compile(r"^!\[.*\]\(.*\)$", re.MULTILINE)
 BOARD = "leaderboard"
-STYLE = "<style>#leaderboard table { display: block; overflow-x: auto; white-space: nowrap; }</style>"
+NARROW = "display: block; overflow-x: auto; white-space: nowrap; max-width: calc(100vw - 3rem)"
+STYLE = f"<style>#leaderboard table {{ {NARROW} }}</style>"
 NEWEST = 0
 
 
@@ -103,7 +104,7 @@ def _study(was: Changes, folder: Path, found: list[Run]) -> tuple[Any, Any]:
     done = sum(1 for _ in folder.glob("*/result.json"))
     now = [one for one in found if one.state == "running" and one.folder.parent == folder]
     running = "; ".join(f"{one.folder.name} is at step {one.step:,} of {one.steps or 0:,}" for one in now)
-    progress = f"<p>{done} results are there. {shown.escape(running)}</p>"
+    progress = f"<p>{done} results are there. {shown.escape(running)}</p>" if done or now else ""
     page = DRAWING.sub("", end_of(folder / f"{BOARD}.md", 1 << 20)) or "The leaderboard comes with the first results."
 
     def drawn() -> str:

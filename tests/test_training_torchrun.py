@@ -132,6 +132,7 @@ def test_a_killed_run_of_two_continues_exactly(folder: Path, tmp_path: Path) -> 
     # Only the first process writes files and messages.
     assert messages.count("training on 3 images") == messages.count("30 steps in ") == 1
     names = {".lock", "cache", "best.safetensors", "last.pt", "sessions.jsonl", "log.jsonl", "student.safetensors"}
+    names |= {"run.json", "validation"}
     assert {path.name for path in whole.iterdir()} == names
     assert [line[0] for line in tiny.losses(whole) if line[2]] == list(range(1, 31))
     assert [line[0] for line in tiny.losses(whole) if line[3]] == [15, 30]

@@ -66,7 +66,7 @@ def _environment(root: Path, settings: AppSettings) -> Iterator[None]:
 
 
 def _page(gr: ModuleType, settings: AppSettings, root: Path) -> Any:
-    from hkdsr.app import upscale_tab
+    from hkdsr.app import distil_tab, runs_tab, upscale_tab
     from hkdsr.app.sessions import Sessions
 
     with gr.Blocks(title="hkdsr", analytics_enabled=False, delete_cache=(LIFE // 24, LIFE)) as page:
@@ -77,6 +77,10 @@ def _page(gr: ModuleType, settings: AppSettings, root: Path) -> Any:
         )
         with gr.Tab("Upscale"):
             upscale_tab.add(page, settings, Sessions(root))
+        with gr.Tab("Runs"):
+            runs_tab.add(settings)
+        with gr.Tab("Distil"):
+            distil_tab.add(settings)
     return page.queue(max_size=settings.queue, default_concurrency_limit=1)
 
 

@@ -56,6 +56,9 @@ class Data:
     one, ``student.safetensors``."""
     val_images: int = field(default=20, metadata=FREE)
     """Number of images of ``val`` to use: the first ones, by name."""
+    val_kept: int | None = field(default=None, metadata=FREE)
+    """Number of images of ``val`` that are kept to look at, as PNG files in ``out/validation``: those of the student at
+    the last 8 validations, of the teacher, and HR; of large images the middle. By default 2, in a study none."""
     patch: int = 48
     """Side of the square LR crops in pixels; HR crops are ``scale`` times as large."""
     cache: Path | None = field(default=None, metadata=FREE)
@@ -68,6 +71,7 @@ class Data:
         require_range("data.patch", self.patch, 1)
         require_range("data.share", self.share, 0, 1)
         require_range("data.val_images", self.val_images, 1)
+        require_range("data.val_kept", self.val_kept, 0)
         if self.lr_only and self.lr:
             raise HkdsrError("data.lr_only and data.lr are set, but data.train has the LR images: leave out data.lr")
 

@@ -202,7 +202,9 @@ def training(study: Study, row: Row, seed: int, steps: int) -> Task:
 
 def run_of(study: Study, row: Row, name: str, seed: int, steps: int, exits: ExitSettings) -> Task:
     """The run of one row with one seed in the folder ``name``."""
-    data = study.data if row.share is None else dataclasses.replace(study.data, share=row.share)
+    data = dataclasses.replace(study.data, val_kept=study.data.val_kept or 0)
+    if row.share is not None:
+        data = dataclasses.replace(data, share=row.share)
     recipe = DistillRecipe(
         teacher=study.teacher,
         scale=study.scale,

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from hkdsr.nets.wrap import wrap
 from hkdsr.paths import require_writable
 from hkdsr.settings.recipe import DistillRecipe, ExitSettings, TrainRecipe
 from hkdsr.training import schedule
+from hkdsr.training.announce import announced
 from hkdsr.training.checkpoint import FILE
 from hkdsr.training.context import Context, opened
 from hkdsr.training.distiller import Distiller
@@ -239,7 +240,11 @@ def _teacher(
 def _opened(recipe: TrainRecipe | DistillRecipe, training: StudentTraining, *, extend: bool) -> Iterator[Context]:
     """The run's folder, with messages on how it is continued."""
     out, settings, new = recipe.out, recipe.training, training.fingerprint
-    with opened(out, settings, new, out.name, process_group(), extend=extend) as context:
+    processes = process_group()
+    with (
+        opened(out, settings, new, out.name, processes, extend=extend) as context,
+        announced(recipe) if processes.main else nullcontext(),
+    ):
         if context.step:
             logger.info("continuing at step %d in %s", context.step, out)
         if context.found and schedule.changed(context.found.fingerprint, new):

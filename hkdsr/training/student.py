@@ -27,8 +27,10 @@ from hkdsr.training.context import Context
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import process_group
 from hkdsr.training.fit import Fitted, fit
+from hkdsr.training.kept_images import COUNT, KeptImages
 from hkdsr.training.log import summary_writer
 from hkdsr.training.sessions import Session
+from hkdsr.training.stopping import asked_to_stop
 from hkdsr.training.teacher import Teacher
 from hkdsr.training.validate import Validation
 
@@ -69,7 +71,8 @@ class StudentTraining:
     """A student's training, made before its folder is opened and stage 1 runs, so that mistakes are found early.
 
     ``origin`` is metadata of the weights' file on where they come from; hashes in it (``..._sha256``) must stay the
-    same when the run is continued. ``teacher`` gives the images for validation where there is no HR.
+    same when the run is continued. ``teacher`` gives the images for validation where there is no HR, and those that are
+    kept to look at.
 
     Raises HkdsrError for images that do not suit the patch or the scale, and if TensorBoard is set but missing.
     """
@@ -96,7 +99,8 @@ class StudentTraining:
         reference = teacher if data.lr_only else None
         self._validation = None
         if data.val and main:
-            self._validation = Validation(data.val, recipe.scale, data.val_images, recipe.degrade, reference)
+            kept = KeptImages(recipe.out, COUNT if data.val_kept is None else data.val_kept, teacher)
+            self._validation = Validation(data.val, recipe.scale, data.val_images, recipe.degrade, reference, kept)
         random = recipe.init == "scratch" and str(recipe.student).partition(":")[0] in FAMILIES
         self._scores_start = not random
         self._sampler(None)
@@ -139,7 +143,7 @@ class StudentTraining:
         self._score_start(context)
         session = self._session(context)
         measure = self._validation.measure if self._validation else ""
-        with needed_for(f"the training in {recipe.out}", REMEDY):
+        with needed_for(f"the training in {recipe.out}", REMEDY), asked_to_stop() as stops:
             fitted = fit(
                 self._module,
                 self._sampler(stored),
@@ -148,6 +152,7 @@ class StudentTraining:
                 self._validation,
                 lambda module, step, score: self._write(module, BEST_FILE, {"step": step, measure: score}),
                 before_step,
+                stops,
             )
         if session:
             session.ended(fitted.steps, fitted.seconds - context.seconds)
@@ -165,7 +170,8 @@ class StudentTraining:
         if self._validation is None or not self._scores_start:
             return
         if context.found is None:
-            self.metadata[START_SCORE] = f"{self._validation.score(self._module):.4f}"
+            scores = self._validation.score(self._module)
+            self.metadata[START_SCORE] = f"{scores[self._validation.measure]:.4f}"
         elif context.found.validated_on == self._validation.key and START_SCORE in context.found.metadata:
             self.metadata[START_SCORE] = context.found.metadata[START_SCORE]
 

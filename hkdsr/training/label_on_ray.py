@@ -32,7 +32,8 @@ from hkdsr.training.context import Context
 from hkdsr.training.images import with_variants
 from hkdsr.training.label import context_of
 from hkdsr.training.labelling import announce, fill, open_stores
-from hkdsr.training.run import exits_of_teacher, loaded_teacher
+from hkdsr.training.networks import loaded_teacher
+from hkdsr.training.run import exits_of_teacher
 from hkdsr.training.teacher import place
 
 TOGETHER = 16

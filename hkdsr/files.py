@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from hkdsr.errors import HkdsrError, WriteError
 from hkdsr.memory import ran_out
+from hkdsr.processes import number_runs
 
 LONGEST_NAME, ROOM = 255, 24
 
@@ -75,19 +76,9 @@ def _remove_leftovers(folder: Path, name: str) -> None:
     """Remove unfinished files of processes that have ended; ``name`` is a pattern for the finished ones."""
     for part in folder.glob(f".{name}.*.part"):
         process = part.name.split(".")[-2]
-        if process.isdecimal() and not _runs(int(process)):
+        if process.isdecimal() and not number_runs(int(process)):
             with suppress(OSError):
                 part.unlink()
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True  # somebody else's
-    return True
 
 
 @contextmanager

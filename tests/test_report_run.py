@@ -18,7 +18,8 @@ from hkdsr.methods import HKDSR, Logits
 from hkdsr.nets.files.load import load, save
 from hkdsr.report.content import Row
 from hkdsr.report.labels import labels
-from hkdsr.report.run import VALIDATION, read_run, sessions_text
+from hkdsr.report.logged import VALIDATION
+from hkdsr.report.run import read_run, sessions_text
 from hkdsr.report.run_report import read_sources, run_report
 from hkdsr.report.text import NOTE, text_table
 from hkdsr.scoring import evaluate_set

@@ -95,6 +95,9 @@ def test_killed_and_shared_it_ends_as_an_uninterrupted_study(
     with FileLock(folder / ".locks" / "vid-3.lock", timeout=60):
         assert (folder / "none-3" / FILE).exists()
         assert not (folder / "plain-longer-61-3").exists()
+        early = (folder / "leaderboard.md").read_text()  # of what had ended
+        assert "| none | none | scratch |" in early
+        assert "vid-3" in early
     logs = [tmp_path / "one.log", tmp_path / "two.log"]
     processes = [start(cut, log) for log in logs]
     assert [process.wait(timeout=300) for process in processes] == [0, 0], [log.read_text() for log in logs]

@@ -132,6 +132,7 @@ def test_a_killed_run_of_two_continues_exactly(folder: Path, tmp_path: Path) -> 
     # Only the first process writes files and messages.
     assert messages.count("training on 3 images") == messages.count("30 steps in ") == 1
     names = {".lock", "cache", "best.safetensors", "last.pt", "sessions.jsonl", "log.jsonl", "student.safetensors"}
+    names |= {"run.json", "validation"}
     assert {path.name for path in whole.iterdir()} == names
     assert [line[0] for line in tiny.losses(whole) if line[2]] == list(range(1, 31))
     assert [line[0] for line in tiny.losses(whole) if line[3]] == [15, 30]
@@ -184,7 +185,9 @@ def test_processes_end_with_torchrun(folder: Path, tmp_path: Path) -> None:
 
 
 def test_torchruns_report_ends_with_the_sentence(folder: Path, tmp_path: Path) -> None:
-    process = torchrun("-m", "hkdsr", "distill", *arguments(folder, tmp_path / "out", "--training.batch", "5"))
+    """A mistake of the user's is told once, however often torchrun starts the processes again."""
+    again = ("--max-restarts", "2", "-m", "hkdsr", "distill")
+    process = torchrun(*again, *arguments(folder, tmp_path / "out", "--training.batch", "5"))
     _, messages = ended([process])
     assert messages.count(f"hkdsr distill: {SHARED_BATCH}\n") == 1
     assert messages.count("Traceback") == 1  # torchrun's own

@@ -144,7 +144,7 @@ class Scores:
     key: str = ""
     measure: str = "val_psnr_y"
 
-    def score(self, module: nn.Module) -> dict[str, float]:
+    def score(self, module: nn.Module, step: int) -> dict[str, float]:
         return {self.measure: self.of(module)}
 
 

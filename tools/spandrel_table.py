@@ -130,7 +130,7 @@ def teach(network: Network, steps: int = 2) -> None:
     student = build("compact:features=8,convs=3", network.scale)
     module = Distiller(student, None, method, (network,))
     with torch.no_grad():
-        outputs = traced_outputs(network, x, None, feature_taps(network, method.feature_depths))
+        outputs = traced_outputs(network, x, None, feature_taps(network, method.feature_depths), method.strides)
     optimiser = torch.optim.Adam(module.parameters(), 1e-3)
     for _ in range(steps):
         optimiser.zero_grad()

@@ -19,8 +19,8 @@ class Compare:
     published tables.
 
     After a kill, the same command continues the study. Started several times, also on several GPUs (each with its own
-    CUDA_VISIBLE_DEVICES), the processes share the work. It ends with leaderboard.md, .json and .svg in the study's
-    folder.
+    CUDA_VISIBLE_DEVICES), the processes share the work. After each run, leaderboard.md, .json and .svg are written in
+    the study's folder.
     """
 
     study: Annotated[Positional[Path | None], tyro.conf.arg(metavar="STUDY.toml")] = None

@@ -15,7 +15,7 @@ from hkdsr.settings.recipe import DistillRecipe, TrainRecipe
 if TYPE_CHECKING:
     from hkdsr.training.student import TrainingResult
 
-Recipe = TypeVar("Recipe", DistillRecipe, TrainRecipe)
+Recipe = TypeVar("Recipe", bound=DistillRecipe | TrainRecipe)
 
 logger = logging.getLogger(__name__)
 
@@ -24,10 +24,14 @@ logger = logging.getLogger(__name__)
 def recipe_for_all(kind: type[Recipe], command: str, arguments: list[str]) -> Iterator[Recipe]:
     """The recipe of ``hkdsr COMMAND``, for this process and the others that torchrun has started, which it joins.
 
-    A mistake in the arguments is reported once, and only the first process writes messages.
+    A mistake in the arguments is reported once, and only the first process writes messages. A process that trains alone
+    ends in order by SIGTERM.
     """
     if os.environ.get("WORLD_SIZE", "1") == "1":
-        yield parse_recipe(kind, command, arguments)
+        from hkdsr.training.stopping import stopped_by_sigterm
+
+        with stopped_by_sigterm():
+            yield parse_recipe(kind, command, arguments)
         return
     from hkdsr.training.distributed import joined
 

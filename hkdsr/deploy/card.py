@@ -77,7 +77,7 @@ def _facts(target: Path, network: Network, told: Mapping[str, str], maker: Maker
         "author": maker.author,
         "license": maker.licence or told.get(KEY) or None,
         "tags": ["photo"],
-        "description": _description(network, told, maker),
+        "description": describe(network, told, maker),
         "date": date.today().isoformat(),
         "architecture": network.family,
         "size": [f"{value} {name}" for name, value in network.settings.items() if name != "scale"] or None,
@@ -111,7 +111,8 @@ def _resources(target: Path) -> Sequence[dict[str, Any]]:
     ]
 
 
-def _description(network: Network, told: Mapping[str, str], maker: Maker) -> str:
+def describe(network: Network, told: Mapping[str, str], maker: Maker) -> str:
+    """Scale, size, method and teacher of a network in sentences, from the metadata ``told`` by its file."""
     found = cost(network)
     text = f"A x{network.scale} network: {found.params / 1e3:,.1f} K parameters."
     if "teacher" not in told:

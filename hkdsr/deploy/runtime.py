@@ -30,11 +30,7 @@ def open_network(model: str, runtime: Runtime, device: str, inputs: Sequence[str
 
     Raises HkdsrError for a network that is missing or damaged, or that ``runtime`` does not run.
     """
-    shipped = shipped_as_onnx(model)
-    chosen = runtime
-    if runtime == "auto":
-        quick = shipped is not None and is_installed("onnx") and _on_cpu(device) and _is_small(inputs)
-        chosen = "onnx" if quick else "torch"
+    shipped, chosen = shipped_as_onnx(model), choose_runtime(model, runtime, device, inputs)
     if chosen == "torch":
         upscaler, file = _by_torch(model, device)
     elif shipped is None:
@@ -48,6 +44,16 @@ def open_network(model: str, runtime: Runtime, device: str, inputs: Sequence[str
     if shipped is not None or upscaler.runtime != "PyTorch":
         logger.info("%s is run by %s", model, upscaler.runtime)
     return upscaler, file
+
+
+def choose_runtime(
+    model: str, runtime: Runtime, device: str, inputs: Sequence[str]
+) -> Literal["torch", "onnx", "openvino"]:
+    """What ``open_network`` takes: ``runtime`` itself unless that is ``auto``."""
+    if runtime != "auto":
+        return runtime
+    quick = shipped_as_onnx(model) is not None and is_installed("onnx") and _on_cpu(device) and _is_small(inputs)
+    return "onnx" if quick else "torch"
 
 
 def _by_torch(model: str, device: str) -> tuple[Upscaler, Path]:

@@ -16,18 +16,13 @@ from hkdsr.nets.files.load import build, load
 from hkdsr.nets.files.named import recorded
 from hkdsr.paths import is_folder
 from hkdsr.report.content import Curve
+from hkdsr.report.logged import logged_curves
 from hkdsr.training.checkpoint import FILE as CHECKPOINT_FILE
 from hkdsr.training.checkpoint import Checkpoint, read_checkpoint
 from hkdsr.training.fidelity import remark
 from hkdsr.training.log import read_log
 from hkdsr.training.sessions import read_sessions
 from hkdsr.training.student import BEST_FILE, WEIGHTS_FILE
-from hkdsr.training.validate import TO_HR, TO_TEACHER
-
-VALIDATION = "PSNR-Y on the validation images (dB)"
-VALIDATION_TO_TEACHER = "PSNR-Y to the teacher on the validation images (dB)"
-CURVE_POINTS = 60
-"""Losses of single batches are noisy: they are averaged down to about so many points."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +87,7 @@ def read_run(folder: Path, label: str = "") -> Run:
         metadata.get("teacher", ""),
         metadata.get("val", ""),
         sessions_text(folder),
-        curves(folder, name),
+        logged_curves(read_log(folder), name),
         remark(metadata),
     )
 
@@ -107,29 +102,6 @@ def sessions_text(folder: Path) -> str:
         processes = f", {session['processes']} processes" if session["processes"] > 1 else ""
         parts.append(f"{session['from_step']} {end} ({session['device']}{threads}{processes})")
     return f"steps {'; '.join(parts)}" if parts else ""
-
-
-def curves(folder: Path, label: str) -> list[Curve]:
-    """The validation scores and every loss term of the log in ``folder``."""
-    lines = read_log(folder)
-    scores = {
-        quantity: [(line["step"], line["seconds"], line[name]) for line in lines if name in line]
-        for name, quantity in ((TO_HR, VALIDATION), (TO_TEACHER, VALIDATION_TO_TEACHER))
-    }
-    logged = [line for line in lines if "losses" in line]
-    terms = dict.fromkeys(name for line in logged for name in line["losses"])
-    points = {
-        name: [(line["step"], line["seconds"], line["losses"][name]) for line in logged if name in line["losses"]]
-        for name in terms
-    }
-    losses = [Curve(label, _smoothed(values), f"Loss term: {name}") for name, values in points.items()]
-    return [*(Curve(label, found, quantity) for quantity, found in scores.items() if found), *losses]
-
-
-def _smoothed(points: Sequence[tuple[int, float, float]]) -> list[tuple[int, float, float]]:
-    size = max(len(points) // CURVE_POINTS, 1)
-    groups = [points[start : start + size] for start in range(0, len(points), size)]
-    return [(group[-1][0], group[-1][1], sum(value for *_, value in group) / len(group)) for group in groups]
 
 
 def _metadata(weights: Path) -> dict[str, str]:

@@ -17,6 +17,7 @@ from hkdsr.paths import user_path
 from hkdsr.settings.checks import require_range, require_trained_scale
 from hkdsr.settings.choices import (
     Init,
+    MethodFade,
     Precision,
     Schedule,
     Target,
@@ -55,6 +56,9 @@ class Data:
     one, ``student.safetensors``."""
     val_images: int = field(default=20, metadata=FREE)
     """Number of images of ``val`` to use: the first ones, by name."""
+    val_kept: int | None = field(default=None, metadata=FREE)
+    """Number of images of ``val`` that are kept to look at, as PNG files in ``out/validation``: those of the student at
+    the last 8 validations, of the teacher, and HR; of large images the middle. By default 2, in a study none."""
     patch: int = 48
     """Side of the square LR crops in pixels; HR crops are ``scale`` times as large."""
     cache: Path | None = field(default=None, metadata=FREE)
@@ -67,6 +71,7 @@ class Data:
         require_range("data.patch", self.patch, 1)
         require_range("data.share", self.share, 0, 1)
         require_range("data.val_images", self.val_images, 1)
+        require_range("data.val_kept", self.val_kept, 0)
         if self.lr_only and self.lr:
             raise HkdsrError("data.lr_only and data.lr are set, but data.train has the LR images: leave out data.lr")
 
@@ -205,6 +210,15 @@ class DistillRecipe:
     """The distillation method and its settings. In TOML: ``[method] name = "hkdsr"``; ``name = ["hkdsr", "logits"]``
     for a sum of methods, with their settings in ``[method.hkdsr]`` and ``[method.logits]``; or
     ``use = "my_method.py:MyKD"`` for a method from a file."""
+    method_from: float = 0.0
+    """Share of the steps, from 0 to 1, after which the method begins. Before that, the loss is the L1 to the target
+    alone, and the teacher does not run."""
+    method_until: float = 1.0
+    """Share of the steps, from 0 to 1, after which the method ends; what follows is trained as before it begins."""
+    method_fade: MethodFade = "none"
+    """How the method's weight w changes between ``method_from`` and ``method_until``, linearly, the loss being w times
+    the method's and 1 - w times the L1 to the target. ``none``: w is 1. ``out``: from 1 to 0, teacher first and ground
+    truth later. ``in``: from 0 to 1."""
     degrade: Degrade = field(default_factory=Degrade)
     """How LR images are degraded, for teachers for real photographs."""
     target: Target = "auto"
@@ -235,6 +249,8 @@ class DistillRecipe:
         require_trained_scale(self.scale)
         _require_init_from(self.init, self.init_from)
         split_commas(self, "teacher_taps")
+        require_range("method_from", self.method_from, 0, 1)
+        require_range("method_until", self.method_until, self.method_from, 1)
         require_range("teacher_reduce", self.teacher_reduce, 1)
         require_budget("budget", self.budget)
         object.__setattr__(self, "students", listed_students(self.students))

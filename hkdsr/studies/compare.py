@@ -1,4 +1,4 @@
-"""``hkdsr compare``: do every task of a study that no other process does, then write the leaderboard.
+"""``hkdsr compare``: do every task of a study that no other process does, and write the leaderboard after each.
 
 Several of these processes, on one machine or on several GPUs, may run the same study at once: tasks are claimed through
 lock files. A task is finished when its result is written; one that was killed continues from its last checkpoint.
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import Timeout
@@ -38,7 +39,7 @@ def compare(study: str | Path) -> Path:
     path = Path(study)
     runner = _Runner(path, read_study(path))
     runner.work()
-    written = write_leaderboard(runner.study, path.stem, runner.failures)
+    written = runner.leaderboard()
     logger.info("leaderboard: %s", written)
     if runner.failures:
         name, reason = next(iter(runner.failures.items()))
@@ -63,6 +64,13 @@ class _Runner:
             # After each task the list is made again: its result may add control rows.
             if not any(self._attempt(task) for task in open_tasks if not finished(self.study, task)):
                 time.sleep(POLL_SECONDS)
+            elif self._open():
+                with suppress(HkdsrError):  # too early for a leaderboard, or a mistake that the end reports
+                    self.leaderboard()
+
+    def leaderboard(self) -> Path:
+        """Write the leaderboard of the results so far."""
+        return write_leaderboard(self.study, self._path.stem, self.failures)
 
     def _open(self) -> Sequence[Task]:
         tasks = all_tasks(self.study, self.failures)

@@ -31,23 +31,28 @@ OnBest = Callable[[nn.Module, int, float], object]
 class Scorer(Protocol):
     """Scores an averaged module, by the names of the scores in the log; higher is better.
 
-    ``key`` identifies the images it is scored on, ``measure`` names the score that counts.
+    ``key`` identifies the images it is scored on, ``measure`` names the score that counts. ``step`` is the number of
+    steps done.
     """
 
     key: str
     measure: str
 
-    def score(self, module: nn.Module) -> Mapping[str, float]: ...
+    def score(self, module: nn.Module, step: int) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The result of ``fit``: averaged module, steps, seconds of training, best validation score (-inf: none)."""
+    """The result of ``fit``: averaged module, steps, seconds of training, best and last validation score (-inf: none).
+
+    ``last`` is that of this session.
+    """
 
     average: nn.Module
     steps: int
     seconds: float
     best: float
+    last: float = float("-inf")
 
 
 def fit(
@@ -58,11 +63,12 @@ def fit(
     validation: Scorer | None = None,
     on_best: OnBest = lambda module, step, score: None,
     before_step: Callable[[int], object] = lambda step: None,
+    stops: Callable[[], bool] = lambda: False,
 ) -> Fitted:
     """Train ``module`` up to ``training.steps``, from the checkpoint that ``context`` found, if any.
 
-    After ``training.minutes``, if set, it saves a checkpoint and ends. Several processes end with the same weights;
-    only the first validates and writes.
+    After ``training.minutes``, if set, and once ``stops`` gives True, it saves a checkpoint and ends. Several processes
+    end with the same weights; only the first validates and writes.
 
     Args:
         module: called as ``module(lr, hr, teacher_outputs)``, returns named scalar terms whose sum is minimised.
@@ -71,6 +77,7 @@ def fit(
         validation: called every ``validate_every`` steps; an earlier best score counts only for the same images.
         on_best: called with the averaged module when its score is the best so far.
         before_step: called with the number of each step (from 0) before it is taken.
+        stops: called after each step; for one process alone.
 
     Raises:
         HkdsrError: the loss is no longer finite, or the disk is full.
@@ -78,7 +85,7 @@ def fit(
     settings, processes, found = context.settings, context.processes, context.found
     steps = Steps(module, context, teacher, before_step)
     module, average, optimiser = steps.module, steps.average, steps.optimiser
-    step, seconds, best = context.step, context.seconds, float("-inf")
+    step, seconds, best, score = context.step, context.seconds, float("-inf"), float("-inf")
     validated_on = validation.key if validation else ""
     if found is not None:
         module.load_state_dict(found.model)
@@ -104,7 +111,7 @@ def fit(
             step += 1
             seconds += time.perf_counter() - begun
             bar.update()
-            late = settings.minutes is not None and processes.agreed(time.monotonic() > end)
+            late = stops() or (settings.minutes is not None and processes.agreed(time.monotonic() > end))
             last = step == settings.steps
             over = late or last
             every = (settings.log_every, settings.validate_every, settings.save_every)
@@ -119,7 +126,7 @@ def fit(
                 log.terms(step, seconds, learning_rate(settings, step - 1), values)
                 bar.set_postfix({name: f"{value:.4f}" for name, value in values.items()}, refresh=False)
             if validation and validates:
-                scores = validation.score(average.module)
+                scores = validation.score(average.module, step)
                 log.validation(step, seconds, scores)
                 score = scores[validation.measure]
                 if score > best:
@@ -127,4 +134,4 @@ def fit(
                     on_best(average.module, step, score)
             if saves:
                 save()
-    return Fitted(average.module, step, seconds, best)
+    return Fitted(average.module, step, seconds, best, score)

@@ -13,6 +13,8 @@ from hkdsr.files import write_atomically
 from hkdsr.paths import exists
 
 FILE = "log.jsonl"
+TO_HR, TO_TEACHER = "val_psnr_y", "val_psnr_y_to_teacher"
+"""The names of the scores in logs and in the metadata of ``best.safetensors``."""
 
 
 class TrainingLog:

@@ -21,9 +21,9 @@ from hkdsr.scoring.inference import super_resolve
 from hkdsr.scoring.metrics import psnr_y
 from hkdsr.settings.degrade import Degrade
 from hkdsr.training.distiller import Distiller
+from hkdsr.training.kept_images import KeptImages, Validated
+from hkdsr.training.log import TO_HR, TO_TEACHER
 
-TO_HR, TO_TEACHER = "val_psnr_y", "val_psnr_y_to_teacher"
-"""The names of the scores in logs and in the metadata of ``best.safetensors``."""
 SEED = 40
 """Apart from the training's: runs with other seeds are validated on the same images."""
 
@@ -32,7 +32,8 @@ class Validation:
     """Scores the averaged student on the first ``count`` images of ``folder``.
 
     Their LR is made by MATLAB's bicubic or, with ``degrade``, by a degradation of each image that is always the same.
-    With ``teacher``, the images are LR, and its images take the place of HR.
+    With ``teacher``, the images are LR, and its images take the place of HR. ``kept`` writes the first images of every
+    validation into the run's folder.
 
     ``key`` is a hash of their pixels: scores on other images cannot be compared with these. ``measure`` is the name of
     the score that counts.
@@ -41,10 +42,16 @@ class Validation:
     """
 
     def __init__(
-        self, folder: Path, scale: int, count: int, degrade: Degrade | None = None, teacher: Network | None = None
+        self,
+        folder: Path,
+        scale: int,
+        count: int,
+        degrade: Degrade | None = None,
+        teacher: Network | None = None,
+        kept: KeptImages | None = None,
     ) -> None:
         degrader = Degrader(degrade, 1 if teacher else scale) if degrade and degrade.used else None
-        self._scale, self._teacher = scale, teacher
+        self._scale, self._teacher, self._kept = scale, teacher, kept
         self.measure = TO_TEACHER if teacher else TO_HR
         self._paths = list_images(folder)[:count]
         with needed_for(f"data.val {folder}", "lower data.val_images, or cut its images into smaller ones"):
@@ -68,11 +75,11 @@ class Validation:
         self.key = hashlib.sha256(f"{self.key} {digest(teacher.state_dict())}".encode()).hexdigest()
 
     @torch.inference_mode()
-    def score(self, module: nn.Module) -> dict[str, float]:
+    def score(self, module: nn.Module, step: int = 0) -> dict[str, float]:
         """Mean PSNR-Y in dB of a ``Distiller``'s student to HR and to the teacher's images, by the names of the scores.
 
-        ``scale`` pixels are cropped a side. Images that do not fit into memory run in tiles. Raises HkdsrError, naming
-        the image, if that is not possible.
+        ``step`` is the number of steps that the student has been trained for. ``scale`` pixels are cropped a side.
+        Images that do not fit into memory run in tiles. Raises HkdsrError, naming the image, if that is not possible.
         """
         assert isinstance(module, Distiller)
         student, device = module.student, next(module.parameters()).device
@@ -81,11 +88,17 @@ class Validation:
             self._by_teacher = [super_resolve(self._teacher, to_uint8(lr)) for lr in self._lr]
         references = {TO_HR: self._hr, TO_TEACHER: self._by_teacher}
         scores: dict[str, list[float]] = {name: [] for name, images in references.items() if images}
+        shown = []
         for index, (path, lr) in enumerate(zip(self._paths, self._lr, strict=True)):
             with needed_for(str(path), CUT):
                 sr, *_ = enlarged(student, lr.to(device), str(path), CUT, _rounded)
+                image = to_uint8(sr)
                 for name, found in scores.items():
-                    found.append(psnr_y(to_uint8(sr), references[name][index], self._scale))
+                    found.append(psnr_y(image, references[name][index], self._scale))
+            if self._kept and index < self._kept.count:
+                shown.append(Validated(path.name, to_uint8(lr), image, self._hr[index] if self._hr else None))
+        if self._kept and shown:
+            self._kept.keep(step, self.key, shown)
         return {name: float(np.mean(found)) for name, found in scores.items()}
 
 

@@ -1,0 +1,1 @@
+"""``hkdsr app``: a local web page to enlarge images, watch trainings and start them. Needs the extra ``app``."""

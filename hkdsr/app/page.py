@@ -1,0 +1,122 @@
+"""The page: its tabs, its looks, and the server that answers on this computer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hkdsr.app.settings import AppSettings
+from hkdsr.data.notes import MAX_PIXELS
+from hkdsr.errors import HkdsrError
+
+logger = logging.getLogger(__name__)
+
+HERE = Path(__file__).parent
+OFF = ("enable_monitoring", "inline", "mcp_server", "pwa", "run_history", "show_error", "ssr_mode")
+"""What Gradio could do further."""
+PARTS = (("style", "page.css"), ("script", "page.js"))
+LIFE = 86_400
+"""Seconds after which files go even if their visitor never left."""
+
+
+@contextmanager
+def served(settings: AppSettings) -> Iterator[str]:
+    """The address of the page, which is there until the end of the block. Messages about requests are not printed.
+
+    Raises HkdsrError if the extra ``app`` is missing or the port is taken.
+    """
+    if find_spec("gradio") is None:
+        raise HkdsrError("hkdsr app needs a package that is missing: pip install 'hkdsr[app]'")
+    with tempfile.TemporaryDirectory(prefix="hkdsr-app-") as folder, _environment(Path(folder).resolve(), settings):
+        gr, root = import_module("gradio"), Path(folder).resolve()
+        page = _page(gr, settings, root)
+        try:
+            yield _launched(gr, page, settings, root)
+        finally:
+            page.close(verbose=False)
+
+
+@contextmanager
+def _environment(root: Path, settings: AppSettings) -> Iterator[None]:
+    """Inside, Gradio writes to ``root`` only and asks no other server."""
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith("GRADIO_")]:
+        del os.environ[name]  # such as folders that every request may read
+    os.environ |= {
+        "GRADIO_TEMP_DIR": str(root),
+        "GRADIO_EXAMPLES_CACHE": str(root / "examples"),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1,localhost"])),
+        MAX_PIXELS: str(settings.max_pixels),
+    }
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= before
+
+
+def _page(gr: ModuleType, settings: AppSettings, root: Path) -> Any:
+    from hkdsr.app import distil_tab, runs_tab, upscale_tab
+    from hkdsr.app.sessions import Sessions
+
+    with gr.Blocks(title="hkdsr", analytics_enabled=False, delete_cache=(LIFE // 24, LIFE)) as page:
+        gr.HTML(
+            "<h1>hkdsr</h1><p>Small networks that enlarge images: use them, watch them learn.</p>",
+            elem_id="head",
+            padding=False,
+        )
+        with gr.Tab("Upscale"):
+            upscale_tab.add(page, settings, Sessions(root))
+        with gr.Tab("Runs"):
+            runs_tab.add(settings)
+        with gr.Tab("Distil"):
+            distil_tab.add(settings)
+    return page.queue(max_size=settings.queue, default_concurrency_limit=1)
+
+
+def _launched(gr: ModuleType, page: Any, settings: AppSettings, root: Path) -> str:
+    from starlette.middleware import Middleware
+
+    from hkdsr.app.guard import Guard
+
+    local = settings.auth is None
+    hosts = ("127.0.0.1", "localhost", "::1", settings.host) if local else ()
+    try:
+        _, address, shared = page.launch(
+            server_name=settings.host,
+            server_port=settings.port or None,
+            share=settings.share,
+            auth=settings.credentials,
+            prevent_thread_lock=True,
+            quiet=True,
+            **dict.fromkeys(OFF, False),
+            footer_links=[],
+            num_workers=0,
+            max_file_size=round(settings.max_upload_mb * 10**6),
+            app_kwargs={"middleware": [Middleware(Guard, folder=root, hosts=hosts)]},
+            theme=_theme(gr),
+            head="".join(f"<{kind}>{(HERE / name).read_text('utf-8')}</{kind}>" for kind, name in PARTS),
+        )
+    except OSError as error:
+        raise HkdsrError(f"port {settings.port} of {settings.host} is taken: name another with --port") from error
+    if settings.share and not shared:
+        raise HkdsrError("--share found no way out of this network: leave it out, or use --host and --auth")
+    return shared or address
+
+
+def _theme(gr: ModuleType) -> Any:
+    """Fonts of the reader's system, so that none is asked for. Colours are in page.css."""
+    text = ("system-ui", "Segoe UI", "Noto Sans", "Arial", "sans-serif")
+    code = ("ui-monospace", "DejaVu Sans Mono", "Consolas", "monospace")
+    fonts = {name: [gr.themes.Font(one) for one in which] for name, which in (("font", text), ("font_mono", code))}
+    return gr.themes.Base(primary_hue="blue", neutral_hue="stone", radius_size="lg", **fonts)

@@ -1,0 +1,45 @@
+"""Mistakes as sentences on the page: what is raised in an event never shows as a traceback."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import gradio as gr
+
+from hkdsr.errors import HkdsrError
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FOLDER = re.compile(r"\S*/session-[^/\s]+/[^/\s]+/")
+"""Where the page keeps a visitor's files."""
+SECONDS = 20.0
+"""For so long a sentence stays on the page."""
+
+
+def told(event: Callable[P, R]) -> Callable[P, R]:
+    """``event``, whose HkdsrErrors are shown on the page; other errors are logged, and the page says that."""
+
+    @wraps(event)
+    def shown(*arguments: P.args, **named: P.kwargs) -> R:
+        try:
+            return event(*arguments, **named)
+        except HkdsrError as error:
+            raise _on_page(str(error)) from error
+        except Exception as error:
+            logger.exception("a request to the page failed")
+            raise _on_page("this went wrong in hkdsr itself: the terminal that runs it shows where") from error
+
+    return shown
+
+
+def _on_page(text: str) -> gr.Error:
+    text = FOLDER.sub("", text)
+    text = re.sub(r"^[a-z]+ ", lambda word: word[0].capitalize(), text)  # unless a file's name comes first
+    return gr.Error(text, duration=SECONDS, title="Not done", print_exception=False)

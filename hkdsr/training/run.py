@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from hkdsr.data.store import ImageStore, default_cache
+from hkdsr.data.store import default_cache
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
 from hkdsr.methods.plain import Plain
 from hkdsr.nets.base import SCALES, Network
-from hkdsr.nets.exits import Exits, NetworkWithExits, exit_taps
+from hkdsr.nets.exits import Exits, exit_taps
 from hkdsr.nets.files.load import build, digest, load
 from hkdsr.nets.sanity import name_of
 from hkdsr.nets.start.heads import solve_heads
@@ -38,11 +38,10 @@ from hkdsr.training.fidelity import check_teacher
 from hkdsr.training.images import image_store
 from hkdsr.training.origin import content_hashes, teacher_licence
 from hkdsr.training.pruned import start_pruned
-from hkdsr.training.stage1 import Stage1Images, teacher_with_exits
 from hkdsr.training.start_crops import start_crops
 from hkdsr.training.student import Observer, StudentTraining, TrainingResult
 from hkdsr.training.student_by_budget import with_chosen_student
-from hkdsr.training.teacher import Teacher, prepared
+from hkdsr.training.teacher_for import teacher_for
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +111,7 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
             solve_heads(parts.module.student.eval(), parts.module.exits, crops.lr, crops.hr)
         teacher = None
         if method.uses_teacher:
-            teacher = _teacher(recipe, network, method, store, cache, context, target is not None)
+            teacher = teacher_for(recipe, network, method, store, cache, context, target is not None)
         parts.move_networks(context.device)
         return training.run(context, teacher, observer)
 
@@ -201,39 +200,6 @@ def _loaded(given: object, scale: int) -> Network:
     if not given:
         raise HkdsrError("no teacher is given: set teacher to a checkpoint or a shipped network")
     return load(given, scale).requires_grad_(False)
-
-
-def exits_of_teacher(
-    recipe: DistillRecipe, network: Network, uses_exits: bool, store: ImageStore, context: Context, is_target: bool
-) -> NetworkWithExits:
-    """The teacher with the recipe's exits, if the method uses them, trained where they are not in the cache."""
-    images = Stage1Images(store, recipe.data.patch, recipe.degrade, is_target)
-    cache = recipe.data.cache or default_cache()
-    return teacher_with_exits(network, images, recipe.exits if uses_exits else None, cache, context)
-
-
-def _teacher(
-    recipe: DistillRecipe,
-    network: Network,
-    method: Method,
-    store: ImageStore,
-    cache: Path,
-    context: Context,
-    is_target: bool,
-) -> Teacher:
-    with_exits = exits_of_teacher(recipe, network, method.uses_exits, store, context, is_target)
-    return prepared(
-        with_exits,
-        method.feature_depths,
-        store,
-        cache,
-        "live" if recipe.degrade.live else recipe.exits.teacher_images,
-        context.device,
-        context.processes,
-        is_target,
-        context.settings.precision,
-        method.strides,
-    )
 
 
 @contextmanager

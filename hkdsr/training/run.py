@@ -6,14 +6,10 @@ import dataclasses
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 
-from hkdsr.data.store import ImageStore, default_cache
+from hkdsr.data.store import default_cache
 from hkdsr.errors import HkdsrError
-from hkdsr.methods.base import Method
 from hkdsr.methods.plain import Plain
-from hkdsr.nets.base import Network
-from hkdsr.nets.exits import NetworkWithExits
 from hkdsr.nets.files.load import digest
 from hkdsr.nets.start.heads import solve_heads
 from hkdsr.paths import require_writable
@@ -36,11 +32,10 @@ from hkdsr.training.networks import (
 )
 from hkdsr.training.origin import content_hashes, teacher_licence
 from hkdsr.training.pruned import start_pruned
-from hkdsr.training.stage1 import Stage1Images, teacher_with_exits
 from hkdsr.training.start_crops import start_crops
 from hkdsr.training.student import Observer, StudentTraining, TrainingResult
 from hkdsr.training.student_by_budget import with_chosen_student
-from hkdsr.training.teacher import Teacher, prepared
+from hkdsr.training.teacher_for import teacher_for
 
 logger = logging.getLogger(__name__)
 
@@ -110,42 +105,9 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
             solve_heads(parts.module.student.eval(), parts.module.exits, crops.lr, crops.hr)
         teacher = None
         if method.uses_teacher:
-            teacher = _teacher(recipe, network, method, store, cache, context, target is not None)
+            teacher = teacher_for(recipe, network, method, store, cache, context, target is not None)
         parts.move_networks(context.device)
         return training.run(context, teacher, observer)
-
-
-def exits_of_teacher(
-    recipe: DistillRecipe, network: Network, uses_exits: bool, store: ImageStore, context: Context, is_target: bool
-) -> NetworkWithExits:
-    """The teacher with the recipe's exits, if the method uses them, trained where they are not in the cache."""
-    images = Stage1Images(store, recipe.data.patch, recipe.degrade, is_target)
-    cache = recipe.data.cache or default_cache()
-    return teacher_with_exits(network, images, recipe.exits if uses_exits else None, cache, context)
-
-
-def _teacher(
-    recipe: DistillRecipe,
-    network: Network,
-    method: Method,
-    store: ImageStore,
-    cache: Path,
-    context: Context,
-    is_target: bool,
-) -> Teacher:
-    with_exits = exits_of_teacher(recipe, network, method.uses_exits, store, context, is_target)
-    return prepared(
-        with_exits,
-        method.feature_depths,
-        store,
-        cache,
-        "live" if recipe.degrade.live else recipe.exits.teacher_images,
-        context.device,
-        context.processes,
-        is_target,
-        context.settings.precision,
-        method.strides,
-    )
 
 
 @contextmanager

@@ -20,7 +20,8 @@ from hkdsr.nets.files.load import build, load
 from hkdsr.nets.teachers import as_teacher
 from hkdsr.nets.wrap import wrap
 from hkdsr.settings.recipe import DistillRecipe
-from hkdsr.training.run import distill, loaded_teacher
+from hkdsr.training.networks import loaded_teacher
+from hkdsr.training.run import distill
 
 
 class Pyramid(nn.Module):

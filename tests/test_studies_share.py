@@ -15,7 +15,7 @@ from hkdsr.studies.leaderboard.collect import collect
 from hkdsr.studies.results import read_result, write_result
 from hkdsr.studies.study import Row, Study, describe_row, read_study, training
 from hkdsr.studies.tasks.measure import measure
-from hkdsr.training.run import image_store
+from hkdsr.training.images import image_store
 
 HALF = Row("logits, half", Logits(), share=0.5)
 

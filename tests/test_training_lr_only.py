@@ -18,8 +18,9 @@ from hkdsr.data.sources import find_pairs
 from hkdsr.data.store import build_store
 from hkdsr.methods import HKDSR, Logits, Method, Plain
 from hkdsr.nets.files.load import load
+from hkdsr.report.logged import VALIDATION, VALIDATION_TO_TEACHER
 from hkdsr.report.page import render
-from hkdsr.report.run import VALIDATION, VALIDATION_TO_TEACHER, read_run
+from hkdsr.report.run import read_run
 from hkdsr.report.run_report import run_report
 from hkdsr.scoring import psnr_y
 from hkdsr.scoring.inference import super_resolve

@@ -16,6 +16,7 @@ from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, Logits, Plain
 from hkdsr.nets.files.load import digest, load, save
 from hkdsr.settings.recipe import DistillRecipe
+from hkdsr.training import networks
 from hkdsr.training.run import distill
 
 PRUNED = "compact:features=3,convs=3"
@@ -86,3 +87,27 @@ def test_a_teacher_of_another_family_is_refused_before_any_image_is_read(tmp_pat
     ):
         distill(recipe)
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_start_from_random_weights_names_the_better_one_where_there_is_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for student, hinted in (
+        (PRUNED, True),
+        ("compact:features=9,convs=3", False),
+        ("edsr:features=4,blocks=3", False),
+    ):
+        recipe = dataclasses.replace(recipe_of(tmp_path), student=student, init="scratch", out=tmp_path / student[:18])
+        for session in ("first", "continued"):
+            caplog.clear()
+            begun(recipe)
+            assert ("init = 'prune' is a better start" in caplog.text) == (hinted and session == "first"), student
+
+
+def test_asking_whether_a_student_can_be_pruned_draws_no_random_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = dataclasses.replace(recipe_of(tmp_path), init="scratch", method=HKDSR())
+    asked = begun(dataclasses.replace(recipe, out=tmp_path / "asked"))
+    monkeypatch.setattr(networks, "_is_prunable", lambda student, source: False)
+    assert begun(dataclasses.replace(recipe, out=tmp_path / "not asked")) == asked

@@ -20,7 +20,8 @@ from hkdsr.nets.start.prune.prune import prune
 from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.training import sizes
 from hkdsr.training.distiller import Distiller
-from hkdsr.training.run import distill, image_store
+from hkdsr.training.images import image_store
+from hkdsr.training.run import distill
 from hkdsr.training.sessions import read_sessions
 from hkdsr.training.sizes import distill_sizes, table
 from hkdsr.training.start_crops import start_crops

@@ -14,8 +14,8 @@ from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.settings.resume import lasting_settings
 from hkdsr.training.checkpoint import FILE, read_checkpoint
 from hkdsr.training.images import image_pairs
+from hkdsr.training.networks import assembled, loaded_teacher
 from hkdsr.training.requirements import require_suitable
-from hkdsr.training.run import assembled, loaded_teacher
 from hkdsr.training.schedule import SETTINGS
 from hkdsr.training.student_by_budget import with_chosen_student
 from hkdsr.training.validate import Validation

@@ -17,8 +17,9 @@ from hkdsr.training.distributed import check_device, process_group
 from hkdsr.training.fidelity import check_teacher
 from hkdsr.training.images import image_store
 from hkdsr.training.labelling import labelled
-from hkdsr.training.run import exits_of_teacher, loaded_teacher, name_given
+from hkdsr.training.networks import loaded_teacher, name_given
 from hkdsr.training.teacher import place
+from hkdsr.training.teacher_for import exits_of_teacher
 
 
 @dataclass(frozen=True)

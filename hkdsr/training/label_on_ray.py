@@ -32,8 +32,9 @@ from hkdsr.training.context import Context
 from hkdsr.training.images import with_variants
 from hkdsr.training.label import context_of
 from hkdsr.training.labelling import announce, fill, open_stores
-from hkdsr.training.run import exits_of_teacher, loaded_teacher
+from hkdsr.training.networks import loaded_teacher
 from hkdsr.training.teacher import place
+from hkdsr.training.teacher_for import exits_of_teacher
 
 TOGETHER = 16
 """Images that a worker is given at once, at most."""

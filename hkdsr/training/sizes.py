@@ -20,7 +20,8 @@ from hkdsr.settings.student_budget import folder_name, is_budget, read_budget
 from hkdsr.training.checkpoint import FILE as CHECKPOINT
 from hkdsr.training.distributed import process_group
 from hkdsr.training.log import read_log
-from hkdsr.training.run import distill, loaded_teacher, pruned_from
+from hkdsr.training.networks import loaded_teacher, pruned_from
+from hkdsr.training.run import distill
 from hkdsr.training.student import TrainingResult
 from hkdsr.training.student_by_budget import StudentSearch, kept_choice
 from hkdsr.training.student_grid import CUTS, SHAPES

@@ -16,7 +16,6 @@ from hkdsr.data.crops import CropSampler
 from hkdsr.data.derived import JoinedStores
 from hkdsr.data.store import ImageStore
 from hkdsr.memory import needed_for
-from hkdsr.nets import FAMILIES
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import save
 from hkdsr.nets.reparam import expand, fused
@@ -29,6 +28,7 @@ from hkdsr.training.distributed import process_group
 from hkdsr.training.fit import Fitted, fit
 from hkdsr.training.kept_images import COUNT, KeptImages
 from hkdsr.training.log import summary_writer
+from hkdsr.training.networks import is_description
 from hkdsr.training.sessions import Session
 from hkdsr.training.stopping import asked_to_stop
 from hkdsr.training.teacher import Teacher
@@ -101,8 +101,7 @@ class StudentTraining:
         if data.val and main:
             kept = KeptImages(recipe.out, COUNT if data.val_kept is None else data.val_kept, teacher)
             self._validation = Validation(data.val, recipe.scale, data.val_images, recipe.degrade, reference, kept)
-        random = recipe.init == "scratch" and str(recipe.student).partition(":")[0] in FAMILIES
-        self._scores_start = not random
+        self._scores_start = recipe.init != "scratch" or not is_description(recipe.student)
         self._sampler(None)
         if recipe.training.tensorboard:
             summary_writer()

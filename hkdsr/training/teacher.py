@@ -107,4 +107,4 @@ def prepared(
 def place(network: NetworkWithExits, device: torch.device) -> None:
     """Move the teacher to where it makes images, in the memory layout for that."""
     # On a CPU, plain convolutions take two thirds of the time in this format.
-    network.to(device, memory_format=torch.channels_last)
+    network.to(device).to(memory_format=torch.channels_last)

@@ -22,9 +22,9 @@ from hkdsr.training.context import Context
 from hkdsr.training.fidelity import fidelity, is_target
 from hkdsr.training.images import image_pairs, image_store, with_variants
 from hkdsr.training.labelling import HEADROOM
+from hkdsr.training.networks import assembled, loaded_teacher
 from hkdsr.training.process_group import ALONE
 from hkdsr.training.pruned import start_pruned
-from hkdsr.training.run import assembled, loaded_teacher
 from hkdsr.training.stage1 import ExitTraining, score_exits, stage1_training, trains_exits, untrained_exits
 from hkdsr.training.step import Steps
 from hkdsr.training.teacher import Teacher, prepared

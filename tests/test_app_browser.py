@@ -178,6 +178,7 @@ def test_work_is_cancelled_and_begun_again(visit: Callable[..., Page], photo: Pa
     page.click("#cancel")
     page.locator("#result", has_text="Cancelled.").wait_for()
     assert page.locator("#slider img").count() == 0
+    assert not page.get_by_text("Error").filter(visible=True).count()
     page.locator("#images button[aria-label='Clear']").click()
     enlarge(page, photo)
 

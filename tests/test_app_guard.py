@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
@@ -147,6 +148,18 @@ def test_pages_of_other_sites_cannot_use_this_one(visitor: Visitor) -> None:
 def test_a_request_is_short_or_an_upload(visitor: Visitor) -> None:
     long = json.dumps({"data": ["a" * 5 * 10**6], "fn_index": 0, "session_hash": "a"})
     assert visitor.client.post(f"{API}/queue/join", content=long).status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE
+
+
+@pytest.mark.parametrize("length", [str(10**15), "-1", "much", None])
+def test_an_upload_does_not_fill_the_disk(address: str, length: str | None) -> None:
+    """It is refused before it comes."""
+    connection = HTTPConnection(urlsplit(address).netloc, timeout=20)
+    connection.putrequest("POST", f"/{API}/upload")
+    if length is not None:
+        connection.putheader("Content-Length", length)
+    connection.endheaders()
+    assert connection.getresponse().status in (400, 413)
+    connection.close()
 
 
 def test_without_the_password_nothing_is_done(folder: Path) -> None:

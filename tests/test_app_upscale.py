@@ -147,7 +147,7 @@ def test_several_images_and_networks_come_as_one_file_too(visitor: Visitor, phot
     assert view(visitor, visitor.ask("switch", "b.png", "own.safetensors", "bicubic")[2][0]).shape[:2] == (40, 106)
 
 
-def test_mistakes_are_sentences(visitor: Visitor, photo: np.ndarray, tmp_path: Path) -> None:
+def test_mistakes_are_sentences(address: str, visitor: Visitor, photo: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_text("no image")
     (tmp_path / "cut.png").write_bytes(b"")
     Image.new("L", (210, 211)).save(tmp_path / "large.png")
@@ -165,10 +165,10 @@ def test_mistakes_are_sentences(visitor: Visitor, photo: np.ndarray, tmp_path: P
     uploads = visitor.upload(tmp_path / "photo.png")
     with pytest.raises(RefusedError, match=r"[Nn]o network is chosen"):
         visitor.enlarge(uploads, [])
-    for file in Path(uploads[0]).parent.iterdir():
-        file.unlink()
-    with pytest.raises(RefusedError, match="choose it again"):
-        visitor.enlarge(uploads)
+    (gone,) = Visitor(address).upload(tmp_path / "bad.png")
+    Path(gone).unlink()
+    with pytest.raises(RefusedError, match=r"bad.png is not here any more: choose it again"):
+        Visitor(address).enlarge([gone])
 
 
 def test_a_large_file_is_refused_while_it_comes(visitor: Visitor, tmp_path: Path) -> None:

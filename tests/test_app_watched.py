@@ -87,7 +87,7 @@ def test_it_stops_between_two_layers() -> None:
         )
     enlarged = np.zeros((80, 60, 3), np.uint8)
     watched = Watched(TorchUpscaler(network), Watch(stop, lambda *_: None))
-    with pytest.raises(CancelledError, match="cancelled, as asked: "):
+    with pytest.raises(CancelledError):
         watched.fill(np.zeros((40, 30, 3), np.uint8), enlarged, "the image", None, False)
     assert ran == ["0", "1", "2"]
     assert len(convolutions) > 3

@@ -53,7 +53,8 @@ def test_every_command_is_shown() -> None:
 
 
 def test_the_commands_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = [words for words in commands() if words[0] != "compare" or "--published" in words]
+    # A study takes hours, and the page waits for Ctrl-C.
+    shown = [words for words in commands() if words[0] not in ("app", "compare") or "--published" in words]
     assert len(shown) >= 8
     for words in shown:
         more = SMALL if words[0] == "distill" else ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,11 +18,12 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 API = "/gradio_api"
-FILE = f"{API}/file="
+FILE, UPLOAD = f"{API}/file=", f"{API}/upload"
 PLACES = {
     *("", "/config", "/favicon.ico", "/login", "/login_check", "/logout", "/theme.css"),
     *(f"{API}/{name}" for name in ("cancel", "info", "login_check", "reset", "startup-events", "theme.css")),
-    *(f"{API}/{name}" for name in ("queue/data", "queue/join", "run/predict", "upload", "upload_progress")),
+    *(f"{API}/{name}" for name in ("queue/data", "queue/join", "run/predict", "upload_progress")),
+    UPLOAD,
 }
 FOLDERS = ("/assets/", "/static/", FILE, f"{API}/heartbeat/")
 LARGEST_BODY = 4 * 10**6
@@ -54,7 +56,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         refused = self._refused(scope)
-        if refused is None and scope["method"] == "POST" and scope["path"] != f"{API}/upload":
+        if refused is None and scope["method"] == "POST" and scope["path"] != UPLOAD:
             body = await _body(receive)
             refused = self._refused_body(body)
             receive = _again(body, receive)
@@ -78,6 +80,10 @@ class Guard:
         asked = [f"//{headers.get('host', '')}", *filter(None, [headers.get("origin")])]
         if self._hosts and any(_host(address) not in self._hosts for address in asked):
             return 403, "This page answers its own computer only."
+        if path == UPLOAD:
+            length = headers.get("content-length", "")
+            if not length.isdecimal() or int(length) > disk_usage(self._folder).free / 2:
+                return 413, "This is too much for the disk."
         return None
 
     def _refused_body(self, body: bytes) -> tuple[int, str] | None:

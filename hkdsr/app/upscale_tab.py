@@ -14,11 +14,12 @@ from hkdsr.app.enlarge import enlarge, packed, require_size
 from hkdsr.app.sessions import Session, Sessions
 from hkdsr.app.settings import AppSettings
 from hkdsr.app.told import told
-from hkdsr.app.watched import Watch
+from hkdsr.app.watched import CancelledError, Watch
 from hkdsr.data.images import SUFFIXES
 from hkdsr.errors import HkdsrError
 
 DEFAULT = "small_x2"
+CANCELLED = "Cancelled."
 MOST = 200
 """Images at once."""
 
@@ -99,18 +100,21 @@ def add(page: gr.Blocks, settings: AppSettings, sessions: Sessions) -> None:
         networks = dict(zip(names, upscalers, strict=True))
         hr = _partners(sources, [mine.adopt(path) for path in truths or ()])
         shown, files, count = {}, list[Path](), len(sources)
-        with mine.new_results() as folder:
-            for number, source in enumerate(sources):
+        try:
+            with mine.new_results() as folder:
+                for number, source in enumerate(sources):
 
-                def tell(share: float, tiles: int, number: int = number, name: str = source.name) -> None:
-                    progress((number + share) / count, f"{name}, tile {tiles}")
+                    def tell(share: float, tiles: int, number: int = number, name: str = source.name) -> None:
+                        progress((number + share) / count, f"{name}, tile {tiles}")
 
-                (own := folder / str(number)).mkdir()
-                made = enlarge(source, networks, hr.get(source), own, Watch(stop, tell, (down / 100, across / 100)))
-                label = source.name if source.name not in shown else f"{source.name} ({number + 1})"
-                shown[label], files = made.shown(), [*files, *made.files]
-            if len(files) > 1:
-                files.insert(0, packed(files, folder))
+                    (own := folder / str(number)).mkdir()
+                    made = enlarge(source, networks, hr.get(source), own, Watch(stop, tell, (down / 100, across / 100)))
+                    label = source.name if source.name not in shown else f"{source.name} ({number + 1})"
+                    shown[label], files = made.shown(), [*files, *made.files]
+                if len(files) > 1:
+                    files.insert(0, packed(files, folder))
+        except CancelledError:
+            return *[gr.skip()] * 4, CANCELLED, gr.skip()
         mine.shown = shown
         picker = gr.Dropdown(list(shown), value=next(iter(shown)), visible=len(shown) > 1)
         downloads = gr.File([str(file) for file in files], visible=True)
@@ -150,7 +154,7 @@ def add(page: gr.Blocks, settings: AppSettings, sessions: Sessions) -> None:
 
     def stop(request: gr.Request) -> str:
         session(request).stop.set()
-        return "Cancelled."
+        return CANCELLED
 
     quick = {"queue": False, "show_progress": "hidden"}
     outputs = [image, left, right, slider, text, files]

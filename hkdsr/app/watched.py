@@ -25,7 +25,7 @@ class CancelledError(HkdsrError):
     """The visitor has had enough."""
 
     def __init__(self) -> None:
-        super().__init__("cancelled, as asked: press Enlarge to start again")
+        super().__init__("cancelled: start again, if you like")
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from hkdsr.settings.recipe import Data, Training, TrainRecipe
 from hkdsr.training.pruned import CROPS, SEED, SIDE
 from hkdsr.training.run import train
 
-STEPS = 600
+STEPS = 300
 RLFN = ("rlfn:features=39", "rlfn:features=26", "rlfn:features=13", "rlfn:blocks=3")
 SMFANET = (
     "smfanet:dim=27,blocks=8",
@@ -76,6 +76,18 @@ CUTS: dict[str, tuple[str, ...]] = {
         "swinir:features=16,groups=4,blocks=2,heads=2,upsampler=pixelshuffledirect",
         "swinir:features=8,groups=4,blocks=2,heads=2,upsampler=pixelshuffledirect",
         "swinir:features=32,groups=2,blocks=2,heads=2,upsampler=pixelshuffledirect",
+    ),
+    "msrresnet:features=32,blocks=6": (
+        "msrresnet:features=24,blocks=6",
+        "msrresnet:features=16,blocks=6",
+        "msrresnet:features=8,blocks=6",
+        "msrresnet:features=32,blocks=3",
+    ),
+    "span:features=32,blocks=6": (
+        "span:features=24,blocks=6",
+        "span:features=16,blocks=6",
+        "span:features=8,blocks=6",
+        "span:features=32,blocks=3",
     ),
 }
 

@@ -1,8 +1,8 @@
 """hkdsr: distil heavy super-resolution networks into small ones, and measure what is left.
 
-The commands are ``load``, ``wrap``, ``train``, ``distill``, ``distill_sizes``, ``compare``, ``evaluate``, ``upscale``
-and ``export``; recipes and ``HkdsrError`` are here too. Everything is imported on first use, so that importing the
-package costs nothing.
+The commands are ``load``, ``wrap``, ``train``, ``distill``, ``distill_sizes``, ``label``, ``compare``, ``evaluate``,
+``upscale`` and ``export``; recipes and ``HkdsrError`` are here too. Everything is imported on first use, so that
+importing the package costs nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hkdsr.settings.exits import ExitSettings
     from hkdsr.settings.recipe import Data, DistillRecipe, Training, TrainRecipe
     from hkdsr.studies.compare import compare
+    from hkdsr.training.label import label
     from hkdsr.training.run import distill, train
     from hkdsr.training.sizes import distill_sizes
 
@@ -49,6 +50,7 @@ _HOMES = {
     "distill_sizes": "hkdsr.training.sizes",
     "evaluate": "hkdsr.scoring",
     "export": "hkdsr.deploy.export",
+    "label": "hkdsr.training.label",
     "load": "hkdsr.nets.files.load",
     "save": "hkdsr.nets.files.load",
     "train": "hkdsr.training.run",
@@ -72,6 +74,7 @@ __all__ = [
     "distill_sizes",
     "evaluate",
     "export",
+    "label",
     "load",
     "losses",
     "methods",

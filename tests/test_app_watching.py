@@ -88,8 +88,10 @@ def tab(page: Page, name: str) -> None:
 
 
 def choose(page: Page, field: str, option: str) -> None:
-    page.locator(f"{field} input").click()
-    page.get_by_role("option", name=option, exact=True).click()
+    entry = page.locator(f"{field} input")
+    entry.click()
+    choices = page.locator(f"[id='{entry.get_attribute('aria-controls')}']")
+    choices.get_by_role("option", name=option, exact=True).click()
 
 
 def row(page: Page, name: str) -> str:

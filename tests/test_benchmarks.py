@@ -10,7 +10,20 @@ import pytest
 import tiny
 import torch
 
-from benchmarks import degrade, exit_start, fidelity, growth, page_load, prune_cuts, speed, step, stream
+from benchmarks import (
+    degrade,
+    exit_start,
+    fidelity,
+    growth,
+    large_store,
+    losses,
+    page_load,
+    prune_cuts,
+    speed,
+    step,
+    stream,
+)
+from hkdsr.nets import FAMILIES
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +42,13 @@ def test_step_compares_every_method(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(ratios) == list(step.METHODS)
     assert ratios["plain, same exits"] == 1
     assert min(ratios.values()) > 0
+
+
+def test_step_with_a_teacher_compares_methods_with_features(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    teacher = ["--teacher", str(tiny.teacher(tmp_path / "teacher.safetensors")), "--precision", "bf16"]
+    step.main([tiny.STUDENT, "--batch", "4", "--patch", "16", "--rounds", "1", "--threads", "1", *teacher])
+    _, _, *rows = capsys.readouterr().out.splitlines()
+    assert [row[:24].strip() for row in rows] == [*step.METHODS, *step.WITH_FEATURES]
 
 
 def test_speed_compares_networks_at_one_output_size(capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,6 +104,11 @@ def test_prune_cuts_scores_pruned_and_sliced_starts(tmp_path: Path, capsys: pyte
     assert sliced < pruned < float(teacher.split()[-2])
 
 
+def test_prune_cuts_has_every_family() -> None:
+    families = {students[0].partition(":")[0] for students in prune_cuts.CUTS.values()}
+    assert families == FAMILIES.keys()
+
+
 def test_degrade_times_both_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     teacher = tiny.teacher(tmp_path / "teacher.safetensors")
     images = tiny.photographs(tmp_path / "images", count=1)
@@ -119,6 +144,26 @@ def test_every_benchmark_is_tested_here() -> None:
     scripts = {path.stem for path in Path(exit_start.__file__).parent.glob("*.py")} - {"__init__"}
     modules = (degrade, exit_start, fidelity, growth, prune_cuts, speed, step, stream)
     assert scripts == {module.__name__.removeprefix("benchmarks.") for module in modules}
+
+
+def test_large_stores_of_no_bytes(capfd: pytest.CaptureFixture[str]) -> None:
+    large_store.main(["1"])
+    *_, row = capfd.readouterr().out.splitlines()
+    size, images, files, held, *rates, memory = (float(cell) for cell in row.strip("|").split("|"))
+    assert (size, images, files) == (1.0, 54, 3)
+    assert held < 1  # MB on the disk
+    assert min(rates) > 0
+    assert memory < 1000
+
+
+def test_losses_are_compared_with_their_tensor_forms(capsys: pytest.CaptureFixture[str]) -> None:
+    losses.main(["32"])
+    rows = [row.strip("|").split("|") for row in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0].strip() for row in rows] == ["FSM of 3 outputs", "ACF"]
+    for _, side, *times, ratio in rows:
+        assert int(side) == 32
+        assert min(map(float, times)) > 0
+        assert float(ratio) > 0
 
 
 def test_page_load_counts_failures_and_refusals(capsys: pytest.CaptureFixture[str]) -> None:

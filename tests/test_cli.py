@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from hkdsr.cli import main as command_line
 from hkdsr.nets.files.load import build, save
 
-NAMES = ("distill", "train", "compare", "evaluate", "upscale", "export", "report", "degrade", "strip", "info")
+NAMES = ("distill", "train", "label", "compare", "evaluate", "upscale", "export", "report", "degrade", "strip", "info")
 
 
 def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

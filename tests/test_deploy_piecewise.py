@@ -19,7 +19,7 @@ from hkdsr.nets.files.load import build, load
 from hkdsr.scoring import psnr_y
 from hkdsr.scoring.inference import super_resolve
 from hkdsr.training.distiller import Distiller
-from hkdsr.training.teacher import infer
+from hkdsr.training.labelling import infer
 from hkdsr.training.validate import Validation
 
 LARGE = 1 << 30

@@ -62,6 +62,36 @@ def test_spatial_affinity_and_gram_equal_the_definition(
 
 
 @settings(max_examples=30)
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), SIDES, SIDES, st.integers(1, 5))
+def test_the_mean_over_all_rows_is_the_distance_of_whole_matrices(
+    batch: int, channels: int, wider: int, height: int, width: int, samples: int
+) -> None:
+    student, teacher = features(batch, channels, height, width), features(batch, wider, height, width)
+    student.requires_grad_()
+    positions = height * width
+    total, by_rows = gram_distance(student, teacher), student.new_zeros(())
+    for rows in torch.randperm(positions).split(samples):
+        value = gram_distance(student, teacher, rows)
+        s, t = student.flatten(2), teacher.flatten(2)
+        expected = (s[..., rows].mT @ s - t[..., rows].mT @ t).abs().mean()
+        torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-12)
+        by_rows = by_rows + value * len(rows) / positions
+    torch.testing.assert_close(by_rows, total, rtol=1e-10, atol=1e-12)
+    grads = [torch.autograd.grad(value, student)[0] for value in (by_rows, total)]
+    torch.testing.assert_close(*grads, rtol=1e-9, atol=1e-12)
+
+
+def test_as_many_samples_as_positions_are_all_of_them() -> None:
+    student, teacher, _ = images()
+    positions = student.shape[-2] * student.shape[-1]
+    before = torch.get_rng_state()
+    assert spatial_affinity_distance(student, teacher, positions) == spatial_affinity_distance(student, teacher)
+    assert torch.equal(torch.get_rng_state(), before)
+    few = {float(spatial_affinity_distance(student, teacher, positions // 2)) for _ in range(3)}
+    assert len(few) == 3  # drawn anew in each call
+
+
+@settings(max_examples=30)
 @given(st.integers(1, 3), st.integers(1, 5), SIDES, SIDES)
 def test_channel_affinity_equals_the_definition(batch: int, channels: int, height: int, width: int) -> None:
     student, teacher = features(batch, channels, height, width), features(batch, channels, height, width)
@@ -75,6 +105,12 @@ def test_channel_affinity_equals_the_definition(batch: int, channels: int, heigh
 def test_derivatives(distance: Distance) -> None:
     student, teacher, _ = images(2, 5)
     assert torch.autograd.gradcheck(lambda s: distance(s, teacher), student.requires_grad_())
+
+
+def test_derivatives_of_some_rows() -> None:
+    student, teacher, _ = images(2, 5)
+    rows = torch.tensor([3, 0, 17])
+    assert torch.autograd.gradcheck(lambda s: gram_distance(s, teacher, rows), student.requires_grad_())
 
 
 @pytest.mark.parametrize("distance", [spatial_affinity_distance, channel_affinity_distance])

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hkdsr.losses import Fusion, compiled, fsm
+from hkdsr.losses import Fusion, compiled, fsm, fsm_sum
 from hkdsr.losses.signed_mean import signed_mean
 
 pytest.importorskip("numba", reason="Numba has no release for this Python, so there are no compiled loops")
@@ -43,6 +43,50 @@ def test_signed_mean_of_nearly_grey_bands_settles_signs_rightly() -> None:
     truth = grey + 0.1 * torch.randn(2, 3, 700, generator=random, dtype=torch.float64)
     vectors = grey.flip(2) + 0.3 * torch.randn(2, 3, 700, generator=random, dtype=torch.float64)
     torch.testing.assert_close(signed_mean(vectors, truth), by_pairs(vectors, truth).mT, atol=1e-13, rtol=1e-10)
+
+
+@settings(max_examples=25)
+@given(REAL, st.integers(1, 3), st.integers(1, 23), st.integers(1, 30), st.integers(1, 3), st.integers(1, 3))
+def test_fsm_in_one_pass_equals_its_tensor_form(
+    dtype: torch.dtype, batch: int, height: int, width: int, levels: int, exits: int
+) -> None:
+    """Of odd and of tiny sides too; in float64 the gradients as well."""
+    torch.manual_seed(height * width)
+    hr, *images = (torch.rand(batch, 3, height, width, dtype=dtype) for _ in range(1 + 2 * exits))
+    students, teachers, weights = images[:exits], images[exits:], [0.2, 0.8, 0.5][:exits]
+    found = fsm_and_gradients(students, teachers, hr, weights, levels)
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(compiled, "_module", lambda: None)
+        expected = fsm_and_gradients(students, teachers, hr, weights, levels)
+    if dtype == torch.float32:
+        # A product near zero may have another sign, which shows in the gradient of small images but not in the value.
+        found, expected = found[:1], expected[:1]
+    tolerance = 2e-6 if dtype == torch.float32 else 1e-13
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=tolerance, rtol=20 * tolerance)
+
+
+def test_the_gradient_of_fsm_in_one_pass_is_the_slope() -> None:
+    torch.manual_seed(0)
+    s, t, other, hr = (torch.rand(1, 3, 7, 5, dtype=torch.float64) for _ in range(4))
+    assert torch.autograd.gradcheck(lambda x: fsm_sum([x, x * x], [t, other], hr, [0.3, 0.7]), s.requires_grad_())
+
+
+def fsm_and_gradients(
+    students: list[Tensor], teachers: list[Tensor], hr: Tensor, weights: list[float], levels: int
+) -> list[Tensor]:
+    students = [image.clone().requires_grad_() for image in students]
+    value = 3 * fsm_sum(students, teachers, hr, weights, levels)
+    return [value.detach(), *torch.autograd.grad(value, students)]
+
+
+def test_black_and_grey_images_have_no_nan() -> None:
+    black, grey = torch.zeros(1, 3, 12, 12), torch.rand(1, 1, 12, 12).expand(1, 3, 12, 12)
+    for s, t, hr in ((black, black, black), (grey, black, grey), (grey, grey, black)):
+        value, gradient = fsm_and_gradients([s], [t], hr, [1.0], 2)
+        assert value.isfinite()
+        assert gradient.isfinite().all()
+        assert (value == 0) == bool((s == t).all() or (hr == 0).all())
 
 
 def test_nan_in_the_image_gives_nan() -> None:

@@ -34,7 +34,7 @@ PAIRS = {
 }
 SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "dckd": lambda _: {"history_every": 1},
-    "fakd": lambda _: {"channel_weight": 0.1},
+    "fakd": lambda _: {"channel_weight": 0.1, "affinity_every": 2, "affinity_samples": 9},
     "mtkd": lambda folder: {"teachers": (str(tiny.teacher(folder / "second.safetensors")),)},
 }
 """Settings of methods whose defaults do not suit these runs, given the folder that ``teacher.safetensors`` lies in."""
@@ -142,7 +142,7 @@ def test_any_pair_of_networks_has_finite_terms_and_gradients(name: str, pair: st
     lr, hr = torch.rand(3, 3, 8, 8), torch.rand(3, 3, 16, 16)
     module.before_step(0)
     with torch.no_grad():
-        given = traced_outputs(teacher, lr, theirs, feature_taps(teacher, method.feature_depths))
+        given = traced_outputs(teacher, lr, theirs, feature_taps(teacher, method.feature_depths), method.strides)
     terms = module(lr, hr, given if method.uses_teacher else None)
     assert "pixel" in terms
     for term, value in terms.items():

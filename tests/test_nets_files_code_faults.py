@@ -48,7 +48,7 @@ BAD = {
         "image of 64x64 (OSError: two lines)",
     ),
     "needs CUDA when called": ("F", "def forward(s, x): return x.cuda()", "on an image of 64x64 without a GPU ("),
-    "wrong scale": ("F", "def forward(s, x): return x", "gives (1, 3, 64, 64) for an image of (1, 3, 64, 64): give"),
+    "wrong scale": ("F", "def forward(s, x): return x[..., ::2, ::2]", "gives (1, 3, 32, 32) for an image of"),
     "grey": ("F", "def forward(s, x): return s.up(s.b(s.a(x)))[:, :1]", "gives (1, 1, 128, 128) for an image"),
     "no image": ("F", "def forward(s, x): return 'no'", "gives an object of the type str for an image of"),
     "not finite": ("F", "def forward(s, x): return s.up(s.b(s.a(x))) / 0", "gives values that are not finite"),

@@ -123,12 +123,12 @@ def test_a_single_size_is_refused() -> None:
     assert "takes images of 48x48 but not of other sizes: let it take" in refusal(lambda: hkdsr.wrap(Fixed()))
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 8])
 def test_scales(scale: int) -> None:
     assert hkdsr.wrap(Net(scale)).scale == scale
 
 
-@pytest.mark.parametrize("scale", [1, 5, 8])
+@pytest.mark.parametrize("scale", [5, 6])
 def test_other_scales_are_refused(scale: int) -> None:
     message = refusal(lambda: hkdsr.wrap(Net(scale)))
     assert message.startswith(f"Net gives (1, 3, {64 * scale}, {64 * scale}) for an image of (1, 3, 64, 64): give")

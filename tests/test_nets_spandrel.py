@@ -169,12 +169,14 @@ def test_a_spandrel_network_refuses_to_run_in_parts() -> None:
             part()
 
 
-@pytest.mark.parametrize(("inputs", "scale"), [(1, 2), (3, 1)])
-def test_only_rgb_super_resolution_can_teach(inputs: int, scale: int) -> None:
+@pytest.mark.parametrize(("inputs", "scale"), [(2, 2), (4, 1), (3, 5)])
+def test_other_channels_and_scales_are_refused(inputs: int, scale: int) -> None:
     from spandrel.architectures.Compact import Compact as Published
 
     net = Published(num_in_ch=inputs, num_out_ch=inputs, num_feat=8, num_conv=2, upscale=scale)
-    with pytest.raises(HkdsrError, match=r"^Real.* is not an x2, x3 or x4 super-resolution network for RGB"):
+    with pytest.raises(
+        HkdsrError, match=r"^Real.* does not turn one RGB or grey image into one of 1, 2, 3, 4 or 8 times"
+    ):
         described(net)
 
 

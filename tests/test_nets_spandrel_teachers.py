@@ -24,7 +24,7 @@ from hkdsr.nets.files.spandrel import SpandrelNetwork
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.run import distill
 from hkdsr.training.teacher import Teacher
-from tools.spandrel_table import CASES
+from tools.spandrel_cases import CASES
 
 spandrel = pytest.importorskip("spandrel")
 architectures = pytest.importorskip("spandrel.architectures")

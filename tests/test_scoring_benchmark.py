@@ -195,7 +195,7 @@ def test_scale_must_fit(tmp_path: Path) -> None:
         evaluate_set(Nearest(2), tmp_path, 4)
     with pytest.raises(HkdsrError, match="scale of bicubic"):
         evaluate(None, tmp_path)
-    with pytest.raises(HkdsrError, match="scale is 0: set it to 2, 3 or 4"):
+    with pytest.raises(HkdsrError, match="scale is 0: set it to 2, 3, 4 or 8"):
         evaluate(None, tmp_path, scale=0)
     with pytest.raises(HkdsrError, match="sets is empty: name at least one set"):
         evaluate(None, [], scale=2)

@@ -59,11 +59,12 @@ def counted(recipe: DistillRecipe) -> tuple[ForwardPassCounter, tuple[float, flo
         (Logits(), "live", (1, 1)),
         (Logits(), "cached", (1, 0)),
         (FAKD(), "cached", (1, 1)),
+        (FAKD(affinity_every=3), "cached", (1, 1 / 3)),
         (HKDSR(), "cached", (1, 0)),
     ],
-    ids=["none", "none with exits", "logits live", "logits cached", "fakd", "hkdsr"],
+    ids=["none", "none with exits", "logits live", "logits cached", "fakd", "fakd on a third", "hkdsr"],
 )
-def test_passes_of_a_step(method: Method, images: str, expected: tuple[int, int], tmp_path: Path) -> None:
+def test_passes_of_a_step(method: Method, images: str, expected: tuple[float, float], tmp_path: Path) -> None:
     recipe = tiny.exits(tiny.recipe(tmp_path, method, steps=3), teacher_images=images)
     counter, averages = counted(recipe)
     assert averages == pytest.approx(expected)

@@ -14,20 +14,21 @@ import pytest
 import tiny
 import torch
 from processes import TORCHRUN, completed
+from test_training_pruned import begun, recipe_of
 from torch import nn
 
 from hkdsr.data.crops import CropSampler
 from hkdsr.errors import HkdsrError
-from hkdsr.methods import FAKD, HKDSR, VID, HKDSRPlus
+from hkdsr.methods import FAKD, HKDSR, VID, HKDSRPlus, Logits
 from hkdsr.training import distributed
 from hkdsr.training.distributed import check_device, joined
 from hkdsr.training.process_group import ALONE, ProcessGroup
 from hkdsr.training.run import distill
 
 METHODS = {
-    "hkdsr": HKDSR(fsm_samples=20, fsm_crop=16),
+    "hkdsr": HKDSR(fsm_samples=20, fsm_crop=16, exits_every=2),  # each process makes the exits of one crop
     "hkdsr_idle": HKDSR(sim_w=0.0, ada_w=0.0),  # its exits have no gradient
-    "fakd": FAKD(channel_weight=0.1),
+    "fakd": FAKD(channel_weight=0.1, affinity_every=2, affinity_samples=30),
     "hkdsr_plus": HKDSRPlus(zoom_in_share=0.0),  # tiles are drawn for each image
     "vid": VID(),
 }
@@ -80,6 +81,18 @@ def test_in_float32_two_processes_train_as_one_with_two_parts_does(name: str, tr
     assert any(key.startswith("heads") for key in one["model"])
     assert tiny.equal(one["model"], two["model"])
     assert tiny.equal(one["average"], two["average"])
+
+
+def test_two_processes_begin_with_the_pruned_start_of_one(tmp_path: Path) -> None:
+    folder = trained_by_both(tmp_path, "train_pruned")
+    starts = [(folder / size / f"start-{rank}").read_text() for size, rank in (("one", 0), ("two", 0), ("two", 1))]
+    assert len(set(starts)) == 1
+    one, two = (list((folder / size / "cache").glob("pruned-*.safetensors")) for size in ("one", "two"))
+    assert len(one) == len(two) == 1  # the second process made none
+    assert (one[0].name, one[0].read_bytes()) == (two[0].name, two[0].read_bytes())
+    own, both = (tiny.state(folder / size / "out") for size in ("one", "two"))
+    assert tiny.equal(own["model"], both["model"])
+    assert tiny.equal(own["average"], both["average"])
 
 
 def test_the_weights_and_heads_that_agree_have_moved(trained: Path) -> None:
@@ -157,6 +170,16 @@ def train_single(out: Path, group: ProcessGroup) -> None:
         distill(dataclasses.replace(recipe, out=out / name))
 
 
+def train_pruned(out: Path, group: ProcessGroup) -> None:
+    torch.set_num_threads(1)
+    if group.main:
+        recipe_of(out)
+    group.wait()
+    recipe = dataclasses.replace(recipe_of(out, steps=6, batch=4, accumulate=2 // group.size), method=Logits())
+    (out / f"start-{group.rank}").write_text(begun(dataclasses.replace(recipe, out=out / "begun")))
+    distill(recipe)
+
+
 def exchange(out: Path, group: ProcessGroup) -> None:
     assert group == distributed.process_group() == ProcessGroup(int(os.environ["RANK"]), 2)
     rank = group.rank
@@ -189,4 +212,6 @@ def exchange(out: Path, group: ProcessGroup) -> None:
 
 if __name__ == "__main__":
     with joined() as together:
-        {"train": train, "train_single": train_single, "exchange": exchange}[sys.argv[1]](Path(sys.argv[2]), together)
+        {"train": train, "train_single": train_single, "train_pruned": train_pruned, "exchange": exchange}[sys.argv[1]](
+            Path(sys.argv[2]), together
+        )

@@ -12,12 +12,15 @@ import tiny
 import torch
 from small import refusal
 
-from hkdsr.data import list_images, rgb
+from hkdsr.data import bicubic_pair, list_images, rgb
 from hkdsr.data.crops import CropSampler
 from hkdsr.data.sources import find_pairs
 from hkdsr.data.store import build_store
 from hkdsr.methods import HKDSR, Logits, Method, Plain
 from hkdsr.nets.files.load import load
+from hkdsr.report.page import render
+from hkdsr.report.run import VALIDATION, VALIDATION_TO_TEACHER, read_run
+from hkdsr.report.run_report import run_report
 from hkdsr.scoring import psnr_y
 from hkdsr.scoring.inference import super_resolve
 from hkdsr.settings.degrade import Degrade
@@ -96,6 +99,53 @@ def test_validation_is_against_the_teachers_image_and_says_so(tmp_path: Path) ->
     assert line["val_psnr_y_to_teacher"] == pytest.approx(np.mean(expected), abs=2e-3)
     assert not any("val_psnr_y" in line for line in read_log(recipe.out))
     assert "val_psnr_y_to_teacher" in tiny.metadata(recipe.out / "best.safetensors")
+
+
+def test_with_hr_both_scores_are_logged_and_that_to_the_teacher_counts(tmp_path: Path) -> None:
+    """Where the teacher's image is the target in place of HR."""
+    tiny.photographs(tmp_path / "val", count=2)
+    made = tiny.recipe(tmp_path, Logits(), steps=8, validate_every=4)
+    recipe = tiny.replaced(tiny.data(made, val=tmp_path / "val"), target="teacher")
+    student = distill(recipe).network
+    lines = [line for line in read_log(recipe.out) if "val_psnr_y" in line]
+    assert [line["step"] for line in lines] == [4, 8]
+    teacher = load(recipe.teacher)
+    pairs = [bicubic_pair(rgb(path), 2) for path in list_images(tmp_path / "val")]
+    images = [(super_resolve(student, lr), super_resolve(teacher, lr), hr) for lr, hr in pairs]
+    to_teacher = np.mean([psnr_y(own, by_teacher, 2) for own, by_teacher, _ in images])
+    assert lines[-1]["val_psnr_y_to_teacher"] == pytest.approx(to_teacher, abs=2e-3)
+    assert lines[-1]["val_psnr_y"] == pytest.approx(np.mean([psnr_y(own, hr, 2) for own, _, hr in images]), abs=2e-3)
+    best = tiny.metadata(recipe.out / "best.safetensors")
+    assert float(best["val_psnr_y_to_teacher"]) == max(line["val_psnr_y_to_teacher"] for line in lines)
+    assert "val_psnr_y" not in best
+    assert [curve.quantity for curve in read_run(recipe.out).curves][:2] == [VALIDATION, VALIDATION_TO_TEACHER]
+
+
+def test_the_report_shows_input_student_and_teacher(tmp_path: Path) -> None:
+    tiny.photographs(tmp_path / "val", count=2)
+    recipe = tiny.data(lr_only(tmp_path, steps=4), val=tmp_path / "val")
+    distill(recipe)
+    run = read_run(recipe.out)
+    report = run_report(run)
+    first, paths = report.comparisons[0], list_images(tmp_path / "val")
+    lr, teacher = rgb(paths[0]), load(recipe.teacher)
+    assert list(first.images) == ["input", "bicubic", "out"]
+    assert first.reference == "teacher"
+    assert np.array_equal(first.images["input"][::2, ::2], lr)
+    assert np.array_equal(first.hr, super_resolve(teacher, lr))
+    assert report.compared == ("input", "out")
+    rows = {row.name: row for row in report.rows}
+    likeness = [psnr_y(super_resolve(run.network, rgb(p)), super_resolve(teacher, rgb(p)), 2) for p in paths]
+    assert rows["out"].psnr == pytest.approx(np.mean(likeness))
+    assert (rows["teacher"].psnr, rows["teacher"].ssim) == (None, None)
+    assert "and not to HR: fidelity, not quality" in report.protocol
+    page = render(report)
+    assert all(f'data-label="{label}"' in page for label in ("input", "out", "teacher"))
+    assert 'data-label="HR"' not in page
+
+    assert refusal(lambda: run_report(dataclasses.replace(run, val=""))).endswith("has no data.val: give LR images")
+    gone = dataclasses.replace(run, teacher=str(tmp_path / "gone.pth"))
+    assert refusal(lambda: run_report(gone)).endswith("its teacher " + gone.teacher + " is gone: put it back")
 
 
 @pytest.mark.parametrize(

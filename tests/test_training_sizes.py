@@ -139,7 +139,7 @@ def test_the_table_of_the_command_line(
 
     (_, *rows) = table(found)
     for size, row in zip(found, rows, strict=True):
-        score = Validation(tmp_path / "images", 2, 2).score(Distiller(size.result.network, None, Plain()))
+        score = Validation(tmp_path / "images", 2, 2).score(Distiller(size.result.network, None, Plain()))["val_psnr_y"]
         assert size.val_psnr_y == pytest.approx(score, abs=1e-4)
         params = f"{parameter_count(size.result.network) / 1e3:.1f}"
         assert row.split() == [size.name, size.student, params, "K", "4", f"{score:.2f}"]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +16,9 @@ from hkdsr.data.crops import Batch, CropSampler
 from hkdsr.data.derived import JoinedStores
 from hkdsr.data.store import ImageStore
 from hkdsr.errors import HkdsrError
-from hkdsr.methods import HKDSR
 from hkdsr.nets.exits import Exits, NetworkWithExits, Outputs
-from hkdsr.nets.files.load import build, digest, load
+from hkdsr.nets.files.load import build
 from hkdsr.training.process_group import ALONE
-from hkdsr.training.run import distill
 from hkdsr.training.teacher import prepared
 
 CPU = torch.device("cpu")
@@ -270,46 +266,3 @@ def test_cached_on_a_small_disk_is_refused(
     free(1000)
     with pytest.raises(HkdsrError, match=r"the disk of .* has 0 MB free and the images need"):
         prepared(teacher, (), store, tmp_path, "cached", CPU, ALONE)
-
-
-@pytest.mark.parametrize("images", ["live", "cached"])
-def test_training_leaves_the_teacher_alone(images: Any, tmp_path: Path) -> None:
-    """The released code never put its teacher into eval mode."""
-    recipe = tiny.exits(tiny.recipe(tmp_path, HKDSR(), save_every=1), teacher_images=images)
-    teacher = load(recipe.teacher).train()
-    before = digest(teacher.state_dict())
-    modes: list[tuple[bool, bool]] = []
-    used: set[nn.Conv2d] = set()
-
-    def note(layer: nn.Module, *_: object) -> None:
-        assert isinstance(layer, nn.Conv2d)
-        modes.append((layer.training, torch.is_grad_enabled()))
-        used.add(layer)
-
-    layers = [layer for layer in teacher.modules() if isinstance(layer, nn.Conv2d)]
-    for layer in layers:
-        layer.register_forward_hook(note)
-    distill(dataclasses.replace(recipe, teacher=teacher))
-    assert len(modes) > len(list((tmp_path / "images").iterdir()))
-    assert set(modes) == {(False, False)}
-    # A network given in Python is copied: neither it nor the copy has changed.
-    assert digest(teacher.state_dict()) == before
-    assert len(used) == len(layers)
-    weights = [layer.weight for layer in layers]
-    assert all(any(torch.equal(layer.weight, weight) for weight in weights) for layer in used)
-    assert all(parameter.grad is None for layer in used for parameter in layer.parameters())
-
-
-def test_training_changes_student_exits_and_gates(tmp_path: Path) -> None:
-    recipe = tiny.recipe(tmp_path, HKDSR(), steps=2)
-    distill(recipe)
-    few = tiny.state(recipe.out)["model"]
-    more = dataclasses.replace(recipe, out=tmp_path / "more", training=dataclasses.replace(recipe.training, steps=9))
-    distill(more)
-    many = tiny.state(more.out)["model"]
-    groups = ["student.body", "exits.heads.0", "exits.heads.1", *(f"heads.{index}.gate" for index in range(3))]
-    assert {name for name in few if not name.startswith(tuple(groups))} == set()
-    for group in groups:
-        names = [name for name in few if name.startswith(group)]
-        assert names
-        assert any(not torch.equal(few[name], many[name]) for name in names), group

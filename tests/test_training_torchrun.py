@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ import pytest
 import tiny
 from processes import TORCHRUN, completed
 
+from hkdsr.nets.files.load import build, load
 from hkdsr.training.sessions import read_sessions
 
 METHOD_FILE = """
@@ -183,14 +185,40 @@ def test_processes_end_with_torchrun(folder: Path, tmp_path: Path) -> None:
 
 
 def test_torchruns_report_ends_with_the_sentence(folder: Path, tmp_path: Path) -> None:
-    process = torchrun("-m", "hkdsr", "distill", *arguments(folder, tmp_path / "out", "--training.batch", "5"))
+    """A mistake of the user's is told once, however often torchrun starts the processes again."""
+    again = ("--max-restarts", "2", "-m", "hkdsr", "distill")
+    process = torchrun(*again, *arguments(folder, tmp_path / "out", "--training.batch", "5"))
     _, messages = ended([process])
     assert messages.count(f"hkdsr distill: {SHARED_BATCH}\n") == 1
     assert messages.count("Traceback") == 1  # torchrun's own
     assert messages.rstrip().splitlines()[-2] == f"  traceback : {SHARED_BATCH}"
 
 
-@pytest.mark.parametrize("mistake", ["all", "flag", "one", "nan", "bug"])
+def test_two_processes_train_several_sizes(folder: Path, tmp_path: Path) -> None:
+    words = arguments(folder, tmp_path, "--students", "12k params,5k params", "--training.steps", "3")
+    codes, messages = ended(start(words, words))
+    assert codes == [0, 0], messages
+    assert list(json.loads((tmp_path / "chosen.json").read_text())) == ["12k params", "5k params"]
+    large, small = tmp_path / "12k-params", tmp_path / "5k-params"
+    for out in (large, small):
+        assert [(session["to_step"], session["processes"]) for session in read_sessions(out)] == [(3, 2)]
+    assert messages.count("size 5k params: ") == messages.count("pruned start: ") == 1
+    assert (small / "larger.safetensors").read_bytes() == (large / "student.safetensors").read_bytes()
+
+
+def test_two_processes_take_the_student_that_one_has_timed(folder: Path, tmp_path: Path) -> None:
+    budget = "20 ms @ 64x48"
+    words = arguments(folder, tmp_path, "--student", "auto", "--budget", budget, "--training.steps", "3")
+    codes, messages = ended(start(words, words))
+    assert codes == [0, 0], messages
+    assert messages.count("  chosen\n") == 1
+    chosen = json.loads((tmp_path / "chosen.json").read_text())[budget]
+    weights = tmp_path / "student.safetensors"
+    assert json.loads(json.loads(tiny.metadata(weights)["recipe"])["student"]) == chosen
+    assert load(weights).settings == build(chosen, 2).settings
+
+
+@pytest.mark.parametrize("mistake", ["all", "flag", "one", "nan", "bug", "budget"])
 def test_what_stops_one_process_stops_all_with_one_sentence(
     mistake: str, folder: Path, fails: list[str], tmp_path: Path
 ) -> None:
@@ -200,6 +228,7 @@ def test_what_stops_one_process_stops_all_with_one_sentence(
         "one": [[], ["--teacher", "missing.pth"]],
         "nan": [fails] * 2,
         "bug": [[*fails, "--method.how", "bug"]] * 2,
+        "budget": [["--student", "auto", "--budget", "10 params"]] * 2,
     }
     processes = start(*(arguments(folder, tmp_path / "out", *more) for more in given[mistake]))
     codes, messages = ended(processes)
@@ -210,6 +239,7 @@ def test_what_stops_one_process_stops_all_with_one_sentence(
         "one": "hkdsr distill: there is no checkpoint missing.pth",
         "nan": "hkdsr distill: the loss term 'pixel' is nan at step 1: lower training.lr",
         "bug": ": ZeroDivisionError\n",
+        "budget": "hkdsr distill: no student is within the budget '10 params': the smallest one",
     }
     assert messages.count(expected[mistake]) == 1, messages
     assert messages.count("hkdsr distill: ") == ("hkdsr distill: " in expected[mistake]), messages

@@ -144,8 +144,8 @@ class Scores:
     key: str = ""
     measure: str = "val_psnr_y"
 
-    def score(self, module: nn.Module, step: int) -> float:
-        return self.of(module)
+    def score(self, module: nn.Module, step: int) -> dict[str, float]:
+        return {self.measure: self.of(module)}
 
 
 class Toy(nn.Module):

@@ -36,6 +36,7 @@ METHODS = (
     "augkd",
     "mipkd",
     "mtkd",
+    "adversarial",
     "hkdsr",
     "hkdsr+",
     "hkdsr,logits",

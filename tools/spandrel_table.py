@@ -1,25 +1,23 @@
 """Print which networks that spandrel loads can teach, as a Markdown table: ``python -m tools.spandrel_table``.
 
 Each architecture that maps RGB to RGB at a larger size is built with few channels and random weights, saved, loaded by
-``hkdsr.load`` and tried. The table in ``docs/spandrel.md`` is this output. With names of architectures after the
-command, only their rows are printed.
+``hkdsr.load`` and tried. A second table has networks of scale 1 and 8, and grey ones, which upscale and are scored. The
+tables in ``docs/spandrel.md`` are this output. With names of architectures after the command, only their rows are
+printed.
 """
 
 from __future__ import annotations
 
-import importlib
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from hkdsr import load
 from hkdsr.cli.info import module_paths
@@ -32,117 +30,16 @@ from hkdsr.nets.exits import Exits
 from hkdsr.nets.files.load import build
 from hkdsr.nets.files.onnx import OnnxNetwork
 from hkdsr.training.distiller import Distiller, feature_taps, traced_outputs
+from tools.spandrel_cases import CASES, RUN_ONLY, Case
 
 SIZES = ((32, 32), (37, 53), (16, 16))
 HR_SIZES = ((96, 144), (132, 84))
+RUN_HEADER = ("architecture", "loads", "runs at 32x32, 37x53, 16x16")
 HEADER = ("architecture", "loads", "trunk", "taps at 32x32, 37x53, 16x16", "exits", "fakd", "ONNX")
 
 
-@dataclass(frozen=True)
-class Case:
-    """An architecture with small settings; ``kind`` is the class, by default named like the architecture."""
-
-    architecture: str
-    settings: Mapping[str, Any]
-    kind: str = ""
-    note: str = ""
-    without_export: str = ""
-    """Why it is not exported here: transformers take too long, and one network ends the process."""
-    because: str = ""
-    """What in spandrel is behind a no."""
-
-    @property
-    def label(self) -> str:
-        """A name for the table."""
-        return f"{self.architecture} {self.note}".strip()
-
-    def made(self) -> nn.Module:
-        """With random weights, always the same."""
-        torch.manual_seed(0)
-        module = importlib.import_module(f"spandrel.architectures.{self.architecture}")
-        return getattr(module, self.kind or self.architecture)(**self.settings)
-
-
-def _transformer(architecture: str, note: str = "", because: str = "", **settings: Any) -> Case:
-    return Case(architecture, settings, note=note, without_export="not tried", because=because)
-
-
-def _convolutional(architecture: str, note: str = "", kind: str = "", because: str = "", **settings: Any) -> Case:
-    return Case(architecture, settings, kind, note, because=because)
-
-
-_SWIN: dict[str, Any] = {"img_size": 16, "window_size": 8, "depths": (2, 2, 2), "num_heads": (2, 2, 2), "upscale": 2}
-_AURA: dict[str, Any] = {
-    "image_size": None,
-    "input_image_size": None,
-    "attn_depths": (2, 2, 2, 1, 1),
-    "mid_attn_depth": 1,
-}
-_DEGRADATION: dict[str, Any] = {"num_feats": [8], "num_blocks": [1], "downscales": [1]}
-_DIRECT: dict[str, Any] = {"upscale": 2, "upsampler": "pixelshuffledirect"}
-_SPAN: dict[str, Any] = {"num_in_ch": 3, "num_out_ch": 3, "feature_channels": 16, "upscale": 2}
-_GRL: dict[str, Any] = {
-    "num_heads_window": [2] * 3,
-    "num_heads_stripe": [2] * 3,
-    "stripe_size": [64, 64],
-    "stripe_groups": [None, None],
-}
-
-CASES = (
-    _transformer("ATD", **_SWIN, embed_dim=16, category_size=64, num_tokens=16, upsampler="pixelshuffle"),
-    _convolutional("AuraSR", dim=8, style_network={"dim_in": 16, "dim_out": 64, "depth": 2}, **_AURA),
-    _transformer("CRAFT", embed_dim=24, upscale=2),
-    _convolutional("Compact", num_feat=8, num_conv=4, upscale=2),
-    _transformer("DAT", embed_dim=16, depth=[2, 2, 2], num_heads=[2, 2, 2]),
-    _transformer("DAT", "light", embed_dim=16, split_size=[8, 16], depth=[4], num_heads=[2], **_DIRECT),
-    _transformer("DCTLSA", nf=15, upscale=2),
-    _transformer(
-        "DCTLSA", "of 16 channels", "spandrel takes every DCTLSA for one with 5 heads", nf=16, num_head=4, upscale=2
-    ),
-    _transformer("DITN", dim=16, ITL_blocks=2, SAL_blocks=3, upscale=2),
-    _transformer("DRCT", **_SWIN, embed_dim=24, gc=8, upsampler="pixelshuffle"),
-    _convolutional("ESRGAN", num_filters=8, num_blocks=3),
-    _convolutional("ESRGAN", "x2", in_nc=12, num_filters=8, num_blocks=3, shuffle_factor=2),
-    _convolutional("ESRGAN", "plus", num_filters=8, num_blocks=3, plus=True),
-    _transformer("FDAT", scale=2, embed_dim=16, num_groups=3, depth_per_group=1, num_heads=2, mid_dim=8),
-    _transformer("GRL", embed_dim=16, upscale=2, upsampler="pixelshuffle", depths=[2, 2, 2], window_size=32, **_GRL),
-    _transformer("HAT", **_SWIN, embed_dim=16, squeeze_factor=4),
-    _transformer("IPT", patch_size=12, n_feats=12, scale=[2], num_layers=2),
-    _convolutional("MMRealSR", num_in_ch=3, num_out_ch=3, num_feat=16, **_DEGRADATION),
-    _convolutional(
-        "MMRealSR",
-        "x2",
-        because="spandrel leaves out its pixel unshuffle",
-        num_in_ch=3,
-        num_out_ch=3,
-        scale=2,
-        num_feat=8,
-        **_DEGRADATION,
-    ),
-    _convolutional("MoESR", scale=2, dim=16, n_blocks=3, n_block=2),
-    _convolutional("MoSR", upscale=2, n_block=3, dim=16),
-    _transformer("OmniSR", num_feat=16, res_num=3, up_scale=2),
-    _convolutional("PLKSR", dim=16, n_blocks=3, upscaling_factor=2),
-    _convolutional("PLKSR", "(RealPLKSR)", "RealPLKSR", dim=16, n_blocks=3, upscaling_factor=2),
-    _convolutional("RCAN", scale=2, n_resgroups=3, n_resblocks=2, n_feats=16, reduction=4),
-    _convolutional("RCAN", "unshuffled", scale=2, n_resgroups=3, n_resblocks=2, n_feats=16, unshuffle_mod=True),
-    _transformer("RGT", embed_dim=32, depth=[2, 2, 2], num_heads=[2, 2, 2]),
-    _convolutional("RealCUGAN", "x2", "UpCunet2x"),
-    _convolutional("RealCUGAN", "x3", "UpCunet3x"),
-    _convolutional("RealCUGAN", "x4", "UpCunet4x"),
-    _convolutional("RealCUGAN", "x2 fast", "UpCunet2x_fast"),
-    _convolutional("SAFMN", dim=16, n_blocks=3, upscaling_factor=2),
-    Case("SPAN", _SPAN, without_export="no: a segmentation fault in PyTorch"),
-    _convolutional("SeemoRe", scale=2, num_experts=2, num_layers=3, embedding_dim=16),
-    _convolutional("SwiftSRGAN", num_channels=8, num_blocks=3, upscale_factor=2),
-    _transformer("Swin2SR", **_SWIN, embed_dim=16, upsampler="pixelshuffle"),
-    _transformer("SwinIR", **_SWIN, embed_dim=16, upsampler="pixelshuffle"),
-    _transformer("SwinIR", "nearest+conv", **_SWIN, embed_dim=16, upsampler="nearest+conv"),
-)
-
-
 def main() -> None:
-    """Print the table, then the architectures that are not in it."""
+    """Print both tables, then the architectures that are not in it."""
     import spandrel
 
     warnings.simplefilter("ignore")
@@ -152,24 +49,53 @@ def main() -> None:
         if chosen and case.architecture not in chosen:
             continue
         print(f"| {' | '.join((case.label, *row(case)))} |", flush=True)
+    print(f"\n| {' | '.join(RUN_HEADER)} |\n|{' --- |' * len(RUN_HEADER)}")
+    for case in RUN_ONLY:
+        if not chosen or case.architecture in chosen:
+            print(f"| {' | '.join((case.label, *run_row(case)))} |", flush=True)
     if chosen:
         return
-    tried = {case.architecture for case in CASES}
+    tried = {case.architecture for case in (*CASES, *RUN_ONLY)}
     others = sorted(entry.architecture.name for entry in spandrel.MAIN_REGISTRY if entry.architecture.id not in tried)
-    print(f"\nNot in the table, as they do not upscale RGB images: {', '.join(others)}.")
+    print(f"\nIn neither table, as they take faces, masks or one size of image: {', '.join(others)}.")
 
 
-def row(case: Case) -> Iterator[str]:
-    """The cells of a case, each with the reason for a no."""
+def run_row(case: Case) -> Iterator[str]:
+    """The cells of a case of the second table, each with the reason for a no."""
+    network, file = loaded(case)
+    if isinstance(network, str):
+        yield from (network, "-")
+        return
+    yield f"yes, x{network.scale}"
+    yield _tried(run, network, file)
+
+
+@torch.inference_mode()
+def run(network: Network) -> None:
+    """Run it on two images of all sizes."""
+    for height, width in SIZES:
+        image = network(torch.rand(2, 3, height, width))
+        assert image.shape == (2, 3, network.scale * height, network.scale * width)
+        assert image.isfinite().all()
+
+
+def loaded(case: Case) -> tuple[Network | str, Path]:
+    """The network, or the reason why it does not load, and the file that it was in."""
     with TemporaryDirectory() as folder:
         file = Path(folder, "net.pth")
         torch.save(case.made().state_dict(), file)
         try:
-            network = load(file)
+            return load(file), file
         except (HkdsrError, RuntimeError) as error:
-            reasons = filter(None, (_no(error, file), case.because))
-            yield from ("; ".join(reasons), *["-"] * (len(HEADER) - 2))
-            return
+            return "; ".join(filter(None, (_no(error, file), case.because))), file
+
+
+def row(case: Case) -> Iterator[str]:
+    """The cells of a case, each with the reason for a no."""
+    network, file = loaded(case)
+    if isinstance(network, str):
+        yield from (network, *["-"] * (len(HEADER) - 2))
+        return
     yield "yes" if network.family == "spandrel" else f"as `{network.family}` of this package"
     if network.blocks:
         paths = list(module_paths(network))
@@ -204,7 +130,7 @@ def teach(network: Network, steps: int = 2) -> None:
     student = build("compact:features=8,convs=3", network.scale)
     module = Distiller(student, None, method, (network,))
     with torch.no_grad():
-        outputs = traced_outputs(network, x, None, feature_taps(network, method.feature_depths))
+        outputs = traced_outputs(network, x, None, feature_taps(network, method.feature_depths), method.strides)
     optimiser = torch.optim.Adam(module.parameters(), 1e-3)
     for _ in range(steps):
         optimiser.zero_grad()

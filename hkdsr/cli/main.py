@@ -16,6 +16,7 @@ from hkdsr.memory import needed_for
 COMMANDS = {
     "distill": "shrink a teacher network into a small student",
     "train": "train a network without a teacher",
+    "label": "make the teacher's images before a distillation",
     "compare": "run a study of methods, or show published tables",
     "evaluate": "score a network by the published protocol",
     "upscale": "enlarge an image or a folder of images",
@@ -28,7 +29,7 @@ COMMANDS = {
 }
 """Each is a module of ``hkdsr.cli``."""
 
-RESUMABLE = ("distill", "train", "compare")
+RESUMABLE = ("distill", "train", "label", "compare")
 
 
 def main() -> None:

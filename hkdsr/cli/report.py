@@ -22,7 +22,8 @@ class Report:
     """The file to write; by default report.html in the run's folder."""
     images: tuple[Path, ...] = ()
     """HR images, or folders of them, to score and to show; by default the recipe's data.val if it is still there, else
-    the demo's photographs (of hkdsr[demo])."""
+    the demo's photographs (of hkdsr[demo]). For a run with data.lr_only, LR images, which are compared with the
+    teacher's."""
     against: tuple[str, ...] = ()
     """Further runs (folders) and networks (checkpoints, names of shipped networks, or code) to compare with."""
     device: str = "auto"

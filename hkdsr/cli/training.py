@@ -15,7 +15,7 @@ from hkdsr.settings.recipe import DistillRecipe, TrainRecipe
 if TYPE_CHECKING:
     from hkdsr.training.student import TrainingResult
 
-Recipe = TypeVar("Recipe", DistillRecipe, TrainRecipe)
+Recipe = TypeVar("Recipe", bound=DistillRecipe | TrainRecipe)
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Flat uint8 files of images: written in full, mapped into memory, with HkdsrError when the disk is full."""
+"""Flat uint8 files of images: written in full, with checksums, and with HkdsrError when the disk is full."""
 
 from __future__ import annotations
 
@@ -30,19 +30,6 @@ def checksum(*images: np.ndarray) -> int:
     for image in images:
         total = zlib.crc32(np.ascontiguousarray(image).reshape(-1).data, total)
     return total
-
-
-def mapped(path: Path, size: int) -> np.ndarray:
-    """The file as read-only uint8 (size,). Raises ValueError if the file has another size."""
-    if path.stat().st_size != size:
-        raise ValueError(f"{path.name} has {path.stat().st_size} bytes instead of {size}")
-    return np.memmap(path, np.uint8, "r").view(np.ndarray)
-
-
-def image_at(data: np.ndarray, start: int, size: tuple[int, int]) -> np.ndarray:
-    """The image (H, W, 3) that begins at byte ``start`` of mapped data, without a copy; ``size`` is (H, W)."""
-    height, width = size
-    return data[start : start + 3 * height * width].reshape(height, width, 3)
 
 
 @contextmanager

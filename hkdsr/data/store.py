@@ -1,9 +1,10 @@
 """Training images decoded once into flat uint8 files that are memory-mapped: a crop then costs a copy, not a decode.
 
 A store is a folder named by its key: ``index.json``, ``sums.json``, ``hr.u8`` and ``lr.u8`` (image after image, rows,
-columns, RGB). It is built beside its final place, flushed and renamed, so that a process killed at any moment leaves a
-complete store or none. A lock serialises builders; whoever holds it may delete what a killed builder left behind. When
-a store is opened, its bytes are compared with checksums, which reads it once, and damaged images are decoded again.
+columns, RGB), and further files where these would be too large (``hkdsr.data.shards``). It is built beside its final
+place, flushed and renamed, so that a process killed at any moment leaves a complete store or none. A lock serialises
+builders; whoever holds it may delete what a killed builder left behind. When a store is opened, its bytes are compared
+with checksums, which reads it once, and damaged images and those of lost files are decoded again.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from hkdsr.data import flat
+from hkdsr.data import flat, shards
 from hkdsr.data.decode import CODEC_ERRORS, opened
 from hkdsr.data.images import rgb
 from hkdsr.data.partners import matching
 from hkdsr.data.resize import bicubic_pair
+from hkdsr.data.shards import Shards, written
 from hkdsr.data.sources import Pair
 from hkdsr.errors import HkdsrError
 from hkdsr.memory import CUT, OutOfMemoryError, needed_for, ran_out
@@ -40,6 +42,8 @@ from hkdsr.paths import is_folder, user_path
 FORMAT = 1  # Raise it whenever the layout of the files or the way LR is made changes.
 
 SUMS = "sums.json"
+NAMED = 3
+"""Damaged images that are named; of others the number is told."""
 
 logger = logging.getLogger(__name__)
 
@@ -60,14 +64,15 @@ def default_cache() -> Path:
 class ImageStore:
     """HR and LR images of one data set as read-only uint8 views into memory-mapped files.
 
-    ``names`` are the pairs' names; ``sizes`` the HR (height, width), multiples of ``scale``; ``offsets`` the places of
-    the HR images in ``hr.u8`` in bytes, with the total at the end; ``key`` names the contents. ``has_hr`` is false for
-    LR images alone: sizes and offsets are then those that HR images would have.
+    ``names`` are the pairs' names; ``sizes`` the HR (height, width), multiples of ``scale``; ``offsets`` the bytes of
+    HR images before each of them, with the total at the end; ``key`` names the contents. ``has_hr`` is false for LR
+    images alone: sizes and offsets are then those that HR images would have. ``restore`` gives lost and torn files
+    their size again, so that their images are ``damaged``.
 
     Raises HkdsrError for a folder that is not a complete store.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, restore: bool = False) -> None:
         self.folder = folder
         try:
             index = json.loads((folder / "index.json").read_text("utf-8"))
@@ -77,8 +82,16 @@ class ImageStore:
             self.sizes: list[tuple[int, int]] = [(height, width) for height, width in index["sizes"]]
             self.offsets = list(accumulate((3 * height * width for height, width in self.sizes), initial=0))
             self.has_hr: bool = index.get("has_hr", True)
-            self._hr = flat.mapped(folder / "hr.u8", self.offsets[-1]) if self.has_hr else np.empty(0, np.uint8)
-            self._lr = flat.mapped(folder / "lr.u8", self.offsets[-1] // self.scale**2)
+            hr = [3 * height * width for height, width in self.sizes]
+            limit: int | None = index.get("file_limit")  # None: of a version that made one file
+            self._hr = Shards(folder, "hr", hr if self.has_hr else [], limit)
+            self._lr = Shards(folder, "lr", [size // self.scale**2 for size in hr], limit)
+            # If no file has its size, it is rather the index that is wrong.
+            restore = restore and (self._hr.any_whole() or self._lr.any_whole())
+            for files in (self._hr, self._lr):
+                if restore:
+                    files.restore()
+                files.open()
             self._sums: list[list[int]] = json.loads((folder / SUMS).read_text("utf-8"))
             if len(self._sums) != len(self.sizes):
                 raise ValueError("another number of sums")
@@ -94,13 +107,12 @@ class ImageStore:
     def hr(self, index: int) -> np.ndarray:
         """HR image, uint8 (H, W, 3), RGB, without a copy. Not for a store without HR."""
         assert self.has_hr
-        return flat.image_at(self._hr, self.offsets[index], self.sizes[index])
+        return self._hr.image(index, self.sizes[index])
 
     def lr(self, index: int) -> np.ndarray:
         """LR image, uint8 (H/scale, W/scale, 3), RGB, without a copy."""
         height, width = self.sizes[index]
-        size = (height // self.scale, width // self.scale)
-        return flat.image_at(self._lr, self.offsets[index] // self.scale**2, size)
+        return self._lr.image(index, (height // self.scale, width // self.scale))
 
     def damaged(self) -> list[int]:
         """The images whose bytes are no longer those that were written. Reads the whole store once."""
@@ -108,18 +120,13 @@ class ImageStore:
         return [i for i, sums in found if sums != _sums(self.hr(i) if self.has_hr else None, self.lr(i))]
 
     def repair(self, index: int, hr: np.ndarray | None, lr: np.ndarray) -> None:
-        """Write the bytes of one image again."""
+        """Write the bytes of one image again. Raises ValueError for an image of another size."""
+        if (self.scale * lr.shape[0], self.scale * lr.shape[1]) != self.sizes[index]:
+            raise ValueError(f"image {index} has another size")
         with flat.writing_to(self.folder):
-            for name, start, image in (
-                ("hr.u8", self.offsets[index], hr),
-                ("lr.u8", self.offsets[index] // self.scale**2, lr),
-            ):
-                if image is None:
-                    continue
-                with (self.folder / name).open("r+b", buffering=0) as file:
-                    file.seek(start)
-                    flat.write(file, image)
-                    os.fsync(file.fileno())
+            if hr is not None:
+                self._hr.write(index, [hr])
+            self._lr.write(index, [lr])
 
 
 def build_store(
@@ -144,27 +151,41 @@ def build_store(
     with flat.writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            found = _found(target)
-            if found is None:
+            found = _found(target, restore=True)
+            if found is None or not _repaired(found, pairs, workers):
                 for leftover in (*folder.glob("*.part"), target):
                     shutil.rmtree(leftover, ignore_errors=True)
                 _build(pairs, scale, key, target, workers, progress)
-            else:
-                for index in found.damaged():
-                    logger.warning("%s has changed on disk: %s is decoded again", target, pairs[index].name)
-                    found.repair(index, *_decode(pairs[index], scale))
     return ImageStore(target)
 
 
-def _found(target: Path) -> ImageStore | None:
-    """The store there, if its files are complete."""
+def _found(target: Path, *, restore: bool = False) -> ImageStore | None:
+    """The store there, if its files are complete or what was lost can be decoded again (``restore``)."""
     try:
-        return ImageStore(target) if is_folder(target) else None
+        return ImageStore(target, restore=restore) if is_folder(target) else None
     except OutOfMemoryError:
         raise  # the files may be whole
     except HkdsrError as error:
-        logger.warning("%s", error)
+        if restore:
+            logger.warning("%s", error)
         return None
+
+
+def _repaired(store: ImageStore, pairs: Sequence[Pair], workers: int) -> bool:
+    """Decode damaged images again; returns whether they have the sizes that the store has for them."""
+    damaged = store.damaged()
+    for index in damaged[:NAMED]:
+        logger.warning("%s has changed on disk: %s is decoded again", store.folder, pairs[index].name)
+    if len(damaged) > NAMED:
+        logger.warning("%s has changed on disk: %d more images are decoded again", store.folder, len(damaged) - NAMED)
+    with _one_torch_thread():
+        decoded = _in_parallel(lambda index: _decode(pairs[index], store.scale), damaged, workers)
+        try:
+            for index, (hr, lr) in zip(damaged, decoded, strict=True):
+                store.repair(index, hr, lr)
+        except ValueError:
+            return False
+    return True
 
 
 def _build(pairs: Sequence[Pair], scale: int, key: str, target: Path, workers: int, progress: bool) -> None:
@@ -173,7 +194,8 @@ def _build(pairs: Sequence[Pair], scale: int, key: str, target: Path, workers: i
     part = target.with_name(f"{target.name}.part")
     part.mkdir()
     try:
-        with (part / "hr.u8").open("wb", 0) as hr_file, (part / "lr.u8").open("wb", 0) as lr_file, _one_torch_thread():
+        limit = shards.LIMIT
+        with written(part, "hr", limit) as hr_files, written(part, "lr", limit) as lr_files, _one_torch_thread():
             sizes: list[tuple[int, int]] = []
             sums: list[list[int]] = []
             decoded = _in_parallel(lambda pair: _decode(pair, scale), pairs, workers)
@@ -181,12 +203,10 @@ def _build(pairs: Sequence[Pair], scale: int, key: str, target: Path, workers: i
                 sizes.append((scale * lr.shape[0], scale * lr.shape[1]))
                 sums.append(_sums(hr, lr))
                 if hr is not None:
-                    flat.write(hr_file, hr)
-                flat.write(lr_file, lr)
-            os.fsync(hr_file.fileno())
-            os.fsync(lr_file.fileno())
+                    hr_files.add(hr)
+                lr_files.add(lr)
         names = [pair.name for pair in pairs]
-        index = {"key": key, "scale": scale, "has_hr": has_hr, "names": names, "sizes": sizes}
+        index = {"key": key, "scale": scale, "has_hr": has_hr, "names": names, "sizes": sizes, "file_limit": limit}
         for name, content in (("index.json", index), (SUMS, sums)):
             with (part / name).open("w", encoding="utf-8") as file:
                 json.dump(content, file)

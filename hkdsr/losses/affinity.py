@@ -11,16 +11,21 @@ BLOCK_ENTRIES = 1 << 18  # pairs in memory at once, of the whole batch: 1 MB of 
 FAKD_EPS = 1e-8
 
 
-def spatial_affinity_distance(student: Tensor, teacher: Tensor) -> Tensor:
+def spatial_affinity_distance(student: Tensor, teacher: Tensor, samples: int | None = None) -> Tensor:
     """Mean |A^S - A^T| with A = F^T F over channel-normalised features (FAKD, He et al., ICIP 2020).
 
     Args:
         student, teacher: (B, C, H, W); the numbers of channels may differ. The teacher is a constant.
+        samples: number of random positions that are compared with all positions, instead of all with all; drawn at
+            each call, the same in the whole batch; unbiased, and costs less.
 
     Returns:
-        A scalar: the mean over the batch and all H*W x H*W pairs. Memory is linear in H*W.
+        A scalar: the mean over the batch and all H*W x H*W pairs, or samples x H*W. Memory is linear in H*W.
     """
-    return gram_distance(_unit(student, dim=1), _unit(teacher.detach(), dim=1))
+    rows, positions = None, student.shape[-2] * student.shape[-1]
+    if samples is not None and samples < positions:
+        rows = torch.randperm(positions, device=student.device)[:samples]
+    return gram_distance(_unit(student, dim=1), _unit(teacher.detach(), dim=1), rows)
 
 
 def channel_affinity_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -37,15 +42,40 @@ def channel_affinity_distance(student: Tensor, teacher: Tensor) -> Tensor:
         return (s @ s.mT - t @ t.mT).abs().mean()
 
 
-def gram_distance(student: Tensor, teacher: Tensor) -> Tensor:
+def gram_distance(student: Tensor, teacher: Tensor, rows: Tensor | None = None) -> Tensor:
     """Mean |S^T S - T^T T| over the batch and all pairs of positions, a scalar, for maps (B, C, H, W).
 
-    The teacher is a constant. Memory is linear in H*W: value and gradient are computed together, in blocks of rows, so
-    the backward pass costs almost nothing.
+    With ``rows``, indices of positions, it is the mean over these rows of the matrix alone. The teacher is a constant.
+    Memory is linear in H*W: value and gradient are computed together, in blocks of rows, so the backward pass costs
+    almost nothing.
     """
     s, t = student.flatten(2), teacher.detach().flatten(2)
     with full_precision(s):
-        return _GramDistance.apply(s, t)
+        return _GramDistance.apply(s, t) if rows is None else _RowsDistance.apply(s, t, rows)
+
+
+class _RowsDistance(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, rows: Tensor) -> Tensor:
+        batch, _, positions = student.shape
+        height = max(1, BLOCK_ENTRIES // (batch * positions))
+        gradient, total = torch.zeros_like(student), student.new_zeros(())
+        for block in rows.split(height):
+            own = student[..., block]
+            difference = own.mT @ student
+            difference -= teacher[..., block].mT @ teacher
+            total += torch.linalg.vector_norm(difference, 1)
+            signs = difference.sign_()
+            gradient += own @ signs
+            gradient.index_add_(2, block, student @ signs.mT)
+        pairs = batch * len(rows) * positions
+        ctx.save_for_backward(gradient.div_(pairs))
+        return total / pairs
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return grad_outputs[0] * gradient, None, None
 
 
 class _GramDistance(torch.autograd.Function):

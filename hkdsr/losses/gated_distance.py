@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,7 +42,9 @@ class _GatedDistance(torch.autograd.Function):
 
         def compute(sample: int) -> None:
             own = [total[sample] for total in sums]
-            totals[sample] = loops.gated_distance(s[sample], g[sample], t[sample], *gates, d[sample], *own)
+            bits = np.empty(loops.PIXELS, np.int32 if s.dtype == np.float32 else np.int64)
+            work = (bits, bits.view(s.dtype))
+            totals[sample] = loops.gated_distance(s[sample], g[sample], t[sample], *gates, d[sample], *own, *work)
 
         each(compute, batch)
         ctx.save_for_backward(grad_student.div_(student.numel()), *(grad.sum(0) / student.numel() for grad in grads))

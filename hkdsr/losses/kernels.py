@@ -9,80 +9,20 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from hkdsr.losses.kernels_fsm import signed_means, similarity
+
+__all__ = ["gated_distance", "signed_means", "similarity"]
+
 FAST = {"reassoc", "contract", "nsz", "arcp"}
-ROWS = 64  # vectors d per tile: four registers for each colour of d and of its sum
 PIXELS = 512  # of one colour per tile, so that all arrays of a tile fit in the first-level cache
-MARGIN, NOISE = 1 - 1e-5, 1e-6  # margins for rounding errors of a ratio, relative and absolute
+STEEPEST = 80.0  # a sigmoid of more is 1 within the precision of float64, of less it is 0
+LN2_HIGH, LN2_LOW = 0.693359375, -2.1219444005469057e-4  # the first has few digits, so that products with it are exact
 
 
 @njit(nogil=True, fastmath=FAST, cache=True, error_model="numpy")
-def signed_sums(vectors, hr, spread, running, axis, out):
-    """``out[:, p] = sum over q of sign(<vectors[:, p], hr[:, q]>) hr[:, q]``.
-
-    Args:
-        vectors: (3, P).
-        hr: (3, Q), sorted by ``spread``.
-        spread: (Q,), for each vector of ``hr`` its length across ``axis`` divided by its length along it.
-        running: (3, Q + 1), the sums of the first 0, 1, ... Q vectors of ``hr``, each with the sign that makes its
-            component along ``axis`` positive.
-        axis: (3,), of length 1.
-        out: (3, P), overwritten by the result.
-    """
-    real = vectors.dtype.type
-    zero, one = real(0), real(1)
-    positions, count = vectors.shape[1], hr.shape[1]
-
-    # For each vector, the number of positions whose sign is known; then a counting sort of the vectors by it.
-    settled = np.empty(positions, np.int64)
-    places = np.zeros(count + 2, np.int64)
-    for p in range(positions):
-        d0, d1, d2 = vectors[0, p], vectors[1, p], vectors[2, p]
-        along = axis[0] * d0 + axis[1] * d1 + axis[2] * d2
-        c0, c1, c2 = d0 - axis[0] * along, d1 - axis[1] * along, d2 - axis[2] * along
-        across = np.sqrt(c0 * c0 + c1 * c1 + c2 * c2)
-        known = count
-        if across > zero:
-            known = np.searchsorted(spread, np.abs(along) / across * real(MARGIN) - real(NOISE))
-        settled[p] = known
-        places[known + 1] += 1
-    for known in range(count + 1):
-        places[known + 1] += places[known]
-    order = np.empty(positions, np.int64)
-    for p in range(positions):
-        order[places[settled[p]]] = p
-        places[settled[p]] += 1
-
-    d = np.empty((3, ROWS), vectors.dtype)
-    total = np.empty((3, ROWS), vectors.dtype)
-    for start in range(0, positions, ROWS):
-        rows = min(ROWS, positions - start)
-        known = settled[order[start]]
-        d[:] = zero
-        total[:] = zero
-        for row in range(rows):
-            p = order[start + row]
-            d0, d1, d2 = vectors[0, p], vectors[1, p], vectors[2, p]
-            along = axis[0] * d0 + axis[1] * d1 + axis[2] * d2
-            sign = (one if along > zero else zero) - (one if along < zero else zero)
-            d[0, row], d[1, row], d[2, row] = d0, d1, d2
-            for c in range(3):
-                total[c, row] = sign * running[c, known]
-        for q in range(known, count):
-            g0, g1, g2 = hr[0, q], hr[1, q], hr[2, q]
-            for row in range(ROWS):
-                dot = d[0, row] * g0 + d[1, row] * g1 + d[2, row] * g2
-                sign = (one if dot > zero else zero) - (one if dot < zero else zero)
-                total[0, row] += sign * g0
-                total[1, row] += sign * g1
-                total[2, row] += sign * g2
-        for row in range(rows):
-            p = order[start + row]
-            for c in range(3):
-                out[c, p] = total[c, row]
-
-
-@njit(nogil=True, fastmath=FAST, cache=True, error_model="numpy")
-def gated_distance(student, hr, teacher, w1, b1, w2, b2, grad_student, grad_w1, grad_b1, grad_w2, grad_b2):
+def gated_distance(
+    student, hr, teacher, w1, b1, w2, b2, grad_student, grad_w1, grad_b1, grad_w2, grad_b2, bits, powers
+):
     """The sum of ``|S - F|`` over a sample, where F is G and T weighted by the gates of ACF, and its gradients.
 
     Args:
@@ -91,6 +31,7 @@ def gated_distance(student, hr, teacher, w1, b1, w2, b2, grad_student, grad_w1, 
             (3, 2, hidden) and (3, 2).
         grad_student: (3, N), overwritten by the gradient.
         grad_w1, grad_b1, grad_w2, grad_b2: shaped as the weights; their gradients are added to these.
+        bits, powers: (PIXELS,), one memory as whole numbers and as numbers of the images' type; overwritten.
 
     Returns:
         The sum, a number.
@@ -100,6 +41,7 @@ def gated_distance(student, hr, teacher, w1, b1, w2, b2, grad_student, grad_w1, 
     colours, positions = student.shape
     hidden = w1.shape[1]
     first, second = np.empty(PIXELS, student.dtype), np.empty(PIXELS, student.dtype)
+    shares = np.empty(PIXELS, student.dtype)
     total = 0.0
     for c in range(colours):
         for start in range(0, positions, PIXELS):
@@ -114,10 +56,14 @@ def gated_distance(student, hr, teacher, w1, b1, w2, b2, grad_student, grad_w1, 
                     h = max(of_g * g[i] + of_t * t[i] + bias, zero)
                     first[i] += to_first * h
                     second[i] += to_second * h
+            _sigmoids(first, n, bits, powers)
+            _sigmoids(second, n, bits, powers)
+            for i in range(n):
+                shares[i] = first[i] - second[i]
+            _sigmoids(shares, n, bits, powers)
             part = zero
             for i in range(n):
-                p, q = one / (one + np.exp(-first[i])), one / (one + np.exp(-second[i]))
-                share = one / (one + np.exp(q - p))
+                p, q, share = first[i], second[i], shares[i]
                 difference = s[i] - (share * g[i] + (one - share) * t[i])
                 sign = (one if difference > zero else zero) - (one if difference < zero else zero)
                 part += np.abs(difference)
@@ -148,3 +94,34 @@ def gated_distance(student, hr, teacher, w1, b1, w2, b2, grad_student, grad_w1, 
                 grad_w1[c, j, 1] += sum_t
                 grad_b1[c, j] += sum_bias
     return total
+
+
+@njit(nogil=True, fastmath=FAST, cache=True, error_model="numpy")
+def _sigmoids(values, count, bits, powers):
+    """Replace the first ``count`` values by their sigmoids, with a polynomial in place of the library's exp.
+
+    exp(-x) = 2^k exp(r) with a whole number k and small r: 2^k is made of its bits, exp(r) by its series to r^11.
+    """
+    real = values.dtype.type
+    one, half, steepest = real(1), real(0.5), real(STEEPEST)
+    bias, mantissa = (127, 23) if bits.itemsize == 4 else (1023, 52)
+    for i in range(count):
+        x = -values[i]
+        # So written, NaN stays NaN.
+        x = steepest if x > steepest else x
+        x = -steepest if x < -steepest else x
+        k = np.floor(x * real(1.4426950408889634) + half)
+        r = x - k * real(LN2_HIGH) - k * real(LN2_LOW)
+        series = real(1 / 39916800)
+        series = real(1 / 3628800) + r * series
+        series = real(1 / 362880) + r * series
+        series = real(1 / 40320) + r * series
+        series = real(1 / 5040) + r * series
+        series = real(1 / 720) + r * series
+        series = real(1 / 120) + r * series
+        series = real(1 / 24) + r * series
+        series = real(1 / 6) + r * series
+        values[i] = one + r * (one + r * (half + r * series))
+        bits[i] = (np.int64(k if k > -steepest - steepest else -one) + bias) << mantissa
+    for i in range(count):
+        values[i] = one / (one + values[i] * powers[i])

@@ -5,7 +5,7 @@ component along one axis a, along which G has most energy, and the rest: d = d0 
 Cauchy-Schwarz inequality, if ``|g0| |d0| > |gc| |dc|``, the sign of <d, g> is that of d0 g0. With positions sorted by
 ``|gc| / |g0|`` and vectors by ``|d0| / |dc|``, the pairs with a known sign are the first ones for each block of
 vectors, and their sum is read from a running sum. Only the other pairs are multiplied, which are few for photographs.
-The result is exact for any input.
+The result is exact for any input. On a CPU with Numba, the same is done in compiled loops (``kernels_fsm``).
 """
 
 from __future__ import annotations
@@ -39,21 +39,10 @@ def signed_mean(vectors: Tensor, hr: Tensor) -> Tensor:
 
 
 def _compiled(loops: ModuleType, vectors: Tensor, hr: Tensor) -> Tensor:
-    axis = torch.linalg.eigh(hr @ hr.mT).eigenvectors[..., -1:]
-    along, across = _split(hr, axis)
-    spread, by_spread = torch.where(across == 0, 0.0, across / along.abs()).sort()
-    ordered = _reorder(hr, by_spread)
-    running = F.pad((ordered * along.gather(1, by_spread).sign().unsqueeze(1)).cumsum(-1), (1, 0))
     result = torch.empty(vectors.shape, dtype=vectors.dtype)
-    d, *operands, out = (
-        v.detach().contiguous().numpy() for v in (vectors, ordered, spread, running, axis.squeeze(2), result)
-    )
-
-    def compute(sample: int) -> None:
-        loops.signed_sums(d[sample], *(operand[sample] for operand in operands), out[sample])
-
-    each(compute, len(d))
-    return result.div_(hr.shape[-1])
+    d, g, out = (v.detach().contiguous().numpy() for v in (vectors, hr, result))
+    each(lambda sample: loops.signed_means(d[sample], g[sample], out[sample]), len(d))
+    return result
 
 
 def _by_blocks(vectors: Tensor, hr: Tensor) -> Tensor:

@@ -10,14 +10,17 @@ pass costs almost nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from types import ModuleType
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hkdsr.errors import HkdsrError
 from hkdsr.losses.affinity import full_precision, gram_distance
-from hkdsr.losses.signed_mean import signed_mean
+from hkdsr.losses.compiled import each, kernels
+from hkdsr.losses.signed_mean import COLOURS, signed_mean
 from hkdsr.losses.wavelet import haar
 from hkdsr.settings.choices import FsmDomain, FsmMode, FsmNorm
 
@@ -101,6 +104,12 @@ def fsm_sum(
     if mode == "wave":
         highs = [zip(haar(s, levels)[1:], haar(t, levels)[1:], strict=True) for s, t in pairs]
         return _total(w * (s - t).abs().mean() for w, bands in zip(weights, highs, strict=True) for s, t in bands)
+    if samples is not None and samples >= -(-hr.shape[2] // 2) * -(-hr.shape[3] // 2):
+        samples = None  # no band has more positions than those of level 1
+    default = (mode, domain, norm, low_weight, samples) == ("gt_similarity", "wavelet", "none", 0, None)
+    loops = kernels(hr) if default and levels >= 1 and hr.shape[1] == COLOURS else None
+    if loops is not None and {hr.dtype} == {image.dtype for images in pairs for image in images}:
+        return _InOnePass.apply(loops, weights, levels, hr, *teachers, *students)
     hr_bands = haar(hr, 1 if domain == "pixel" else levels)
     band_weights = [1.0] + [0.0] * (len(hr_bands) - 1) if mode == "low" else [low_weight] + [1.0] * (len(hr_bands) - 1)
     operands = [
@@ -147,6 +156,38 @@ class _SimilarityDistance(torch.autograd.Function):
         (mean,) = ctx.saved_tensors
         batch, _, positions = mean.shape
         return grad_outputs[0] * mean / (batch * positions), None
+
+
+class _InOnePass(torch.autograd.Function):
+    """``fsm_sum`` with its defaults by ``hkdsr.losses.kernels``; the images are those of K teachers and K students."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, loops: ModuleType, weights: Sequence[float], levels: int, hr: Tensor, *images: Tensor
+    ) -> Tensor:
+        batch, exits = len(hr), len(weights)
+        gradients = [torch.empty(hr.shape, dtype=hr.dtype) for _ in weights]
+        g, *others = (v.detach().contiguous().numpy() for v in (hr, *images))
+        outs = [gradient.numpy() for gradient in gradients]
+        totals = [0.0] * batch
+
+        def compute(sample: int) -> None:
+            # One sample at a time, so that all of this stays in the cache.
+            pairs = zip(others[exits:], others[:exits], weights, strict=True)
+            difference = np.stack([(s[sample] - t[sample]) * s.dtype.type(weight) for s, t, weight in pairs])
+            gradient = np.empty_like(difference)
+            totals[sample] = loops.similarity(difference, g[sample], levels, gradient)
+            for out, own, weight in zip(outs, gradient, weights, strict=True):
+                np.multiply(own, own.dtype.type(weight / batch), out=out[sample])
+
+        each(compute, batch)
+        ctx.save_for_backward(*gradients)
+        return hr.new_tensor(sum(totals) / batch)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = ctx.saved_tensors
+        return (*[None] * (4 + len(gradients)), *(grad_outputs[0] * gradient for gradient in gradients))
 
 
 def _difference(student: Tensor, teacher: Tensor, norm: FsmNorm) -> Tensor:

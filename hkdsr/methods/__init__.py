@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hkdsr.errors import HkdsrError
+from hkdsr.methods.adversarial import Adversarial
 from hkdsr.methods.at import AttentionTransfer
 from hkdsr.methods.augkd import AugKD
 from hkdsr.methods.base import Method
@@ -40,6 +41,7 @@ METHODS: dict[str, type[Method]] = {
     "augkd": AugKD,
     "mipkd": MiPKD,
     "mtkd": MTKD,
+    "adversarial": Adversarial,
     "hkdsr": HKDSR,
     "hkdsr+": HKDSRPlus,
 }

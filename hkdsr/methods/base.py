@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from hkdsr.paths import is_file, user_path
 from hkdsr.settings.choices import Init
@@ -19,6 +19,20 @@ if TYPE_CHECKING:
 
     from hkdsr.methods.inputs import LossInputs
     from hkdsr.nets.base import Network
+
+
+class Strides(NamedTuple):
+    """Exits and features are those of every n-th image of a batch, from the first, each with an n of its own.
+
+    Nothing else is computed: the teacher then runs for features on these images alone. Crops are drawn independently
+    of one another, so that means over part of a batch have the same expectation as those over all of it.
+    """
+
+    exits: int = 1
+    features: int = 1
+
+
+ALL_IMAGES = Strides()
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,11 @@ class Method(ABC):
     def feature_depths(self) -> tuple[float, ...]:
         """Relative depths, each in (0, 1], at which both networks are tapped for features; 1.0 is the last block."""
         return ()
+
+    @property
+    def strides(self) -> Strides:
+        """Of which images of a batch the method needs exits and features; all of them by default."""
+        return ALL_IMAGES
 
     @property
     def more_teachers(self) -> tuple[str, ...]:

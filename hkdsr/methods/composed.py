@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import cache
+from math import gcd
 from typing import TYPE_CHECKING
 
 from hkdsr.errors import HkdsrError
-from hkdsr.methods.base import Method
+from hkdsr.methods.base import Method, Strides
 from hkdsr.settings.choices import Init
 
 if TYPE_CHECKING:
@@ -44,6 +45,15 @@ class Composed(Method):
     def feature_depths(self) -> tuple[float, ...]:
         """The depths of all parts, in their order."""
         return tuple(depth for part in self.parts.values() for depth in part.feature_depths)
+
+    @property
+    def strides(self) -> Strides:
+        """The largest strides that reach all images that any part needs; each part gets those of its own strides."""
+        kinds = self.parts.values()
+        return Strides(
+            gcd(*(part.strides.exits for part in kinds if part.uses_exits)) or 1,
+            gcd(*(part.strides.features for part in kinds if part.feature_depths)) or 1,
+        )
 
     @property
     def more_teachers(self) -> tuple[str, ...]:
@@ -87,8 +97,17 @@ class Composed(Method):
         return terms
 
     def _inputs(self, part: Method, inputs: LossInputs, features: slice) -> LossInputs:
+        from hkdsr.methods.inputs import every
+
+        # Both strides are multiples of the common ones, if the part uses any of these outputs.
+        of_exits, of_features = (max(own // common, 1) for own, common in zip(part.strides, self.strides, strict=True))
+
         def declared(outputs: Outputs) -> Outputs:
-            return replace(outputs, exits=outputs.exits if part.uses_exits else (), features=outputs.features[features])
+            return replace(
+                outputs,
+                exits=tuple(every(of_exits, image) for image in outputs.exits) if part.uses_exits else (),
+                features=tuple(every(of_features, feature) for feature in outputs.features[features]),
+            )
 
         return replace(
             inputs,

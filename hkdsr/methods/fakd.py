@@ -15,6 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hkdsr.methods.base import Strides
+from hkdsr.methods.checks import require_least
 from hkdsr.methods.features import FeatureMethod, feature_pairs, projectors
 
 if TYPE_CHECKING:
@@ -43,6 +45,20 @@ class FAKD(FeatureMethod):
     channel_weight: float = 0.0
     """Weight of the channel affinity; 0: it is not computed. For different widths, a trained 1x1 convolution brings the
     student's features to the teacher's width."""
+    affinity_every: int = 1
+    """Compare the features of every n-th crop of a batch only, on which alone the teacher then runs; 1, all of them, is
+    the published method. The expected gradient is the same."""
+    affinity_samples: int | None = None
+    """Number of random positions whose spatial affinities to all positions are compared; by default all, as published.
+    The expected gradient is the same."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_least(self, 1, "affinity_every", "affinity_samples")
+
+    @property
+    def strides(self) -> Strides:
+        return Strides(features=self.affinity_every)
 
     def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.ModuleList | None:
         """1x1 convolutions for the channel affinity, which needs equal widths; None without it."""
@@ -60,7 +76,7 @@ class FAKD(FeatureMethod):
             "logits": self.teacher_weight * (inputs.student.final - inputs.teacher.final).abs().mean(),
         }
         if self.spatial_weight:
-            spatial = [spatial_affinity_distance(s, t) for s, t in pairs]
+            spatial = [spatial_affinity_distance(s, t, self.affinity_samples) for s, t in pairs]
             terms["spatial"] = self.spatial_weight * torch.stack(spatial).sum()
         if self.channel_weight:
             assert heads is not None

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hkdsr.errors import HkdsrError
-from hkdsr.methods.base import Method
+from hkdsr.methods.base import Method, Strides
 from hkdsr.methods.checks import require_fractions, require_least
 from hkdsr.settings.checks import require_range
 from hkdsr.settings.choices import (
@@ -60,6 +60,9 @@ class HKDSR(Method):
     already, and exits, which want images of them, take away more than they bring (docs/results.md)."""
     kd_on_final: bool = True
     """Use FSM and ACF for the final output."""
+    exits_every: int = 1
+    """Make and compare the images of the intermediate exits for every n-th crop of a batch only; 1 is all of them, as
+    in the paper. The expected gradient is the same."""
     legacy_cumulative: bool = False
     """Multiply the terms of the K outputs by K, K-1, ..., 1, as the released code does by mistake; for replication."""
 
@@ -102,13 +105,17 @@ class HKDSR(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_least(self, 0, "sim_w", "sim_wt", "ada_w", "ada_wt", "fsm_low_weight")
-        require_least(self, 1, "fsm_crop", "fsm_samples", "acf_hidden")
+        require_least(self, 1, "fsm_crop", "fsm_samples", "acf_hidden", "exits_every")
         require_range("method.fsm_levels", min(self.fsm_levels, default=0), 1)
         require_fractions(self, "teacher_blend")
 
     @property
     def uses_exits(self) -> bool:
         return self.kd_on_intermediate is not False
+
+    @property
+    def strides(self) -> Strides:
+        return Strides(exits=self.exits_every)
 
     def heads(self, student: Network, teachers: tuple[Network, ...], exits: int) -> nn.Module:
         """An ACF term with its own gate for each output, the final one last; the identity for an output without ACF.
@@ -142,17 +149,21 @@ class HKDSR(Method):
     def losses(self, heads: nn.Module | None, inputs: LossInputs) -> dict[str, Tensor]:
         import torch
 
+        from hkdsr.methods.inputs import every
+
         student, teacher, hr = inputs.student, inputs.teacher, inputs.hr
         assert heads is not None
         assert teacher is not None
         s = [*student.exits, student.final]
-        t = [self._blended(image, teacher.final) for image in teacher.exits] + [teacher.final]
+        final, part = (every(self.exits_every, image) for image in (teacher.final, hr))
+        t = [self._blended(image, final) for image in teacher.exits] + [teacher.final]
+        truth = [part] * len(student.exits) + [hr]
         sim, ada = self._per_output(len(s), self.sim_w, self.sim_wt), self._per_output(len(s), self.ada_w, self.ada_wt)
         terms = {"pixel": (student.final - hr).abs().mean()}
         if any(sim):
-            terms["fsm"] = self._fsm(s, t, hr, sim)
+            terms["fsm"] = self._fsm(s, t, truth, sim)
         if any(ada):
-            fused = [w * acf(a, b, hr) for w, acf, a, b in zip(ada, heads.children(), s, t, strict=True) if w]
+            fused = [w * acf(a, b, g) for w, acf, a, b, g in zip(ada, heads.children(), s, t, truth, strict=True) if w]
             terms["acf"] = torch.stack(fused).sum()
         return terms
 
@@ -178,29 +189,33 @@ class HKDSR(Method):
         weights = [intermediate * self.uses_exits] * (count - 1) + [final * self.kd_on_final]
         return cumulative(weights) if self.legacy_cumulative else weights
 
-    def _fsm(self, students: list[Tensor], teachers: list[Tensor], hr: Tensor, weights: list[float]) -> Tensor:
+    def _fsm(
+        self, students: list[Tensor], teachers: list[Tensor], truths: list[Tensor], weights: list[float]
+    ) -> Tensor:
         from hkdsr.losses import fsm_sum
 
         if self.fsm_crop is not None:
-            hr, *both = same_window(self.fsm_crop, hr, *students, *teachers)
-            students, teachers = both[: len(students)], both[len(students) :]
+            images, count = same_window(self.fsm_crop, *students, *teachers, *truths), len(weights)
+            students, teachers, truths = (list(images[at : at + count]) for at in (0, count, 2 * count))
         levels = self.fsm_levels * (len(weights) if len(self.fsm_levels) == 1 else 1)
-        total = hr.new_zeros(())
-        for level in sorted(set(levels)):
-            chosen = [index for index, own in enumerate(levels) if own == level and weights[index]]
-            if chosen:
-                total = total + fsm_sum(
-                    [students[index] for index in chosen],
-                    [teachers[index] for index in chosen],
-                    hr,
-                    [weights[index] for index in chosen],
-                    level,
-                    mode=self.fsm_mode,
-                    domain=self.fsm_domain,
-                    norm=self.fsm_norm,
-                    low_weight=self.fsm_low_weight,
-                    samples=self.fsm_samples,
-                )
+        together: dict[tuple[int, int], list[int]] = {}
+        for index, level in enumerate(levels):
+            if weights[index]:
+                together.setdefault((level, len(truths[index])), []).append(index)
+        total = students[-1].new_zeros(())
+        for (level, _), chosen in sorted(together.items()):
+            total = total + fsm_sum(
+                [students[index] for index in chosen],
+                [teachers[index] for index in chosen],
+                truths[chosen[0]],
+                [weights[index] for index in chosen],
+                level,
+                mode=self.fsm_mode,
+                domain=self.fsm_domain,
+                norm=self.fsm_norm,
+                low_weight=self.fsm_low_weight,
+                samples=self.fsm_samples,
+            )
         return total
 
 

@@ -30,8 +30,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from hkdsr.methods.base import Method
-from hkdsr.methods.checks import require_depths, require_fractions, require_weights
+from hkdsr.methods.base import Method, Strides
+from hkdsr.methods.checks import require_depths, require_fractions, require_least, require_weights
 from hkdsr.methods.dukd import zoom_in
 from hkdsr.methods.features import feature_pairs
 from hkdsr.methods.hkdsr import HKDSR
@@ -75,6 +75,14 @@ class HKDSRPlus(Method):
     """Use FSM and ACF for intermediate exits too; if false, for the final output only."""
     balance: bool = True
     """Scale the terms by running means. If false, the shares are factors of the terms with the weights of HKDSR."""
+    affinity_every: int = 1
+    """Compare the features of every n-th crop of a batch only, on which alone the teacher then runs."""
+    affinity_samples: int | None = None
+    """Number of random positions whose affinities to all positions are compared; by default all."""
+    exits_every: int = 1
+    """Make and compare the images of the intermediate exits for every n-th crop of a batch only."""
+    fsm_samples: int | None = None
+    """Number of random positions of the ground truth that FSM uses in each band; by default all."""
 
     uses_networks: ClassVar[bool] = True
 
@@ -83,6 +91,7 @@ class HKDSRPlus(Method):
         require_weights(self)
         require_depths(self.depths)
         require_fractions(self, "teacher_blend")
+        require_least(self, 1, "affinity_every", "affinity_samples", "exits_every", "fsm_samples")
 
     @property
     def uses_exits(self) -> bool:
@@ -92,6 +101,10 @@ class HKDSRPlus(Method):
     @property
     def feature_depths(self) -> tuple[float, ...]:
         return self.depths if self._all_shares()["affinity"] else ()
+
+    @property
+    def strides(self) -> Strides:
+        return Strides(self.exits_every, self.affinity_every)
 
     def resolved(self, scale: int, init: Init = "scratch") -> HKDSRPlus:
         return replace(self, **{f"{name}_share": share for name, share in self._all_shares(init).items()})
@@ -120,7 +133,7 @@ class HKDSRPlus(Method):
             terms["zoom_in"] = zoom_in(inputs, CHANGED)
         shares = self._shares()
         if "affinity" in shares:
-            distances = [spatial_affinity_distance(s, t) for s, t in feature_pairs(inputs)]
+            distances = [spatial_affinity_distance(s, t, self.affinity_samples) for s, t in feature_pairs(inputs)]
             terms["affinity"] = torch.stack(distances).mean()
         if "logits" in shares:
             assert inputs.teacher is not None
@@ -142,7 +155,12 @@ class HKDSRPlus(Method):
 
     def _hkdsr(self, scale: int) -> HKDSR:
         """HKDSR with its default weights, without terms whose share is 0."""
-        own = HKDSR(teacher_blend=self.teacher_blend, kd_on_intermediate=self.exits)
+        own = HKDSR(
+            teacher_blend=self.teacher_blend,
+            kd_on_intermediate=self.exits,
+            exits_every=self.exits_every,
+            fsm_samples=self.fsm_samples,
+        )
         shares = self._shares()
         own = own if "fsm" in shares else replace(own, sim_w=0.0, sim_wt=0.0)
         own = own if "acf" in shares else replace(own, ada_w=0.0, ada_wt=0.0)

@@ -20,7 +20,8 @@ class LossInputs:
         lr: LR images (B, 3, p, p) in [0, 1].
         hr: HR images (B, 3, scale*p, scale*p) in [0, 1], the ground truth; constants. With ``target = "teacher"``
             these are the teacher's images, ``teacher.final``.
-        student: the student's outputs, with gradient.
+        student: the student's outputs, with gradient. Features and exits, here and of the teacher, are those of every
+            n-th image, from the first, where the method's ``strides`` say so.
         teacher: the teacher's outputs, constants; None for a method without a teacher.
         student_network: the student.
         teacher_networks: the recipe's teacher, then those of ``more_teachers``.
@@ -50,3 +51,8 @@ class LossInputs:
             return network(lr)
         with self.autocast:
             return network(lr).float()
+
+
+def every(stride: int, images: Tensor) -> Tensor:
+    """Every ``stride``-th of ``images`` (B, ...), from the first: (ceil(B / stride), ...)."""
+    return images if stride == 1 else images[::stride]

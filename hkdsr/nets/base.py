@@ -17,6 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
+from hkdsr.settings.checks import TRAINED_SCALES
+
+SCALES = TRAINED_SCALES
+RUN_SCALES = (1, *SCALES, 8)
+"""The scales at which networks of other people upscale and are scored; at 1 they restore an image at its own size."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ class Network(nn.Module, ABC):
     """
 
     family: ClassVar[str]
+    scales: ClassVar[tuple[int, ...]] = SCALES
+    """The scales that networks of this class may have."""
     colour_range: ClassVar[float] = 1.0
     pad_multiple: int = 1
     trainable: ClassVar[bool] = True
@@ -56,8 +63,9 @@ class Network(nn.Module, ABC):
 
     def __init__(self, scale: int) -> None:
         super().__init__()
-        if scale not in (2, 3, 4):
-            raise HkdsrError(f"scale is {scale}: set it to 2, 3 or 4")
+        if scale not in self.scales:
+            *others, last = self.scales
+            raise HkdsrError(f"scale is {scale}: set it to {', '.join(map(str, others))} or {last}")
         self.scale = scale
 
     @property

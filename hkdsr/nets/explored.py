@@ -57,7 +57,7 @@ class ExploredNetwork(OpaqueNetwork):
 
     @property
     def can_be_tapped(self) -> bool:
-        """Whether ``choose_taps`` may find features: not in what runs as a whole, or has no convolution."""
+        """Whether ``choose_taps`` may find features: not in what runs as a whole, is grey, or has no convolution."""
         return self._anatomy is not None
 
     @torch.no_grad()
@@ -76,7 +76,9 @@ class ExploredNetwork(OpaqueNetwork):
                     f"{', '.join(like)}"
                 )
         if self._anatomy is None:
-            raise HkdsrError(f"{self.name} has no convolution, so that it cannot be tapped: leave teacher_taps out")
+            raise HkdsrError(
+                f"{self.name} has no convolution, or is grey, and cannot be tapped: leave teacher_taps out"
+            )
         taps = {path: module for path, module in modules.items() if module is not None}
         with recording([self._anatomy.lift, *taps.values()]) as calls:
             self._run(self._example())

@@ -7,7 +7,7 @@ from itertools import pairwise, product
 
 from torch import Tensor, nn
 
-from hkdsr.nets.probing import SCALES
+from hkdsr.nets.probing import PROBED_SCALES
 from hkdsr.nets.results import image_of
 from hkdsr.nets.wrapped import extended
 
@@ -36,7 +36,7 @@ class OneSize(nn.Module):
         parts = product(_parts(whole.shape[-2], height), _parts(whole.shape[-1], width))
         for (top, first_row, last_row), (left, first, last) in parts:
             made = self.model(whole[..., top : top + height, left : left + width])
-            found = ((s, image_of(made, (x.shape[0], s * height, s * width), None)) for s in SCALES)
+            found = ((s, image_of(made, (x.shape[0], s * height, s * width), None)) for s in PROBED_SCALES)
             scale, tile = next(((s, image) for s, image in found if image is not None), (1, None))
             if tile is None:
                 return made

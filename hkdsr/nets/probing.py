@@ -18,7 +18,8 @@ from hkdsr.nets.results import image_of, results_of
 from hkdsr.nets.sanity import FARTHEST, require_image
 from hkdsr.user_code import reason_of
 
-SCALES = (2, 3, 4)
+PROBED_SCALES = (2, 3, 4, 8, 1)
+"""1 is the last, since what has the size of the input need not be the image."""
 USUAL_SIDES = (64, 32, 48, 56, 96, 128, 60, 40, 224, 256)
 """LR sides to try for any answer at all: multiples of what windows, strides and patches usually are."""
 MULTIPLES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 60, 64, 96, 128, 224, 256)
@@ -56,7 +57,7 @@ class Findings:
 
 
 class UnsuitableError(HkdsrError):
-    """A module gives something, but no image 2, 3 or 4 times as large."""
+    """A module gives something, but no image 1, 2, 3, 4 or 8 times as large."""
 
 
 class OneSizeError(HkdsrError):
@@ -76,7 +77,7 @@ def probe(
 ) -> Findings:
     """Find out how to run ``model``, which is on the CPU in eval mode. What is given is not looked for.
 
-    Raises HkdsrError, naming ``name``, for a module that fails, gives no image x2, x3 or x4 as large, takes only one
+    Raises HkdsrError, naming ``name``, for a module that fails, gives no image of such a scale, takes only one
     size of image, or cannot be copied.
     """
     ask = _Asker(model, name, output)
@@ -188,10 +189,10 @@ class _Asker:
         raise first
 
     def scale_at(self, size: tuple[int, int]) -> int:
-        """How much larger the image is than the input. Raises HkdsrError if it is not 2, 3 or 4 times as large."""
+        """How much larger the image is than the input. Raises HkdsrError if that is none of ``PROBED_SCALES``."""
         x = example_image(*size)
         result = self.call(x)
-        found = (s for s in SCALES if image_of(result, (1, s * size[0], s * size[1]), self.output) is not None)
+        found = (s for s in PROBED_SCALES if image_of(result, (1, s * size[0], s * size[1]), self.output) is not None)
         scale = next(found, None)
         if scale is None:
             raise self._unsuitable(result, x)
@@ -258,7 +259,7 @@ class _Asker:
         )
         return UnsuitableError(
             f"{self.name} gives {made} for an image of {tuple(x.shape)}: give a network that turns one RGB image into "
-            "one x2, x3 or x4"
+            "one x1, x2, x3, x4 or x8"
         )
 
 

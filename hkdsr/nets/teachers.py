@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from hkdsr.data.resize import imresize
 from hkdsr.errors import HkdsrError
-from hkdsr.nets.base import Network, Traced, in_full_precision
+from hkdsr.nets.base import SCALES, Network, Traced, in_full_precision
 from hkdsr.nets.explored import ExploredNetwork
-from hkdsr.nets.files.load import SCALES, load
+from hkdsr.nets.files.load import load
 from hkdsr.nets.opaque import OpaqueNetwork
 from hkdsr.nets.sanity import name_of
 

@@ -23,8 +23,9 @@ def wrap(
 ) -> Network:
     """Make ``module`` a network that teaches, learns, upscales and is exported, in eval mode. It is not copied.
 
-    The module maps RGB images (B, 3, h, w) to images 2, 3 or 4 times as large. Its scale, and what is not given here,
-    are found by running it on small images. Recipes take modules too: they are wrapped so.
+    The module maps RGB images (B, 3, h, w) to images 1, 2, 3, 4 or 8 times as large, or grey ones (B, 1, h, w): then it
+    runs on each colour. Its scale, and what is not given here, are found by running it on small images. Recipes take
+    modules too: they are wrapped so.
 
     Args:
         module: on any device, from which it is moved to the CPU. A network of hkdsr is returned as it is.
@@ -34,7 +35,7 @@ def wrap(
         name: what messages call it; by default its class.
 
     Raises:
-        HkdsrError: it is no module, fails, or is not a network for x2, x3 or x4.
+        HkdsrError: it is no module, fails, or is not a network of such a scale.
     """
     if isinstance(module, Network):
         return module

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
 from hkdsr.memory import ran_out
-from hkdsr.nets.base import in_full_precision
+from hkdsr.nets.base import RUN_SCALES, in_full_precision
 from hkdsr.nets.explored import ExploredNetwork
 from hkdsr.nets.files.anatomy import Anatomy, explore, recording
-from hkdsr.nets.probing import example_image, failure, precisions, probe
+from hkdsr.nets.grey import RUNS_GREY, EachColour
+from hkdsr.nets.probing import Findings, OneSizeError, example_image, failure, precisions, probe
 from hkdsr.nets.results import image_of
 
 CODE = "code"
@@ -34,7 +36,10 @@ class WrappedNetwork(ExploredNetwork):
     """
 
     family = CODE
+    scales = RUN_SCALES
     trainable = True
+    takes_grey: ClassVar[bool] = True
+    """Whether a module of one channel is run on each colour."""
     without_taps = "has no trunk (like blocks side by side, of one size of features)"
     sha256: Tensor
 
@@ -49,7 +54,8 @@ class WrappedNetwork(ExploredNetwork):
         output: int | None = None,
     ) -> None:
         model = module.cpu().eval()
-        found = probe(model, name, colour_range or declared_range(model, name), pad_multiple, output)
+        how = (name, colour_range or declared_range(model, name), pad_multiple, output)
+        model, found = _probed(model, *how) if self.takes_grey else (model, probe(model, *how))
         super().__init__(found.scale)
         self.name, self.found, self._told = name, found, told
         self.model = model
@@ -73,6 +79,7 @@ class WrappedNetwork(ExploredNetwork):
         found = self.found
         place = "the first image" if found.output is None else f"item {found.output}"
         facts = [
+            RUNS_GREY if self._grey else "",
             f"colours in 0..{found.colour_range:g}"
             + (f", its image in 0..{found.output_range:g}" if found.output_range != found.colour_range else ""),
             self.sizes_told,
@@ -86,6 +93,10 @@ class WrappedNetwork(ExploredNetwork):
             f"found by probing: {'; '.join(filter(None, facts))}",
             f"runs in {self.types_told}; its image, reduced again, equals the input within {found.fidelity:.1f} dB",
         )
+
+    @property
+    def _grey(self) -> bool:
+        return isinstance(self.model, EachColour)
 
     @property
     def sizes_told(self) -> str:
@@ -120,7 +131,8 @@ class WrappedNetwork(ExploredNetwork):
 
     def public_state(self) -> dict[str, Tensor]:
         """The state dict of the module itself."""
-        return {name: value.clone() for name, value in self.model.state_dict().items()}
+        own = self.model.model if isinstance(self.model, EachColour) else self.model
+        return {name: value.clone() for name, value in own.state_dict().items()}
 
     def deployed(self) -> WrappedNetwork:
         """A copy in which ``switch_to_deploy`` was called; itself if it has no such method.
@@ -185,11 +197,27 @@ class WrappedNetwork(ExploredNetwork):
     def _explored(self) -> Anatomy | None:
         with recording(self.model.modules()) as calls:
             self._run(self._example())
-        return explore(self.model, calls)
+        return None if self._grey else explore(self.model, calls)  # a grey one makes three passes
 
     def _example(self) -> Tensor:
         side = self.pad_multiple * max(EXPLORED_SIDE // self.pad_multiple, 1)
         return example_image(side, side)
+
+
+def _probed(
+    model: nn.Module, name: str, colour_range: float | None, pad_multiple: int | None, output: int | None
+) -> tuple[nn.Module, Findings]:
+    """The module, or one that runs it on each colour, and how to run that. The error is that for RGB images."""
+    how = (name, colour_range, pad_multiple, output)
+    try:
+        return model, probe(model, *how)
+    except OneSizeError:
+        raise
+    except HkdsrError:
+        grey = EachColour(model)
+        with suppress(HkdsrError):
+            return grey, probe(grey, *how)
+        raise
 
 
 def padded(x: Tensor, multiple: int) -> Tensor:

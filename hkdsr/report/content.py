@@ -38,11 +38,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Images of one scene by label, each uint8 RGB (H, W, 3) of the size of ``hr``, which is shown as "HR"."""
+    """Images of one scene by label, each uint8 RGB (H, W, 3) of the size of ``hr``, which is shown as ``reference``."""
 
     name: str
     images: Mapping[str, np.ndarray]
     hr: np.ndarray
+    reference: str = "HR"
 
 
 @dataclass(frozen=True)

@@ -16,17 +16,17 @@ from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import load
 from hkdsr.nets.files.named import recorded
 from hkdsr.nets.teachers import load_teacher
-from hkdsr.paths import exists, is_folder, user_path
+from hkdsr.paths import is_folder, user_path
 from hkdsr.report.content import Comparison, Report, Row
 from hkdsr.report.labels import labels
 from hkdsr.report.run import Run, read_run
-from hkdsr.scoring import BICUBIC, SetScore, cost, milliseconds_in_turn, protocol
-from hkdsr.scoring.benchmark import Benchmark, find_benchmark
+from hkdsr.report.scenes import HR, TEACHER, Scenes, hr_scenes, lr_scenes
+from hkdsr.scoring import BICUBIC, SetScore, cost, milliseconds_in_turn
 from hkdsr.scoring.inference import upscaled
 from hkdsr.scoring.scores import score_image
 
-TEACHER = "teacher"
-RESERVED = (BICUBIC, TEACHER, "HR")
+INPUT = "input"
+RESERVED = (BICUBIC, INPUT, TEACHER, HR)
 TIMED_OUTPUT = (640, 360)
 TIMED_ROUNDS = 3
 SHOWN = 6
@@ -54,9 +54,11 @@ def run_report(
     """The report of ``run`` beside bicubic, the networks of ``against`` and, if its file is there, the teacher.
 
     ``images`` are files and folders of HR images; by default the validation images of the recipe if they are there,
-    else the demo's photographs. All networks run on ``device`` (default: the CPU).
+    else the demo's photographs. All networks run on ``device`` (default: the CPU). Of a run with ``data.lr_only`` they
+    are LR images, shown as "input", and the teacher's images take the place of HR.
 
-    Raises HkdsrError for networks of different scales, and for images that are missing, unreadable or too small.
+    Raises HkdsrError for networks of different scales, for images that are missing, unreadable or too small, and for a
+    run with ``data.lr_only`` without its teacher or images.
     """
     scale = run.network.scale
     for other in against:
@@ -65,25 +67,32 @@ def run_report(
                 f"{other.label} is a x{other.network.scale} network and {run.label} a x{scale} one: "
                 "compare networks of one scale"
             )
-    benchmarks = _benchmarks(images or _default_images(run), scale)
-    teacher = _teacher(run)
+    teacher, lr_only = _teacher(run), bool(run.setting("data.lr_only"))
+    if lr_only and teacher is None:
+        raise HkdsrError(f"{run.label} was trained without HR, and its teacher {run.teacher} is gone: put it back")
     runs = [*against, run, *([teacher] if teacher else [])]
+    for each in runs:
+        each.network.to(device or torch.device("cpu"))
+    if teacher and lr_only:
+        given = lr_scenes(images or _default_lr_images(run), teacher.network)
+    else:
+        given = hr_scenes(images or _default_images(run), scale)
     networks: dict[str, Network | None] = {BICUBIC: None}
-    networks |= {each.label: each.network.to(device or torch.device("cpu")) for each in runs}
-    scores, comparisons = _scores(networks, benchmarks, scale)
+    networks |= {each.label: each.network for each in runs if each.label != given.reference}
+    scores, comparisons = _scores(networks, given, scale)
     rows = [Row(BICUBIC, psnr=scores[BICUBIC].psnr_y, ssim=scores[BICUBIC].ssim_y)]
-    rows += [_row(each, scores[each.label], time) for each, time in zip(runs, _times(runs, scale), strict=True)]
+    rows += [_row(each, scores.get(each.label), time) for each, time in zip(runs, _times(runs, scale), strict=True)]
     count = len(scores[BICUBIC].images)
     shown = f", the first {SHOWN} of which are shown" if count > SHOWN else ""
     return Report(
         title=run.label,
         subtitle=f"{_summary(run)}; scored on {count} image{'s' if count > 1 else ''}{shown}",
-        protocol=". ".join(filter(None, (scores[BICUBIC].protocol, run.remark))),
+        protocol=". ".join(filter(None, (scores[BICUBIC].protocol, "" if lr_only else run.remark))),
         rows=rows,
         curves=[curve for each in runs for curve in each.curves],
         comparisons=comparisons,
         recipe_text="\n".join(f"{name} = {value}" for name, value in run.recipe.items()),
-        compared=(against[0].label if against else BICUBIC, run.label),
+        compared=(against[0].label if against else INPUT if lr_only else BICUBIC, run.label),
     )
 
 
@@ -105,14 +114,10 @@ def _default_images(run: Run) -> list[Path]:
         raise HkdsrError(f"no images are given and {error}, or give HR images") from error
 
 
-def _benchmarks(images: Sequence[Path], scale: int) -> list[Benchmark]:
-    for path in images:
-        if not exists(path):
-            raise HkdsrError(f"there is no image or folder {path}: name HR images or folders of them")
-    return [
-        find_benchmark(path, scale) if is_folder(path) else Benchmark(path.name, path.parent, scale, (path,), None)
-        for path in images
-    ]
+def _default_lr_images(run: Run) -> list[Path]:
+    if run.val and is_folder(run.val):
+        return [Path(run.val)]
+    raise HkdsrError(f"{run.label} was trained without HR and has no data.val: give LR images")
 
 
 def _teacher(run: Run) -> Run | None:
@@ -127,22 +132,22 @@ def _teacher(run: Run) -> Run | None:
 
 
 def _scores(
-    networks: Mapping[str, Network | None], benchmarks: Sequence[Benchmark], scale: int
+    networks: Mapping[str, Network | None], given: Scenes, scale: int
 ) -> tuple[dict[str, SetScore], list[Comparison]]:
     """The scores of every network on all images together, and the first images by every network."""
-    places = [(benchmark, index) for benchmark in benchmarks for index in range(len(benchmark))]
     by_label = {label: [] for label in networks}
     comparisons = []
-    for benchmark, index in tqdm(places, "images", leave=False, disable=None):
-        (lr, hr), name = benchmark.pair(index), benchmark.hr[index].stem
+    for scene in tqdm(given.scenes, "images", leave=False, disable=None):
+        (lr, reference), name = scene.pair(), scene.path.stem
         images: dict[str, np.ndarray] = {}
+        if given.reference != HR:
+            images[INPUT] = lr.repeat(scale, 0).repeat(scale, 1)
         for label, network in networks.items():
-            images[label] = upscaled(network, lr, scale, name=benchmark.hr[index])
-            by_label[label].append(score_image(name, images[label], hr, scale))
+            images[label] = upscaled(network, lr, scale, name=scene.path)
+            by_label[label].append(score_image(name, images[label], reference, scale))
         if len(comparisons) < SHOWN:
-            comparisons.append(Comparison(name, images, hr))
-    sources = dict.fromkeys(protocol(scale, lr_source=benchmark.lr_source) for benchmark in benchmarks)
-    scores = {label: SetScore("images", " / ".join(sources), tuple(found)) for label, found in by_label.items()}
+            comparisons.append(Comparison(name, images, reference, given.reference))
+    scores = {label: SetScore("images", given.protocol, tuple(found)) for label, found in by_label.items()}
     return scores, comparisons
 
 
@@ -151,15 +156,15 @@ def _times(runs: Sequence[Run], scale: int) -> list[float]:
     return milliseconds_in_turn([run.network for run in runs], [size] * len(runs), TIMED_ROUNDS)
 
 
-def _row(run: Run, score: SetScore, time: float) -> Row:
+def _row(run: Run, score: SetScore | None, time: float) -> Row:
     counted = cost(run.network) if run.network.runs_in_pytorch else None
     return Row(
         run.label,
         params=counted.params if counted else None,
         macs=counted.macs if counted else None,
         milliseconds=time,
-        psnr=score.psnr_y,
-        ssim=score.ssim_y,
+        psnr=score.psnr_y if score else None,
+        ssim=score.ssim_y if score else None,
         steps=run.steps,
         seconds=run.seconds,
         note=run.note,

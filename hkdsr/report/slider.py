@@ -15,19 +15,18 @@ CROPS, CROP_SIDE = 3, 64
 MOST_COLUMNS = 8
 # Characters of all slider images together: larger pages open slowly and are too large for e-mail.
 BUDGET = 5_000_000
-HR = "HR"
 SIDES = ("left", "right")
 
 
 def images(comparisons: Sequence[Comparison], compared: tuple[str, str]) -> str:
-    """HTML of all comparisons. Raises HkdsrError for images not of HR's size, or if one of ``compared`` is missing."""
+    """HTML of all comparisons. Raises HkdsrError for images not of one size, or if one of ``compared`` is missing."""
     budget = BUDGET // max(len(comparisons), 1)
     return "".join(_comparison(item, compared, budget) for item in comparisons)
 
 
 def _comparison(item: Comparison, compared: tuple[str, str], budget: int) -> str:
-    shown = {**item.images, HR: item.hr}
-    _check(item.name, shown, compared)
+    shown = {**item.images, item.reference: item.hr}
+    _check(item, shown, compared)
     height, width = item.hr.shape[:2]
     side = min(CROP_SIDE, height, width)
     left, right = compared
@@ -55,15 +54,18 @@ def _comparison(item: Comparison, compared: tuple[str, str], budget: int) -> str
 </article>"""
 
 
-def _check(name: str, shown: Mapping[str, np.ndarray], compared: tuple[str, str]) -> None:
+def _check(item: Comparison, shown: Mapping[str, np.ndarray], compared: tuple[str, str]) -> None:
+    size = item.hr.shape[:2]
     for label in compared:
         if label not in shown:
-            raise HkdsrError(f"comparison {name} has no image {label!r}: add it or compare two of {', '.join(shown)}")
-    for label, image in shown.items():
-        if image.dtype != np.uint8 or image.shape != (*shown[HR].shape[:2], 3):
             raise HkdsrError(
-                f"image {label!r} of comparison {name} is {image.dtype} of shape {image.shape}: "
-                f"give uint8 RGB of the HR image's size {shown[HR].shape[:2]}"
+                f"comparison {item.name} has no image {label!r}: add it or compare two of {', '.join(shown)}"
+            )
+    for label, image in shown.items():
+        if image.dtype != np.uint8 or image.shape != (*size, 3):
+            raise HkdsrError(
+                f"image {label!r} of comparison {item.name} is {image.dtype} of shape {image.shape}: "
+                f"give uint8 RGB of the size of {item.reference}, {size}"
             )
 
 

@@ -64,7 +64,7 @@ def protocol(scale: int, ensemble: bool = False, lr_source: str | None = None, a
     images take the place of HR, if any.
     """
     fidelity = f"; to the images of {name_of(against)} and not to HR: fidelity, not quality" if against else ""
-    made = f"HR cut to a multiple of {scale}, LR by MATLAB's 8-bit bicubic"
+    made = f"HR cut to a multiple of {scale}, LR by MATLAB's 8-bit bicubic" if scale > 1 else "LR is HR"
     return (
         f"x{scale}: {f'LR files of {lr_source}' if lr_source else made}; SR rounded to 8 bits; PSNR and SSIM on "
         f"unrounded BT.601 Y (16..235), {scale} pixels cropped a side, mean over images; "
@@ -136,10 +136,10 @@ def scored_sets(
     """The same as an iterator: the sets are looked for at once, and each score is given as soon as it is known."""
     if scale is None:
         if network is None:
-            raise HkdsrError("the scale of bicubic is not set: set scale to 2, 3 or 4")
+            raise HkdsrError("the scale of bicubic is not set: set scale to 2, 3, 4 or 8")
         scale = network.scale
-    if scale < 2:
-        raise HkdsrError(f"scale is {scale}: set it to 2, 3 or 4")
+    if scale < (2 if network is None else 1):
+        raise HkdsrError(f"scale is {scale}: set it to 2, 3, 4 or 8")
     if not sets:
         raise HkdsrError("sets is empty: name at least one set")
     folders = [user_path(root) / name for name in sets]

@@ -30,6 +30,7 @@ HeadTail = Literal["auto", "upsampler", "shuffle"]
 HeadStart = Literal["auto", "bicubic", "plain", "solved"]
 Stage1Trainable = Literal["heads", "all"]
 
+MethodFade = Literal["none", "out", "in"]
 Target = Literal["auto", "hr", "teacher"]
 TeacherImages = Literal["auto", "cached", "live"]
 Schedule = Literal["milestones", "cosine"]

@@ -18,7 +18,14 @@ WERE_DEFAULT: Mapping[str, Mapping[str, object]] = {
 """By method and setting, the default before there was one by the student's start, written as None since."""
 ADDED: Mapping[str, Mapping[str, object]] = {"hkdsr+": {"logits_share": None}}
 """By method and setting, the value that stands for what was done before there was the setting."""
-ADDED_TO_DISTILLATION: Mapping[str, object] = {"target": "auto", "teacher_taps": [], "teacher_reduce": 1}
+ADDED_TO_DISTILLATION: Mapping[str, object] = {
+    "target": "auto",
+    "teacher_taps": [],
+    "teacher_reduce": 1,
+    "method_from": 0.0,
+    "method_until": 1.0,
+    "method_fade": "none",
+}
 """What stands for runs of versions without these; ``hkdsr.training.fidelity`` knows those begun without a target."""
 ADDED_TO_TRAINING: Mapping[str, object] = {"training.schedule": "milestones"}
 

@@ -14,9 +14,10 @@ from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
 from hkdsr.methods.hkdsr import HKDSR
 from hkdsr.paths import user_path
-from hkdsr.settings.checks import require_range
+from hkdsr.settings.checks import require_range, require_trained_scale
 from hkdsr.settings.choices import (
     Init,
+    MethodFade,
     Precision,
     Schedule,
     Target,
@@ -169,6 +170,7 @@ class TrainRecipe:
 
     def __post_init__(self) -> None:
         _to_paths(self, "out", "init_from")
+        require_trained_scale(self.scale)
         _require_init_from(self.init, self.init_from)
         require_budget("budget", self.budget)
 
@@ -208,6 +210,15 @@ class DistillRecipe:
     """The distillation method and its settings. In TOML: ``[method] name = "hkdsr"``; ``name = ["hkdsr", "logits"]``
     for a sum of methods, with their settings in ``[method.hkdsr]`` and ``[method.logits]``; or
     ``use = "my_method.py:MyKD"`` for a method from a file."""
+    method_from: float = 0.0
+    """Share of the steps, from 0 to 1, after which the method begins. Before that, the loss is the L1 to the target
+    alone, and the teacher does not run."""
+    method_until: float = 1.0
+    """Share of the steps, from 0 to 1, after which the method ends; what follows is trained as before it begins."""
+    method_fade: MethodFade = "none"
+    """How the method's weight w changes between ``method_from`` and ``method_until``, linearly, the loss being w times
+    the method's and 1 - w times the L1 to the target. ``none``: w is 1. ``out``: from 1 to 0, teacher first and ground
+    truth later. ``in``: from 0 to 1."""
     degrade: Degrade = field(default_factory=Degrade)
     """How LR images are degraded, for teachers for real photographs."""
     target: Target = "auto"
@@ -235,8 +246,11 @@ class DistillRecipe:
 
     def __post_init__(self) -> None:
         _to_paths(self, "out", "init_from")
+        require_trained_scale(self.scale)
         _require_init_from(self.init, self.init_from)
         split_commas(self, "teacher_taps")
+        require_range("method_from", self.method_from, 0, 1)
+        require_range("method_until", self.method_until, self.method_from, 1)
         require_range("teacher_reduce", self.teacher_reduce, 1)
         require_budget("budget", self.budget)
         object.__setattr__(self, "students", listed_students(self.students))

@@ -13,11 +13,13 @@ from hkdsr.errors import HkdsrError
 from hkdsr.methods import Method, Plain, method_name
 from hkdsr.methods.composed import Composed
 from hkdsr.scoring import BICUBIC
-from hkdsr.settings.choices import Init, Target
+from hkdsr.settings.choices import Init, MethodFade, Target
+from hkdsr.settings.degrade import Degrade
 from hkdsr.settings.durations import duration
 from hkdsr.settings.fields import CONTENT, FREE, accept_single_values
 from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training
 from hkdsr.settings.toml import read_recipe, read_toml
+from hkdsr.training.requirements import require_suitable
 
 TEACHER = "teacher"
 MEASUREMENT = "measurement"
@@ -41,6 +43,12 @@ class Row:
     share: float | None = None
     """Part of the training images that this row uses, in place of ``data.share``: a method then pays for the teacher's
     images of these alone."""
+    method_from: float = 0.0
+    """As in a recipe: the share of the steps after which the method begins."""
+    method_until: float = 1.0
+    """As in a recipe: the share of the steps after which the method ends."""
+    method_fade: MethodFade = "none"
+    """As in a recipe: ``none``, ``out`` or ``in``."""
 
     @property
     def is_plain(self) -> bool:
@@ -103,6 +111,8 @@ class Study:
     """As in a recipe."""
     teacher_reduce: int = 1
     """As in a recipe."""
+    degrade: Degrade = field(default_factory=Degrade)
+    """As in a recipe, for all rows. The sets are scored with LR images as they are found or made by bicubic."""
 
     def __post_init__(self) -> None:
         accept_single_values(self)
@@ -165,7 +175,9 @@ def read_study(path: Path) -> Study:
         raise HkdsrError(f"teacher is missing in {path}: set it to a checkpoint or a shipped network")
     for row in study.rows:
         try:
-            trainings(study, [row], study.training.steps)
+            for task in trainings(study, [row], study.training.steps):
+                if task.recipe:
+                    require_suitable(task.recipe)
         except HkdsrError as error:
             raise HkdsrError(f"{path}, row '{row.label}': {error}") from error
     return study
@@ -205,17 +217,27 @@ def run_of(study: Study, row: Row, name: str, seed: int, steps: int, exits: Exit
         allow_odd_teacher=study.allow_odd_teacher,
         teacher_taps=study.teacher_taps,
         teacher_reduce=study.teacher_reduce,
+        degrade=study.degrade,
         method=row.method,
         init=row.init,
         init_from=row.init_from,
+        method_from=row.method_from,
+        method_until=row.method_until,
+        method_fade=row.method_fade,
     )
     return Task(name, row.label, recipe)
 
 
 def describe_row(row: Row) -> str:
-    """The row's method and, where the row has a share of its own, how many of the training images it uses."""
-    part = "" if row.share is None else f", {100 * row.share:g} % of the images"
-    return describe_method(row.method) + part
+    """The row's method, where it is not used in all steps when it is, and the row's share of the training images."""
+    parts = [describe_method(row.method)]
+    if (row.method_from, row.method_until) != (0.0, 1.0):
+        parts.append(f"from {100 * row.method_from:g} % to {100 * row.method_until:g} % of the steps")
+    if row.method_fade != "none":
+        parts.append(f"fading {row.method_fade}")
+    if row.share is not None:
+        parts.append(f"{100 * row.share:g} % of the images")
+    return ", ".join(parts)
 
 
 def describe_method(method: Method) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hkdsr.methods.base import Method
-from hkdsr.methods.inputs import LossInputs
+from hkdsr.methods.base import ALL_IMAGES, Method, Strides
+from hkdsr.methods.inputs import LossInputs, every
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, Outputs
+from hkdsr.training.schedule import MethodSchedule
 
 
 class Unregistered(tuple[Network, ...]):
@@ -28,11 +29,23 @@ class Distiller(nn.Module):
     Frozen ``teachers`` are not part of it: their outputs are given to it as constants, and a method that runs them
     finds them in its inputs, but they are neither moved, trained nor saved with this module.
 
+    ``schedule`` gives the weight of the method at each step. It is ``weight`` until the next; while that is 0, neither
+    exits nor features are computed.
+
     Raises HkdsrError if the method is not defined for these networks.
     """
 
-    def __init__(self, student: Network, exits: Exits | None, method: Method, teachers: Sequence[Network] = ()) -> None:
+    def __init__(
+        self,
+        student: Network,
+        exits: Exits | None,
+        method: Method,
+        teachers: Sequence[Network] = (),
+        schedule: MethodSchedule | None = None,
+    ) -> None:
         super().__init__()
+        self.schedule = schedule or MethodSchedule()
+        self.weight = 1.0
         self.student = student
         self.exits = exits
         self.method = method
@@ -43,9 +56,10 @@ class Distiller(nn.Module):
     def forward(self, lr: Tensor, hr: Tensor, teacher: Outputs | None) -> dict[str, Tensor]:
         """LR (B, 3, p, p), HR (B, 3, scale*p, scale*p) in [0, 1], the teacher's outputs -> named loss terms.
 
-        ``hr`` is the target: the teacher's image where that takes the place of the ground truth.
+        ``hr`` is the target: the teacher's image where that takes the place of the ground truth. A method whose
+        ``weight`` is below 1 is mixed with the L1 to the target.
         """
-        outputs = self.outputs(lr)
+        outputs = self.outputs(lr) if self.weight else Outputs(self.student(lr))
         kind = lr.device.type
         autocast = None
         if torch.is_autocast_enabled(kind):
@@ -53,7 +67,8 @@ class Distiller(nn.Module):
         inputs = LossInputs(lr, hr, in_full(outputs), teacher, self.student, self._teachers, autocast)
         # The student may run in bf16, but its precision is too low for losses of nearly equal images.
         with torch.autocast(kind, enabled=False):
-            return self.method.losses(self.heads, inputs)
+            terms = self.method.losses(self.heads, inputs) if self.weight else {}
+            return terms if self.weight == 1 else self._mixed(terms, inputs)
 
     @property
     def teachers(self) -> Sequence[Network]:
@@ -61,14 +76,20 @@ class Distiller(nn.Module):
         return self._teachers
 
     def before_step(self, step: int) -> None:
-        """Update what the method's heads take over from the student; called before training step ``step`` (from 0)."""
+        """Set the method's weight, and update what its heads take over from the student, for step ``step`` (from 0)."""
+        self.weight = self.schedule.weight(step)
         self.method.before_step(self.heads, self.student, step)
 
     def outputs(self, lr: Tensor) -> Outputs:
         """The student's final image, exits and features."""
         if self.exits is None and not self.feature_taps:
             return Outputs(self.student(lr))
-        return traced_outputs(self.student, lr, self.exits, self.feature_taps)
+        return traced_outputs(self.student, lr, self.exits, self.feature_taps, self.method.strides)
+
+    def _mixed(self, terms: dict[str, Tensor], inputs: LossInputs) -> dict[str, Tensor]:
+        plain = (1 - self.weight) * (inputs.student.final - inputs.hr).abs().mean()
+        scaled = {name: self.weight * value for name, value in terms.items()}
+        return {**scaled, "pixel": plain + scaled["pixel"] if "pixel" in scaled else plain}
 
 
 def feature_taps(network: Network, depths: Sequence[float]) -> tuple[int, ...]:
@@ -79,15 +100,25 @@ def feature_taps(network: Network, depths: Sequence[float]) -> tuple[int, ...]:
     return tuple(network.tap_index(depth) for depth in depths)
 
 
-def traced_outputs(network: Network, lr: Tensor, exits: Exits | None, features: Sequence[int]) -> Outputs:
-    """Final image, exits and the outputs of blocks ``features`` of one forward pass on (B, 3, h, w)."""
+def traced_outputs(
+    network: Network, lr: Tensor, exits: Exits | None, features: Sequence[int], strides: Strides = ALL_IMAGES
+) -> Outputs:
+    """Final image, exits and the outputs of blocks ``features`` of one forward pass on (B, 3, h, w).
+
+    Exits and features are those of the images that ``strides`` name.
+    """
     taps = exits.taps if exits else ()
     traced = network.trace(lr, (*taps, *features))
     height, width = lr.shape[-2:]
-    kept = tuple(tap[..., :height, :width] for tap in traced.taps[len(taps) :])
-    traced = dataclasses.replace(traced, taps=traced.taps[: len(taps)])
-    images = exits(lr, traced, network.scale) if exits else ()
-    return Outputs(traced.sr, images, kept)
+    kept = tuple(every(strides.features, tap)[..., :height, :width] for tap in traced.taps[len(taps) :])
+    if not exits:
+        return Outputs(traced.sr, (), kept)
+    part = dataclasses.replace(
+        traced,
+        taps=tuple(every(strides.exits, tap) for tap in traced.taps[: len(taps)]),
+        shallow=every(strides.exits, traced.shallow),
+    )
+    return Outputs(traced.sr, exits(every(strides.exits, lr), part, network.scale), kept)
 
 
 def in_full(outputs: Outputs) -> Outputs:

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 
 from hkdsr.errors import HkdsrError
-from hkdsr.training.failure import Failure, first_failure, write_error_file
+from hkdsr.training.failure import Failure, first_failure, found_failure, write_error_file
 from hkdsr.training.process_group import ALONE, ProcessGroup, short_reason
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def joined() -> Iterator[ProcessGroup]:
     """Train together with the processes that torchrun has started beside this one; without torchrun, alone.
 
     An exception in one process ends all of them: the first process that fails raises it, the others raise SystemExit
-    with the exit code of the command line (2 for an ``HkdsrError``).
+    with the exit code of the command line (2 for an ``HkdsrError``). If torchrun starts them again after a mistake of
+    the user's, they end at once with the same code.
     """
     global _group, _launcher
     if not set(ENVIRONMENT) <= os.environ.keys() or os.environ["WORLD_SIZE"] == "1":
@@ -52,7 +53,10 @@ def joined() -> Iterator[ProcessGroup]:
         return
     group = ProcessGroup(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     torchrun_hosts = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    store = _store(group)
+    store, before = _store(group)
+    if before and before.lasting:
+        write_error_file(first_failure(store, before))  # for the next attempt too
+        raise SystemExit(before.code)
     nccl = _connect(group, store)
     _group, _launcher = group, os.getppid()
     failure = None
@@ -106,16 +110,21 @@ def check_device(setting: str, device: torch.device, processes: ProcessGroup) ->
         )
 
 
-def _store(group: ProcessGroup) -> Store:
-    """The store that all processes can read. Raises HkdsrError if some of them do not come."""
+def _store(group: ProcessGroup) -> tuple[Store, Failure | None]:
+    """The store that all processes can read, and why torchrun has started them again, where that is known.
+
+    Raises HkdsrError if some of them do not come.
+    """
     # Imported here: a torch built without distributed training still trains with one process.
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     # torchrun keeps its store when it starts the processes again; the entries of the earlier attempt must not count.
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     try:
-        store = PrefixStore(f"hkdsr/{attempt}", next(iter(rendezvous("env://")))[0])
+        whole = next(iter(rendezvous("env://")))[0]
+        before = found_failure(PrefixStore(f"hkdsr/{attempt - 1}", whole)) if attempt else None
+        store = PrefixStore(f"hkdsr/{attempt}", whole)
         store.set(f"joined/{group.rank}", "")
         store.wait([f"joined/{rank}" for rank in range(group.size)])
     except RuntimeError as error:
@@ -123,7 +132,7 @@ def _store(group: ProcessGroup) -> Store:
             f"not all of the {group.size} processes have joined this training ({short_reason(error)}): start all of "
             "them with the same MASTER_ADDR and MASTER_PORT"
         ) from error
-    return store
+    return store, before
 
 
 def _connect(group: ProcessGroup, store: Store) -> bool:

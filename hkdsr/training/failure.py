@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hkdsr.errors import HkdsrError
+from hkdsr.training.process_group import ConnectionLostError
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
@@ -17,11 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Failure:
-    """The process ``rank`` ends with exit ``code`` for the reason ``text``."""
+    """The process ``rank`` ends with exit ``code`` for the reason ``text``.
+
+    ``lasting``: it is the user's mistake, so the same command would fail again.
+    """
 
     rank: int
     code: int
     text: str
+    lasting: bool = False
 
     @classmethod
     def of(cls, error: BaseException, rank: int) -> Failure:
@@ -29,7 +34,7 @@ class Failure:
         if isinstance(error, SystemExit):
             return cls(rank, error.code if isinstance(error.code, int) else int(error.code is not None), "")
         if isinstance(error, HkdsrError):
-            return cls(rank, 2, str(error))
+            return cls(rank, 2, str(error), not isinstance(error, ConnectionLostError))
         return cls(rank, 130 if isinstance(error, KeyboardInterrupt) else 1, f"{type(error).__name__}: {error}")
 
 
@@ -39,6 +44,11 @@ def first_failure(store: Store, mine: Failure) -> Failure:
         return Failure(**json.loads(store.compare_set("failure", "", json.dumps(asdict(mine)))))
     except RuntimeError:  # the store is gone
         return mine
+
+
+def found_failure(store: Store) -> Failure | None:
+    """The failure that was stored, if any."""
+    return Failure(**json.loads(store.get("failure"))) if store.check(["failure"]) else None
 
 
 def write_error_file(failure: Failure) -> None:

@@ -8,7 +8,7 @@ again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,26 +29,30 @@ OnBest = Callable[[nn.Module, int, float], object]
 
 
 class Scorer(Protocol):
-    """Scores an averaged module; higher is better.
+    """Scores an averaged module, by the names of the scores in the log; higher is better.
 
-    ``key`` identifies the images it is scored on, ``measure`` is the score's name in the log. ``step`` is the number of
+    ``key`` identifies the images it is scored on, ``measure`` names the score that counts. ``step`` is the number of
     steps done.
     """
 
     key: str
     measure: str
 
-    def score(self, module: nn.Module, step: int) -> float: ...
+    def score(self, module: nn.Module, step: int) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The result of ``fit``: averaged module, steps, seconds of training, best validation score (-inf: none)."""
+    """The result of ``fit``: averaged module, steps, seconds of training, best and last validation score (-inf: none).
+
+    ``last`` is that of this session.
+    """
 
     average: nn.Module
     steps: int
     seconds: float
     best: float
+    last: float = float("-inf")
 
 
 def fit(
@@ -81,7 +85,7 @@ def fit(
     settings, processes, found = context.settings, context.processes, context.found
     steps = Steps(module, context, teacher, before_step)
     module, average, optimiser = steps.module, steps.average, steps.optimiser
-    step, seconds, best = context.step, context.seconds, float("-inf")
+    step, seconds, best, score = context.step, context.seconds, float("-inf"), float("-inf")
     validated_on = validation.key if validation else ""
     if found is not None:
         module.load_state_dict(found.model)
@@ -122,11 +126,12 @@ def fit(
                 log.terms(step, seconds, learning_rate(settings, step - 1), values)
                 bar.set_postfix({name: f"{value:.4f}" for name, value in values.items()}, refresh=False)
             if validation and validates:
-                score = validation.score(average.module, step)
-                log.validation(step, seconds, validation.measure, score)
+                scores = validation.score(average.module, step)
+                log.validation(step, seconds, scores)
+                score = scores[validation.measure]
                 if score > best:
                     best = score
                     on_best(average.module, step, score)
             if saves:
                 save()
-    return Fitted(average.module, step, seconds, best)
+    return Fitted(average.module, step, seconds, best, score)

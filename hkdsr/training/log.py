@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,11 +37,12 @@ class TrainingLog:
             for name, value in values.items():
                 self._board.add_scalar(f"loss/{name}", value, step)
 
-    def validation(self, step: int, seconds: float, measure: str, score: float) -> None:
-        """Log the score on the validation images by its name, such as ``val_psnr_y`` (dB)."""
-        self._write({"step": step, "seconds": seconds, measure: score})
+    def validation(self, step: int, seconds: float, scores: Mapping[str, float]) -> None:
+        """Log scores on the validation images by their names, such as ``val_psnr_y`` (dB)."""
+        self._write({"step": step, "seconds": seconds, **scores})
         if self._board:
-            self._board.add_scalar(measure.replace("_", "/", 1), score, step)
+            for measure, score in scores.items():
+                self._board.add_scalar(measure.replace("_", "/", 1), score, step)
 
     def __enter__(self) -> TrainingLog:
         return self

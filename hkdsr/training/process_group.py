@@ -2,8 +2,8 @@
 
 Every process draws the same batch and takes its own equal share of it. Losses are means over images, so the mean of
 the processes' gradients is that of the whole batch: a recipe gives the same training, up to rounding, whatever the
-number of processes. Only the first process trains exits, fills the cache, validates and writes. All processes need
-access to the folders ``out`` and ``data.cache``.
+number of processes. Only the first process trains exits, validates and writes; all of them make the teacher's images.
+All processes need access to the folders ``out`` and ``data.cache``.
 
 Gradients are averaged here in one collective instead of by ``DistributedDataParallel``, which either fails at a
 parameter without a gradient (a head whose weight is 0) or, with ``find_unused_parameters``, warns in every run that has
@@ -30,6 +30,10 @@ from torch import Tensor, nn
 from hkdsr.errors import HkdsrError
 
 Made = TypeVar("Made")
+
+
+class ConnectionLostError(HkdsrError):
+    """Another process has ended; it may be started again."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ def _connected() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise HkdsrError(
+        raise ConnectionLostError(
             f"the connection to another process of this training is lost ({short_reason(error)}): read the messages of "
             "the other processes, then run the same command again to continue"
         ) from error

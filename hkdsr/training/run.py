@@ -17,8 +17,8 @@ from hkdsr.data.store import ImageStore, default_cache
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Method
 from hkdsr.methods.plain import Plain
-from hkdsr.nets.base import Network
-from hkdsr.nets.exits import Exits, exit_taps
+from hkdsr.nets.base import SCALES, Network
+from hkdsr.nets.exits import Exits, NetworkWithExits, exit_taps
 from hkdsr.nets.files.load import build, digest, load
 from hkdsr.nets.sanity import name_of
 from hkdsr.nets.start.heads import solve_heads
@@ -88,7 +88,7 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
     method, store = parts.method, image_store(recipe)
     further = zip(method.more_teachers, parts.networks[1:], strict=False)
     origin = {
-        "teacher": _name(recipe.teacher),
+        "teacher": name_given(recipe.teacher),
         "teacher_sha256": digest(network.state_dict()),
         **teacher_licence(recipe.teacher),
         **parts.started,
@@ -98,11 +98,13 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
     training = StudentTraining(recipe, parts.module, store, origin, network)
     with _opened(recipe, training, extend=extend) as context:
         cache = recipe.data.cache or default_cache()
-        name = _name(recipe.teacher)
+        name = name_given(recipe.teacher)
         checked = check_teacher(recipe, network, name, store, context) if method.uses_teacher else None
         target = network if checked and checked.is_target else None
         if checked:
             training.metadata.update(checked.facts)  # those of the context too
+        if target:
+            training.learns_from(target)
         if recipe.init == "prune" and context.found is None:
             start_pruned(parts.module.student, parts.source, store, cache, context.processes, target, recipe.degrade)
         if parts.module.exits and recipe.exits.start == "solved" and context.found is None:
@@ -150,7 +152,8 @@ def assembled(recipe: DistillRecipe, network: Network) -> Assembled:
     further = _more_teachers(method, recipe.scale)
     networks = (network, *(further[name] for name in method.more_teachers)) if method.uses_teacher else ()
     # Made before stage 1, which draws random numbers only if its heads are not in the cache.
-    return Assembled(method, Distiller(student, exits, method, networks), networks, source, started)
+    module = Distiller(student, exits, method, networks, schedule.method_schedule(recipe))
+    return Assembled(method, module, networks, source, started)
 
 
 def loaded_teacher(recipe: DistillRecipe) -> Network:
@@ -158,18 +161,23 @@ def loaded_teacher(recipe: DistillRecipe) -> Network:
 
     Raises HkdsrError if it is missing, damaged or of another scale, or has no such taps.
     """
-    reduce, name = recipe.teacher_reduce, _name(recipe.teacher)
+    reduce, name = recipe.teacher_reduce, name_given(recipe.teacher)
     network = as_teacher(_loaded(recipe.teacher, recipe.scale * reduce), name, recipe.teacher_taps, reduce)
     if network.scale != recipe.scale:
         reduced, factor = (f" (reduced by {reduce})", 0) if reduce > 1 else ("", network.scale // recipe.scale)
-        other = f", or teacher_reduce to {factor}" if factor > 1 and factor * recipe.scale == network.scale else ""
-        raise HkdsrError(
-            f"the teacher {name}{reduced} is a x{network.scale} network: set scale to {network.scale}{other}"
+        other = f"teacher_reduce to {factor}" if factor > 1 and factor * recipe.scale == network.scale else ""
+        remedies = (
+            (f"set scale to {network.scale}", other)
+            if network.scale in SCALES
+            else ("choose another one", other and f"set {other}")
         )
+        remedy = ", or ".join(filter(None, remedies))
+        raise HkdsrError(f"the teacher {name}{reduced} is a x{network.scale} network: {remedy}")
     return network
 
 
-def _name(given: str | Path | nn.Module) -> str:
+def name_given(given: str | Path | nn.Module) -> str:
+    """What to call a network of a recipe in a message."""
     if isinstance(given, nn.Module):
         return name_of(given) if isinstance(given, Network) else type(given).__name__
     return str(given)
@@ -195,6 +203,15 @@ def _loaded(given: object, scale: int) -> Network:
     return load(given, scale).requires_grad_(False)
 
 
+def exits_of_teacher(
+    recipe: DistillRecipe, network: Network, uses_exits: bool, store: ImageStore, context: Context, is_target: bool
+) -> NetworkWithExits:
+    """The teacher with the recipe's exits, if the method uses them, trained where they are not in the cache."""
+    images = Stage1Images(store, recipe.data.patch, recipe.degrade, is_target)
+    cache = recipe.data.cache or default_cache()
+    return teacher_with_exits(network, images, recipe.exits if uses_exits else None, cache, context)
+
+
 def _teacher(
     recipe: DistillRecipe,
     network: Network,
@@ -204,13 +221,19 @@ def _teacher(
     context: Context,
     is_target: bool,
 ) -> Teacher:
-    exits, choice = recipe.exits if method.uses_exits else None, recipe.exits.teacher_images
-    images = Stage1Images(store, recipe.data.patch, recipe.degrade, is_target)
-    with_exits = teacher_with_exits(network, images, exits, cache, context)
-    choice = "live" if recipe.degrade.live else choice
-    depths = method.feature_depths
-    precision = context.settings.precision
-    return prepared(with_exits, depths, store, cache, choice, context.device, context.processes, is_target, precision)
+    with_exits = exits_of_teacher(recipe, network, method.uses_exits, store, context, is_target)
+    return prepared(
+        with_exits,
+        method.feature_depths,
+        store,
+        cache,
+        "live" if recipe.degrade.live else recipe.exits.teacher_images,
+        context.device,
+        context.processes,
+        is_target,
+        context.settings.precision,
+        method.strides,
+    )
 
 
 @contextmanager
@@ -249,11 +272,12 @@ def _student(recipe: TrainRecipe | DistillRecipe) -> Network:
     given = recipe.student
     student = _own_copy(given) if isinstance(given, nn.Module) else build(given, recipe.scale)
     if student.scale != recipe.scale:
-        raise HkdsrError(f"the student {_name(given)} is a x{student.scale} network: set scale to {student.scale}")
+        remedy = f"set scale to {student.scale}" if student.scale in SCALES else "choose another one"
+        raise HkdsrError(f"the student {name_given(given)} is a x{student.scale} network: {remedy}")
     if not student.trainable:
         raise HkdsrError(
-            f"the student {_name(given)} belongs to no family of this package, so it cannot be trained: set student "
-            "to family:setting=value,..., to a checkpoint of such a family, or to code, as net.py:Net"
+            f"the student {name_given(given)} belongs to no family of this package, so it cannot be trained: set "
+            "student to family:setting=value,..., to a checkpoint of such a family, or to code, as net.py:Net"
         )
     student.require_learns()
     return student

@@ -33,8 +33,8 @@ from hkdsr.settings.recipe import ExitSettings, Training
 from hkdsr.training.checkpoint import FILE
 from hkdsr.training.context import Context, opened
 from hkdsr.training.fit import fit
+from hkdsr.training.labelling import infer
 from hkdsr.training.start_crops import start_crops
-from hkdsr.training.teacher import infer
 
 logger = logging.getLogger(__name__)
 

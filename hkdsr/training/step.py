@@ -12,6 +12,7 @@ from hkdsr.data.crops import Batch
 from hkdsr.devices import autocast
 from hkdsr.errors import HkdsrError
 from hkdsr.training.context import Context
+from hkdsr.training.distiller import Distiller
 from hkdsr.training.ema import Ema
 from hkdsr.training.schedule import learning_rate
 from hkdsr.training.teacher import Teacher
@@ -67,7 +68,9 @@ def take_step(
     for part in _parts(batch, context.settings.accumulate):
         part = _moved(part, context.device)
         with autocast(context.settings.precision, context.device):
-            outputs = teacher.outputs(part) if teacher else None
+            outputs = None
+            if teacher:
+                outputs = teacher.outputs(part) if _uses_teacher(module) else teacher.target(part)
             target = outputs.final if outputs and teacher and teacher.is_target else part.optional_hr
             terms = module(part.lr, target, outputs)
         share = len(part.lr) / len(batch.lr)
@@ -87,6 +90,10 @@ def checked(terms: dict[str, Tensor], step: int) -> dict[str, float]:
         if value != value or value in (float("inf"), float("-inf")):
             raise HkdsrError(f"the loss term '{name}' is {value} at step {step}: lower training.lr")
     return values
+
+
+def _uses_teacher(module: nn.Module) -> bool:
+    return not isinstance(module, Distiller) or module.weight > 0
 
 
 def _parts(batch: Batch, count: int) -> list[Batch]:

@@ -16,6 +16,7 @@ from hkdsr.data.crops import CropSampler
 from hkdsr.data.derived import JoinedStores
 from hkdsr.data.store import ImageStore
 from hkdsr.memory import needed_for
+from hkdsr.nets import FAMILIES
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import save
 from hkdsr.nets.reparam import expand, fused
@@ -25,7 +26,7 @@ from hkdsr.training.checkpoint import HASH
 from hkdsr.training.context import Context
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.distributed import process_group
-from hkdsr.training.fit import fit
+from hkdsr.training.fit import Fitted, fit
 from hkdsr.training.kept_images import COUNT, KeptImages
 from hkdsr.training.log import summary_writer
 from hkdsr.training.sessions import Session
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 WEIGHTS_FILE = "student.safetensors"
 BEST_FILE = "best.safetensors"
 REMEDY = "lower training.batch or data.patch, raise training.accumulate, or choose a smaller student"
+START_SCORE = "start_val_psnr_y"
+"""Key in the metadata of checkpoints and weights: the score of the first weights on ``data.val`` in dB."""
 REPORT_EVERY = 60.0
 """Seconds between two messages on the progress of a training if no terminal shows a progress bar."""
 INITIAL_SHARE = 0.1
@@ -98,6 +101,8 @@ class StudentTraining:
         if data.val and main:
             kept = KeptImages(recipe.out, COUNT if data.val_kept is None else data.val_kept, teacher)
             self._validation = Validation(data.val, recipe.scale, data.val_images, recipe.degrade, reference, kept)
+        random = recipe.init == "scratch" and str(recipe.student).partition(":")[0] in FAMILIES
+        self._scores_start = not random
         self._sampler(None)
         if recipe.training.tensorboard:
             summary_writer()
@@ -110,6 +115,11 @@ class StudentTraining:
                 100 * share,
                 recipe.training.ema,
             )
+
+    def learns_from(self, teacher: Network) -> None:
+        """Validate the likeness to the images of ``teacher``, which are the target in place of HR."""
+        if self._validation and not self._recipe.data.lr_only:
+            self._validation.score_by(teacher)
 
     def run(self, context: Context, teacher: Teacher | None = None, observer: Observer | None = None) -> TrainingResult:
         """Train to the end of the session, from the checkpoint that ``context`` found."""
@@ -130,6 +140,7 @@ class StudentTraining:
                 reported = time.monotonic()
                 logger.info("step %d of %d", step, recipe.training.steps)
 
+        self._score_start(context)
         session = self._session(context)
         measure = self._validation.measure if self._validation else ""
         with needed_for(f"the training in {recipe.out}", REMEDY), asked_to_stop() as stops:
@@ -148,10 +159,31 @@ class StudentTraining:
         if processes.main:
             facts = {"step": fitted.steps, "seconds": round(fitted.seconds)}
             self._write(fitted.average, WEIGHTS_FILE, facts)
+            self._compare_with_start(fitted)
         processes.wait()
         assert isinstance(fitted.average, Distiller)
         student = fused(fitted.average.student).cpu().eval()
         return TrainingResult(student, recipe.out / WEIGHTS_FILE, fitted.steps, fitted.seconds)
+
+    def _score_start(self, context: Context) -> None:
+        """Score first weights that are worth something, or find the score in the checkpoint of a continued run."""
+        if self._validation is None or not self._scores_start:
+            return
+        if context.found is None:
+            scores = self._validation.score(self._module)
+            self.metadata[START_SCORE] = f"{scores[self._validation.measure]:.4f}"
+        elif context.found.validated_on == self._validation.key and START_SCORE in context.found.metadata:
+            self.metadata[START_SCORE] = context.found.metadata[START_SCORE]
+
+    def _compare_with_start(self, fitted: Fitted) -> None:
+        start = float(self.metadata.get(START_SCORE, "-inf"))
+        if fitted.steps == self._recipe.training.steps and float("-inf") < fitted.last < start:
+            logger.warning(
+                "The training has lowered the PSNR on data.val from %.2f to %.2f dB: start again with a lower "
+                "training.lr, or keep the weights that it started from.",
+                start,
+                fitted.last,
+            )
 
     def _sampler(self, stored: JoinedStores | None) -> CropSampler:
         training, processes = self._recipe.training, process_group()

@@ -36,7 +36,7 @@ class Validation:
     validation into the run's folder.
 
     ``key`` is a hash of their pixels: scores on other images cannot be compared with these. ``measure`` is the name of
-    the score.
+    the score that counts.
 
     Raises HkdsrError if the folder is missing, empty, or has an unreadable image.
     """
@@ -67,31 +67,39 @@ class Validation:
         for image in (*self._hr, *(lr if teacher or degrader else ())):
             pixels.update(f"{image.shape}".encode() + image.tobytes())
         self.key = pixels.hexdigest()
+        self._by_teacher: list[np.ndarray] = []
+
+    def score_by(self, teacher: Network) -> None:
+        """Score the likeness to the images of ``teacher`` too, and let that count, as it is what the student learns."""
+        self._teacher, self.measure = teacher, TO_TEACHER
+        self.key = hashlib.sha256(f"{self.key} {digest(teacher.state_dict())}".encode()).hexdigest()
 
     @torch.inference_mode()
-    def score(self, module: nn.Module, step: int = 0) -> float:
-        """Mean PSNR-Y in dB of a ``Distiller``'s student to HR or the teacher's image, ``scale`` pixels cropped a side.
+    def score(self, module: nn.Module, step: int = 0) -> dict[str, float]:
+        """Mean PSNR-Y in dB of a ``Distiller``'s student to HR and to the teacher's images, by the names of the scores.
 
-        ``step`` is the number of steps that the student has been trained for.
-
+        ``step`` is the number of steps that the student has been trained for. ``scale`` pixels are cropped a side.
         Images that do not fit into memory run in tiles. Raises HkdsrError, naming the image, if that is not possible.
         """
         assert isinstance(module, Distiller)
         student, device = module.student, next(module.parameters()).device
         forget_reach(student)
-        if self._teacher and not self._hr:
-            self._hr = [super_resolve(self._teacher, to_uint8(lr)) for lr in self._lr]
-        scores, shown = [], []
-        for path, lr, hr in zip(self._paths, self._lr, self._hr, strict=True):
+        if self._teacher and not self._by_teacher:
+            self._by_teacher = [super_resolve(self._teacher, to_uint8(lr)) for lr in self._lr]
+        references = {TO_HR: self._hr, TO_TEACHER: self._by_teacher}
+        scores: dict[str, list[float]] = {name: [] for name, images in references.items() if images}
+        shown = []
+        for index, (path, lr) in enumerate(zip(self._paths, self._lr, strict=True)):
             with needed_for(str(path), CUT):
                 sr, *_ = enlarged(student, lr.to(device), str(path), CUT, _rounded)
                 image = to_uint8(sr)
-                scores.append(psnr_y(image, hr, self._scale))
-            if self._kept and len(shown) < self._kept.count:
-                shown.append(Validated(path.name, to_uint8(lr), image, None if self._teacher else hr))
+                for name, found in scores.items():
+                    found.append(psnr_y(image, references[name][index], self._scale))
+            if self._kept and index < self._kept.count:
+                shown.append(Validated(path.name, to_uint8(lr), image, self._hr[index] if self._hr else None))
         if self._kept and shown:
             self._kept.keep(step, self.key, shown)
-        return float(np.mean(scores))
+        return {name: float(np.mean(found)) for name, found in scores.items()}
 
 
 def _rounded(images: Images) -> Images:

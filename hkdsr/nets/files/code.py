@@ -35,7 +35,7 @@ def from_code(code: CodeName, scale: int | None = None) -> WrappedNetwork:
     """The network that ``code`` names, in eval mode. ``scale`` is passed on if the code takes it and names no other.
 
     Raises HkdsrError for a file or name that is missing, for code that fails, settings that it does not take, weights
-    that do not fit, and what is not a network for x2, x3 or x4.
+    that do not fit, and what is not a network of such a scale.
     """
     run = _run(code)
     remember(code)

@@ -27,6 +27,7 @@ class FileNetwork(WrappedNetwork):
     """
 
     trainable = False
+    takes_grey = False
     without_taps = "runs only as a whole"
     kind: ClassVar[str]
     """Of the file, for messages: ``ONNX``."""

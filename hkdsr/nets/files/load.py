@@ -18,7 +18,7 @@ from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
 from hkdsr.memory import needed_for
 from hkdsr.nets import FAMILIES
-from hkdsr.nets.base import Network
+from hkdsr.nets.base import RUN_SCALES, SCALES, Network
 from hkdsr.nets.files.basicsr import official_names
 from hkdsr.nets.files.code import from_code, from_weights
 from hkdsr.nets.files.ncnn.network import read_ncnn
@@ -42,7 +42,8 @@ from hkdsr.user_code import CodeName, code_name, read_value
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 KEYS_NAMED = 3
-SCALES = (2, 3, 4)
+SPANDREL_READS = ("compact", "rcan", "span", "swinir")
+"""Families of this package whose networks for other scales spandrel reads."""
 SMALL = 64
 """Settings up to this size are tried, whatever the weights are."""
 READERS: dict[str, Callable[[Path], Network]] = {
@@ -67,7 +68,7 @@ def load(path_or_name: str | Path, scale: int | None = None) -> Network:
 
     Raises:
         HkdsrError: there is no such file or name, the file is damaged or of another format, or its keys do not match
-            (the missing and unexpected ones are named); or the code fails, or gives no image x2, x3 or x4 as large.
+            (the missing and unexpected ones are named); or the code fails, or gives no image of such a scale.
     """
     if not isinstance(path_or_name, str | Path):
         raise HkdsrError(
@@ -142,7 +143,8 @@ def build(description: str, scale: int) -> Network:
     code = code_name(description)
     network = _from_name(code, scale) if code else load(description)
     if network.scale != scale:
-        raise HkdsrError(f"{description} is a x{network.scale} network: set scale to {network.scale}")
+        remedy = f"set scale to {network.scale}" if network.scale in SCALES else "choose another one"
+        raise HkdsrError(f"{description} is a x{network.scale} network: {remedy}")
     return network
 
 
@@ -220,10 +222,12 @@ def _recognised(state: Mapping[str, Tensor], path: Path) -> tuple[str | None, di
         except (ArithmeticError, LookupError, ValueError) as error:
             raise _misshapen(path, kind.family) from error
         if arguments is not None:
-            if arguments.get("scale") not in SCALES:
+            scale = arguments.get("scale")
+            if scale in RUN_SCALES and scale not in SCALES and kind.family in SPANDREL_READS:
+                return None, {}
+            if scale not in SCALES:
                 raise HkdsrError(
-                    f"{path} is a x{arguments.get('scale')} network of the family {kind.family}: give a checkpoint of "
-                    "x2, x3 or x4"
+                    f"{path} is a x{scale} network of the family {kind.family}: give a checkpoint of x2, x3 or x4"
                 )
             return kind.family, arguments
     return None, {}

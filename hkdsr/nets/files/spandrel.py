@@ -16,15 +16,18 @@ from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
 from hkdsr.memory import needed_for
+from hkdsr.nets.base import RUN_SCALES
 from hkdsr.nets.explored import ExploredNetwork
 from hkdsr.nets.files.anatomy import Anatomy, explore, recording
 from hkdsr.nets.files.pickles import REMEDY
+from hkdsr.nets.grey import RUNS_GREY, each_colour
 from hkdsr.user_code import reason_of
 
 if TYPE_CHECKING:
     from spandrel import ModelDescriptor, SizeRequirements
 
 PROBE_SIDE = 32
+GREY, RGB = 1, 3
 FAULTS = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What a network's code raises for weights or images that do not suit it."""
 
@@ -34,19 +37,25 @@ class SpandrelNetwork(ExploredNetwork):
 
     A network without a trunk (a U-Net) has no ``blocks``; methods that compare images only can use it.
 
-    Raises HkdsrError, naming ``name`` (by default the architecture's), if the network does not map one RGB image to
-    one of 2, 3 or 4 times the size, or fails on a small one.
+    A grey network runs on each colour.
+
+    Raises HkdsrError, naming ``name`` (by default the architecture's), if the network does not map one RGB or grey
+    image to one of 1, 2, 3, 4 or 8 times the size, or fails on a small one.
     """
 
     family = "spandrel"
+    scales = RUN_SCALES
     without_taps = "has no trunk, like a U-Net or a network that works patch by patch"
 
     def __init__(self, descriptor: ModelDescriptor, name: str | None = None) -> None:
         architecture = descriptor.architecture.name
-        rgb = descriptor.input_channels == descriptor.output_channels == 3
-        if not rgb or descriptor.purpose == "Inpainting" or descriptor.scale not in (2, 3, 4):
+        channels = {descriptor.input_channels, descriptor.output_channels}
+        if descriptor.purpose == "Inpainting" or descriptor.purpose == "FaceSR":
+            raise _unsuitable(name or architecture)
+        if channels not in ({GREY}, {RGB}) or descriptor.scale not in self.scales:
             raise _unsuitable(name or architecture)
         super().__init__(descriptor.scale)
+        self._grey = channels == {GREY}
         self.name = name or architecture
         self.architecture = architecture
         self.model: nn.Module = descriptor.model
@@ -86,6 +95,11 @@ class SpandrelNetwork(ExploredNetwork):
         chosen: dict[str, int | float | str] = {"taps": ",".join(self.taps)} if self.taps else {}
         return {"scale": self.scale, "architecture": self.architecture, **chosen}
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """That it is grey, if it is."""
+        return (RUNS_GREY,) if self._grey else ()
+
     def train(self, mode: bool = True) -> SpandrelNetwork:
         super().train(False)
         return self
@@ -98,12 +112,16 @@ class SpandrelNetwork(ExploredNetwork):
 
     def _run(self, x: Tensor) -> Tensor:
         # A copy, because some networks (spandrel's RCAN) overwrite their input.
-        sr = self._call(self.model, _pad(x, self._requirements).clone())
+        given = _pad(x, self._requirements).clone()
+        sr = each_colour(self._called, given) if self._grey else self._called(given)
         return sr[..., : self.scale * x.shape[-2], : self.scale * x.shape[-1]]
 
+    def _called(self, x: Tensor) -> Tensor:
+        return self._call(self.model, x)
+
     @torch.no_grad()
-    def _explored(self) -> Anatomy:
-        """The anatomy, from one pass over a small image."""
+    def _explored(self) -> Anatomy | None:
+        """The anatomy, from one pass over a small image; None for a grey network, which makes three passes."""
         probe = self._probe(1)
         try:
             with (
@@ -119,7 +137,7 @@ class SpandrelNetwork(ExploredNetwork):
         anatomy = explore(self.model, calls)
         if anatomy is None or sr.shape != (1, 3, self.scale * PROBE_SIDE, self.scale * PROBE_SIDE):
             raise _unsuitable(self.name)
-        return anatomy
+        return None if self._grey else anatomy
 
     @torch.no_grad()
     def _same_in_batches(self) -> bool:
@@ -146,7 +164,9 @@ def _pad(x: Tensor, requirements: SizeRequirements) -> Tensor:
 
 
 def _unsuitable(name: str) -> HkdsrError:
-    return HkdsrError(f"{name} is not an x2, x3 or x4 super-resolution network for RGB images: choose another network")
+    return HkdsrError(
+        f"{name} does not turn one RGB or grey image into one of 1, 2, 3, 4 or 8 times the size: choose another network"
+    )
 
 
 def _spandrel() -> ModuleType:

@@ -75,6 +75,8 @@ def unfinished(reasons: Mapping[str, str]) -> list[str]:
 def conditions(study: Study, board: Leaderboard, length: str) -> str:
     """What all rows have in common; ``length`` says for how long they were trained."""
     training, data = study.training, ", ".join(folder.name for folder in study.data.train)
+    data += " as LR images, without HR" if study.data.lr_only else ""
+    data += f", degraded by {study.degrade.preset}" if study.degrade.used else ""
     sizes = {role: f" ({board.facts[role]})" if role in board.facts else "" for role in ("teacher", "student")}
     text = (
         f"Teacher: {Path(study.teacher).name}{sizes['teacher']}. Student: {study.student}{sizes['student']}. "

@@ -68,20 +68,29 @@ def _measured(study: Study, rows: Sequence[Row], folder: Path) -> dict[str, RowM
     parts: dict[str, tuple[float, float, float]] = {}
     with ExitStack() as stack:
         steppers: dict[tuple[str, TeacherImages], Stepper] = {}
+        without: dict[tuple[str, TeacherImages], Stepper] = {}
         stage1: Stepper | None = None
         for label, recipe in recipes.items():
             logger.info("measuring the preparation of '%s'", label)
             try:
                 parts[label] = _preparation(bench, recipe)
                 for images in bench.ways(recipe):
-                    steppers[label, images] = stack.enter_context(closing(bench.stepper(recipe, images)))
+                    always = dataclasses.replace(recipe, method_from=0.0, method_until=1.0, method_fade="none")
+                    steppers[label, images] = stack.enter_context(closing(bench.stepper(always, images)))
+                    if _used(recipe) < 1:
+                        never = dataclasses.replace(always, method_until=0.0)
+                        without[label, images] = stack.enter_context(closing(bench.stepper(never, images)))
                 if _has_exits(recipe) and not stage1 and (stage1 := bench.stage1_stepper(recipe)):
                     stack.enter_context(closing(stage1))
             except HkdsrError as error:
                 raise HkdsrError(f"row '{label}': {error}") from error
         logger.info("measuring the steps of %d rows", len(rows))
-        every = [*steppers.values(), *([stage1] if stage1 else [])]
+        every = [*steppers.values(), *without.values(), *([stage1] if stage1 else [])]
         seconds = dict(zip(every, _interleaved(every), strict=True))
+    step = {key: seconds[stepper] for key, stepper in steppers.items()}
+    for key, stepper in without.items():
+        used = _used(recipes[key[0]])
+        step[key] = used * step[key] + (1 - used) * seconds[stepper]
     heads = study.exits.stage1_steps * seconds[stage1] if stage1 else 0.0
     return {
         row.label: RowMeasurement(
@@ -90,7 +99,7 @@ def _measured(study: Study, rows: Sequence[Row], folder: Path) -> dict[str, RowM
             parts[row.label][0],
             parts[row.label][1] + (heads if _has_exits(recipes[row.label]) else 0.0),
             parts[row.label][2],
-            {images: seconds[stepper] for (label, images), stepper in steppers.items() if label == row.label},
+            {images: mean for (label, images), mean in step.items() if label == row.label},
         )
         for row in rows
     }
@@ -110,6 +119,11 @@ def _interleaved(steppers: Sequence[Stepper]) -> list[float]:
         stepper.seconds(WARM_UP)
     rounds = [[stepper.seconds(STEPS) for stepper in steppers] for _ in range(ROUNDS)]
     return [median(seconds) for seconds in zip(*rounds, strict=True)]
+
+
+def _used(recipe: DistillRecipe) -> float:
+    """The share of the steps in which the method is used."""
+    return recipe.method_until - recipe.method_from
 
 
 def _has_exits(recipe: DistillRecipe) -> bool:

@@ -21,12 +21,13 @@ from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.training.context import Context
 from hkdsr.training.fidelity import fidelity, is_target
 from hkdsr.training.images import image_pairs, image_store, with_variants
+from hkdsr.training.labelling import HEADROOM
 from hkdsr.training.process_group import ALONE
 from hkdsr.training.pruned import start_pruned
 from hkdsr.training.run import assembled, loaded_teacher
 from hkdsr.training.stage1 import ExitTraining, score_exits, stage1_training, trains_exits, untrained_exits
 from hkdsr.training.step import Steps
-from hkdsr.training.teacher import HEADROOM, Teacher, prepared
+from hkdsr.training.teacher import Teacher, prepared
 
 FEW = 4
 """Training images that crops are cut from and that the teacher's images are made of."""
@@ -161,8 +162,18 @@ class Workbench:
     def _teacher(self, recipe: DistillRecipe, images: TeacherImages, folder: Path | None = None) -> Teacher:
         method = recipe.method.resolved(recipe.scale, recipe.init)
         network = self._with_exits(recipe, method.uses_exits)
-        depths, cache, precision = method.feature_depths, folder or self._folder, recipe.training.precision
-        return prepared(network, depths, self._few, cache, images, self._device, ALONE, self._is_target, precision)
+        return prepared(
+            network,
+            method.feature_depths,
+            self._few,
+            folder or self._folder,
+            images,
+            self._device,
+            ALONE,
+            self._is_target,
+            recipe.training.precision,
+            method.strides,
+        )
 
     def _with_exits(self, recipe: DistillRecipe, exits: bool) -> NetworkWithExits:
         if exits not in self._teachers:

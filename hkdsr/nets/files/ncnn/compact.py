@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from hkdsr.nets.base import SCALES
 from hkdsr.nets.families.compact import Compact
 from hkdsr.nets.files.ncnn.convolutions import Convolution
-from hkdsr.nets.probing import SCALES, example_image
+from hkdsr.nets.probing import example_image
 
 SAME = 1e-4
 """How far the images of a graph and of the same network may be apart, by roundings."""

@@ -28,7 +28,7 @@ class Changes:
 
 
 def picker(choices: Sequence[Any], chosen: str | None, given: str | None) -> gr.Dropdown:
-    """Other choices for a list. What is chosen is sent only if the page did not show it, as it may have changed since."""
+    """Other choices for a list. What is chosen is sent only if the page did not show it: it may have changed since."""
     if chosen == given:
         return gr.Dropdown(choices, visible=bool(choices))
     return gr.Dropdown(choices, value=chosen, visible=bool(choices))

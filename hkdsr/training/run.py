@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,15 +26,14 @@ from hkdsr.nets.wrap import wrap
 from hkdsr.paths import require_writable
 from hkdsr.settings.recipe import DistillRecipe, ExitSettings, TrainRecipe
 from hkdsr.training import schedule
-from hkdsr.training.announce import announced
 from hkdsr.training.checkpoint import FILE
-from hkdsr.training.context import Context, opened
+from hkdsr.training.context import Context
 from hkdsr.training.distiller import Distiller
-from hkdsr.training.distributed import process_group
 from hkdsr.training.fidelity import check_teacher
 from hkdsr.training.images import image_store
 from hkdsr.training.origin import content_hashes, teacher_licence
 from hkdsr.training.pruned import start_pruned
+from hkdsr.training.run_folder import opened_run
 from hkdsr.training.stage1 import Stage1Images, teacher_with_exits
 from hkdsr.training.start_crops import start_crops
 from hkdsr.training.student import Observer, StudentTraining, TrainingResult
@@ -63,7 +59,7 @@ def train(recipe: TrainRecipe) -> TrainingResult:
     origin = {**_started(recipe, student, None), **_code_hash(student)}
     module = Distiller(student, None, Plain())
     training = StudentTraining(recipe, module, image_store(recipe), origin)
-    with _opened(recipe, training, extend=True) as context:
+    with opened_run(recipe, training, extend=True) as context:
         return training.run(context)
 
 
@@ -96,7 +92,7 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
         **content_hashes(recipe, {name: digest(one.state_dict()) for name, one in further}),
     }
     training = StudentTraining(recipe, parts.module, store, origin, network)
-    with _opened(recipe, training, extend=extend) as context:
+    with opened_run(recipe, training, extend=extend) as context:
         cache = recipe.data.cache or default_cache()
         name = name_given(recipe.teacher)
         checked = check_teacher(recipe, network, name, store, context) if method.uses_teacher else None
@@ -234,22 +230,6 @@ def _teacher(
         context.settings.precision,
         method.strides,
     )
-
-
-@contextmanager
-def _opened(recipe: TrainRecipe | DistillRecipe, training: StudentTraining, *, extend: bool) -> Iterator[Context]:
-    """The run's folder, with messages on how it is continued."""
-    out, settings, new = recipe.out, recipe.training, training.fingerprint
-    processes = process_group()
-    with (
-        opened(out, settings, new, out.name, processes, extend=extend) as context,
-        announced(recipe) if processes.main else nullcontext(),
-    ):
-        if context.step:
-            logger.info("continuing at step %d in %s", context.step, out)
-        if context.found and schedule.changed(context.found.fingerprint, new):
-            logger.warning("%s", schedule.change(context.found.fingerprint, new, settings, context.step))
-        yield dataclasses.replace(context, metadata=training.metadata)
 
 
 def _more_teachers(method: Method, scale: int) -> dict[str, Network]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import tiny
+import tiny_job
 
 from hkdsr.app import runs
 from hkdsr.app.asked import Asked
@@ -45,25 +46,7 @@ jobs.start(Asked("mine", recipe=str(folder / "tiny.toml")))
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Images, a teacher and a recipe of 300 steps that are logged one by one."""
-    recipe = tiny.recipe(tmp_path)
-    (tmp_path / "tiny.toml").write_text(
-        f"""
-        teacher = "{recipe.teacher}"
-        student = "{tiny.STUDENT}"
-        target = "hr"
-        allow_odd_teacher = true
-        method = {{name = "logits"}}
-        data = {{train = ["{tmp_path / "images"}"], patch = 12, cache = "{tmp_path / "cache"}"}}
-        [training]
-        steps = {STEPS}
-        batch = 3
-        ema = 0.9
-        log_every = 1
-        save_every = 1000
-        device = "cpu"
-        threads = 1
-        """
-    )
+    tiny_job.written(tmp_path, "tiny.toml", "", f"steps = {STEPS}\nlog_every = 1\nsave_every = 1000")
     return tmp_path
 
 

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("gradio", reason="the page is an extra: pip install 'hkdsr[app]'")
 
 import tiny
+import tiny_job
 from browser import chromium
 
 from hkdsr.app.page import served
@@ -38,27 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study.mkdir()
     (study / "leaderboard.md").write_text(BOARD)
     (study / "leaderboard.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg' width='60' height='40'/>")
-    (folder / "long.toml").write_text(
-        f"""
-        teacher = "{recipe.teacher}"
-        student = "{tiny.STUDENT}"
-        target = "hr"
-        allow_odd_teacher = true
-        method = {{name = "logits"}}
-        [data]
-        train = ["{folder / "images"}"]
-        val = "{folder / "images"}"
-        cache = "{folder / "cache"}"
-        patch = 12
-        [training]
-        steps = 1000000
-        batch = 3
-        log_every = 5
-        validate_every = 50
-        device = "cpu"
-        threads = 1
-        """
-    )
+    val, often = f'val = "{folder / "images"}"', "log_every = 5\nvalidate_every = 50"
+    tiny_job.written(folder, "long.toml", val, f"steps = 1000000\n{often}")
     return folder
 
 
@@ -88,8 +70,10 @@ def tab(page: Page, name: str) -> None:
 
 
 def choose(page: Page, field: str, option: str) -> None:
-    page.locator(f"{field} input").click()
-    page.get_by_role("option", name=option, exact=True).click()
+    entry = page.locator(f"{field} input")
+    entry.click()
+    choices = page.locator(f"[id='{entry.get_attribute('aria-controls')}']")
+    choices.get_by_role("option", name=option, exact=True).click()
 
 
 def row(page: Page, name: str) -> str:

@@ -12,7 +12,7 @@ from hkdsr.app import runs
 from hkdsr.app.asked import Asked
 from hkdsr.app.choices import image_folders, recipes
 from hkdsr.app.jobs import Jobs
-from hkdsr.app.live import QUIET, Changes, follow
+from hkdsr.app.live import QUIET, Changes, follow, picker
 from hkdsr.app.offers import offered
 from hkdsr.app.sessions import Session
 from hkdsr.app.settings import AppSettings
@@ -104,7 +104,7 @@ def add(settings: AppSettings) -> None:
         now = was.of("choices", time.monotonic() // MINUTE, lambda: _choices(settings))
         return [
             *(now if isinstance(now, list) else 4 * [gr.skip()]),
-            was.of("job", (names, chosen), lambda: gr.Dropdown(names, value=chosen)),
+            was.of("job", (names, chosen), lambda: picker(names, chosen, job)),
             _state(settings, chosen) if chosen else "Nothing was started from this page yet.",
             jobs.log(chosen) if chosen else "",
             was,

@@ -27,6 +27,13 @@ class Changes:
         return make()
 
 
+def picker(choices: Sequence[Any], chosen: str | None, given: str | None) -> gr.Dropdown:
+    """Other choices for a list. What is chosen is sent only if the page did not show it: it may have changed since."""
+    if chosen == given:
+        return gr.Dropdown(choices, visible=bool(choices))
+    return gr.Dropdown(choices, value=chosen, visible=bool(choices))
+
+
 def follow(
     look: Callable[..., list[Any]],
     place: str,

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from hkdsr.app import runs, shown
-from hkdsr.app.live import QUIET, Changes, follow
+from hkdsr.app.live import QUIET, Changes, follow, picker
 from hkdsr.app.readings import end_of
 from hkdsr.app.run import Run
 from hkdsr.app.settings import AppSettings
@@ -56,6 +56,7 @@ def add(settings: AppSettings) -> None:
         second = _named(found, other)
         if second is first:
             second = None
+        at_first, at_second = first.name if first else None, second.name if second else ""
         _, steps, files = runs.images(first) if first else ([], [], {})
         at = step if step in steps else max(steps, default=None)
         kept = [key for key in files if not key[1].isdecimal() or key[1] == str(at)]
@@ -63,20 +64,14 @@ def add(settings: AppSettings) -> None:
         seen = [(one.name, one.changed) for one in (first, second) if one]
         return [
             was.of("table", content := shown.table(found, root), lambda: content),
-            was.of("run", (names, first and first.name), lambda: gr.Dropdown(names, value=first and first.name)),
-            was.of(
-                "other",
-                (names, second and second.name),
-                lambda: gr.Dropdown([("nothing", ""), *names], value=second.name if second else ""),
-            ),
+            was.of("run", (names, at_first), lambda: picker(names, at_first, run)),
+            was.of("other", (names, at_second), lambda: picker([("nothing", ""), *names], at_second, other)),
             was.of("step", (steps, step), lambda: _steps(steps, step)),
             was.of("images", (seen[:1] and seen[0][0], at, kept), lambda: shown.pictures(first, at) if first else ""),
             was.of("charts", seen, lambda: shown.charts([one for one in (first, second) if one]) if first else ""),
             was.of("compared", seen, lambda: shown.compared(first, second) if first and second else ""),
             was.of("recipe", seen[:1], lambda: runs.recipe_text(first) if first else ""),
-            was.of(
-                "study", (list(studies), name), lambda: gr.Dropdown(list(studies), value=name, visible=bool(studies))
-            ),
+            was.of("study", (list(studies), name), lambda: picker(list(studies), name, study)),
             *(_study(was, studies[name], found) if name else ("", "")),
             was,
         ]

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-
 from hkdsr.data.store import default_cache
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.plain import Plain
@@ -14,11 +9,7 @@ from hkdsr.nets.files.load import digest
 from hkdsr.nets.start.heads import solve_heads
 from hkdsr.paths import require_writable
 from hkdsr.settings.recipe import DistillRecipe, TrainRecipe
-from hkdsr.training import schedule
-from hkdsr.training.announce import announced
-from hkdsr.training.context import Context, opened
 from hkdsr.training.distiller import Distiller
-from hkdsr.training.distributed import process_group
 from hkdsr.training.fidelity import check_teacher
 from hkdsr.training.images import image_store
 from hkdsr.training.networks import (
@@ -32,12 +23,11 @@ from hkdsr.training.networks import (
 )
 from hkdsr.training.origin import content_hashes, teacher_licence
 from hkdsr.training.pruned import start_pruned
+from hkdsr.training.run_folder import opened_run
 from hkdsr.training.start_crops import start_crops
 from hkdsr.training.student import Observer, StudentTraining, TrainingResult
 from hkdsr.training.student_by_budget import with_chosen_student
 from hkdsr.training.teacher_for import teacher_for
-
-logger = logging.getLogger(__name__)
 
 
 def train(recipe: TrainRecipe) -> TrainingResult:
@@ -56,7 +46,7 @@ def train(recipe: TrainRecipe) -> TrainingResult:
     origin = {**first_weights(recipe, student, None), **code_hash(student)}
     module = Distiller(student, None, Plain())
     training = StudentTraining(recipe, module, image_store(recipe), origin)
-    with _opened(recipe, training, extend=True) as context:
+    with opened_run(recipe, training, extend=True) as context:
         return training.run(context)
 
 
@@ -89,7 +79,7 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
         **content_hashes(recipe, {name: digest(one.state_dict()) for name, one in further}),
     }
     training = StudentTraining(recipe, parts.module, store, origin, network)
-    with _opened(recipe, training, extend=extend) as context:
+    with opened_run(recipe, training, extend=extend) as context:
         cache = recipe.data.cache or default_cache()
         name = name_given(recipe.teacher)
         checked = check_teacher(recipe, network, name, store, context) if method.uses_teacher else None
@@ -108,19 +98,3 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
             teacher = teacher_for(recipe, network, method, store, cache, context, target is not None)
         parts.move_networks(context.device)
         return training.run(context, teacher, observer)
-
-
-@contextmanager
-def _opened(recipe: TrainRecipe | DistillRecipe, training: StudentTraining, *, extend: bool) -> Iterator[Context]:
-    """The run's folder, with messages on how it is continued."""
-    out, settings, new = recipe.out, recipe.training, training.fingerprint
-    processes = process_group()
-    with (
-        opened(out, settings, new, out.name, processes, extend=extend) as context,
-        announced(recipe) if processes.main else nullcontext(),
-    ):
-        if context.step:
-            logger.info("continuing at step %d in %s", context.step, out)
-        if context.found and schedule.changed(context.found.fingerprint, new):
-            logger.warning("%s", schedule.change(context.found.fingerprint, new, settings, context.step))
-        yield dataclasses.replace(context, metadata=training.metadata)

@@ -22,6 +22,7 @@ from hkdsr.settings.recipe import Data, DistillRecipe, ExitSettings, Training
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
 FEW = ("--training.steps", "2", "--training.batch", "2", "--data.patch", "16", "--exits.stage1-steps", "2")
+LABELLED = ("--data.patch", "16", "--data.cache", "cache")
 SMALL = (*FEW, "--exits.allow-weak", "--training.device", "cpu", "--data.cache", "cache")
 
 
@@ -57,7 +58,7 @@ def test_the_commands_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     shown = [words for words in commands() if words[0] not in ("app", "compare") or "--published" in words]
     assert len(shown) >= 8
     for words in shown:
-        more = SMALL if words[0] == "distill" else ()
+        more = {"distill": SMALL, "label": LABELLED}.get(words[0], ())
         monkeypatch.setattr(sys, "argv", ["hkdsr", *words, *more])
         main()
     assert (folder / "photo_x2.png").exists()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hkdsr.data import imresize, rgb
@@ -171,9 +172,9 @@ def test_files_are_told_apart_by_their_bytes(exported: Path, photographs: list[P
     assert digest(one.state_dict()) == digest(again.state_dict()) != digest(other.state_dict())
 
 
-class Unscaled(nn.Module):
+class Halved(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return 0.5 * x
+        return F.max_pool2d(x, 2)
 
 
 def raw(network: nn.Module, shape: tuple[int, ...], sizes: dict[int, str] | None = None) -> bytes:
@@ -188,10 +189,10 @@ def test_files_that_are_no_such_network_are_named(tmp_path: Path) -> None:
     network, sizes = build("compact:features=4,convs=1", 2), {2: "height", 3: "width"}
     for content, told in (
         (b"no ONNX", "cannot be run by ONNX Runtime: export it again"),
-        (raw(Unscaled(), (3, 40, 56)), r"are \(3, 40, 56\), not one batch of images"),
+        (raw(Halved(), (3, 40, 56)), r"are \(3, 40, 56\), not one batch of images"),
         (raw(network, (2, 3, 48, 64)), "takes batches of 2 images only: export it for one image"),
-        (raw(Unscaled(), (1, 3, 40, 56), sizes), r"gives \(1, 3, 64, 64\) for an image of \(1, 3, 64, 64\)"),
-        (raw(Unscaled(), (1, 4, 40, 56), sizes), r"are \(1, 4, any, any\), not one batch of images"),
+        (raw(Halved(), (1, 3, 40, 56), sizes), r"gives \(1, 3, 32, 32\) for an image of \(1, 3, 64, 64\)"),
+        (raw(Halved(), (1, 4, 40, 56), sizes), r"are \(1, 4, any, any\), not one batch of images"),
     ):
         (tmp_path / "net.onnx").write_bytes(content)
         with pytest.raises(HkdsrError, match=rf"net\.onnx {told}"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 from hostile import heard
 from PIL import Image
@@ -108,6 +109,8 @@ def test_jpeg_by_strips_has_the_same_pixels(settings: dict[str, Any], photo: np.
 def test_layouts_by_strips_are_those_of_the_whole(mode: str, suffix: str, photo: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(photo).convert(mode).save(path)
+    if (mode, suffix) == ("YCbCr", "tif") and int(PIL.__version__.split(".")[0]) < 13:
+        pytest.skip("Pillow before 13 cannot read the YCbCr TIFF files that it writes")
     found, image = open_strips(path, 0), read_image(path)
     if found is not None:
         described, strips = found

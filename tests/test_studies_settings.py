@@ -81,8 +81,10 @@ def test_every_row_of_a_study_without_results_can_be_trained(path: Path, tmp_pat
     """One step with small networks of the same families, as deep as the study's."""
     study = read_study(path)
     base = tiny.recipe(tmp_path, steps=1, save_every=1)
-    tiny.teacher(tmp_path / "teacher.safetensors", "rlfn:features=12")
+    teacher = "smfanet:dim=36,blocks=6" if study.student.startswith("smfanet") else "rlfn:features=12"
+    tiny.teacher(tmp_path / "teacher.safetensors", teacher)
     student = study.student.replace("features=24", "features=8").replace("rlfn:blocks", "rlfn:features=12,blocks")
+    student = student.replace("dim=24", "dim=32")
     for index, row in enumerate(study.rows):
         method = row.method
         if isinstance(method, MTKD):

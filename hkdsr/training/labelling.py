@@ -70,6 +70,7 @@ def labelled(
         stored.refresh()
         # What is missing now is on a disk that this process does not share with the others.
         fill(stored, network, store, stored.missing, device, bf16, processes.main)
+        processes.wait()  # the first process joins the logs that the others have read
     if processes.main:
         stored.tidy()
     return stored

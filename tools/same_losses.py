@@ -99,7 +99,15 @@ def train(checkout: Path, images: Path, out: Path, methods: list[str]) -> None:
         "--training.threads",
         "1",
     ]
-    common += ["--training.device", "cpu", "--exits.stage1-steps", "10", "--exits.allow-weak"]
+    common += [
+        "--training.device",
+        "cpu",
+        "--training.precision",
+        "fp32",
+        "--exits.stage1-steps",
+        "10",
+        "--exits.allow-weak",
+    ]
     commands = [
         ["distill", "--method.name", name, *common, "--out", str(out / name), *EXTRA.get(name, [])] for name in methods
     ]

@@ -59,7 +59,7 @@ def test_what_the_commands_print_needs_no_unicode(encoding: str, tmp_path: Path,
         assert command(*arguments, encoding=encoding).code == 0
 
 
-@pytest.mark.parametrize("first", ["info", "evaluate", "upscale"])
+@pytest.mark.parametrize("first", ["info", "evaluate", "upscale", "help"])
 def test_a_closed_pipe_is_no_traceback(first: str, tmp_path: Path, network: Path) -> None:
     images(tmp_path / "Set9", "1.png 2.png")
     target = tmp_path / "large.png"
@@ -67,6 +67,7 @@ def test_a_closed_pipe_is_no_traceback(first: str, tmp_path: Path, network: Path
         "info": ("info", network),
         "evaluate": ("evaluate", network, "--root", tmp_path, "--sets", "Set9", "--per-image"),
         "upscale": ("upscale", tmp_path / "Set9" / "1.png", "-o", target, "-m", network),
+        "help": ("distill", "--help"),
     }[first]
     reading, writing = os.pipe()
     os.close(reading)

@@ -17,7 +17,11 @@ from mkdocs.structure.pages import Page
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
-FOLDERS = {"studies": ("*.toml", "*/*.md", "*/*.svg", "*/*.json"), "hkdsr/weights": ("*.md",), "examples": ("*.ipynb",)}
+FOLDERS = {
+    "studies": ("*.toml", "*/*.md", "*/*.svg", "*/*.json"),
+    "hkdsr/weights": ("*.md",),
+    "examples": ("*.ipynb", "slurm/*"),
+}
 MODULES = re.compile(r"^\[modules of (\S+)\]$", re.MULTILINE)
 REQUESTS = re.compile(
     r"""<(?:script|img|iframe|source|link)\b(?![^>]*\brel=["']?canonical)[^>]*\b(?:src|href)=["']?(?:https?:)?//[^\s>]*"""

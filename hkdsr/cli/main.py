@@ -54,6 +54,8 @@ def main() -> None:
     except HkdsrError as error:
         output.complain(f"hkdsr {name}: {error}")
         sys.exit(2)
+    except BrokenPipeError:
+        output.leave(sys.stdout)  # as in `hkdsr distill --help | head`, whose text is longer than a pipe holds
     except KeyboardInterrupt:
         remedy = "; run the same command again to continue" if name in RESUMABLE else ""
         output.complain(f"hkdsr {name}: interrupted{remedy}")

@@ -64,6 +64,13 @@ def _write(text: str, stream: TextIO) -> None:
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
     except (OSError, ValueError):
-        # Whoever read has left, or the disk is full. Python would try once more when it ends, and fail.
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        leave(stream)
+
+
+def leave(stream: TextIO) -> None:
+    """Write nothing more to ``stream``, whose reader has left or whose disk is full.
+
+    Python would try once more when it ends, and fail.
+    """
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -22,14 +22,23 @@ from hkdsr.training.stopping import asked_to_stop, stopped_by_sigterm
 
 @dataclasses.dataclass(frozen=True)
 class Terminates(tiny.KilledAt):
-    """Sends SIGTERM to this process before ``step``, ``times`` times."""
+    """Does before ``step``, ``times`` times, what SIGTERM does.
+
+    The signal itself is sent to processes of their own, in test_app_jobs.py: here, it could end the tests.
+    """
 
     times: int = 1
 
     def before_step(self, step: int) -> None:
         if step == self.step:
             for _ in range(self.times):
-                os.kill(os.getpid(), signal.SIGTERM)
+                deliver()
+
+
+def deliver() -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    assert callable(handler)
+    handler(signal.SIGTERM, None)
 
 
 def said(out: Path) -> dict[str, Any]:
@@ -56,7 +65,7 @@ def test_sigterm_ends_a_training_after_its_step_and_it_goes_on_exactly(tmp_path:
 
 def test_sigterm_interrupts_at_once_before_the_steps_and_the_second_time(tmp_path: Path) -> None:
     with stopped_by_sigterm(), pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGTERM)
+        deliver()
     recipe = tiny.recipe(tmp_path)
     with stopped_by_sigterm(), pytest.raises(KeyboardInterrupt):
         distill(recipe, Terminates(7, times=2))

@@ -36,7 +36,7 @@ SHIPPED = ("small_x2", "tiny_x4")
 SMALL = (
     *("bsrn:features=16,blocks=2", "compact:features=8,convs=2", "edsr:features=8,blocks=2"),
     *("hitsrf:features=32,groups=2,blocks=2,heads=2,mlp_dim=16", "hpinet:dim=8,blocks=2,layers=1,qk_dim=4,mlp_dim=8"),
-    *("imdn:features=16,blocks=2", "rcan:groups=2,blocks=1,features=8,reduction=4"),
+    *("imdn:features=16,blocks=2", "msrresnet:features=8,blocks=2", "rcan:groups=2,blocks=1,features=8,reduction=4"),
     *("rlfn:features=8,blocks=2,esa_channels=4", "smfanet:dim=8,blocks=2", "span:features=8", "span:attention=0"),
     "swinir:features=8,groups=2,blocks=2,heads=2,upsampler=pixelshuffledirect",
 )

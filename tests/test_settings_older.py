@@ -6,7 +6,9 @@ import dataclasses
 import json
 from typing import Any
 
-from hkdsr.methods import HKDSR, HKDSRPlus, Logits, compose
+import pytest
+
+from hkdsr.methods import FAKD, HKDSR, HKDSRPlus, Logits, Method, compose
 from hkdsr.settings.older import of_today
 from hkdsr.settings.recipe import DistillRecipe, TrainRecipe
 from hkdsr.settings.resume import flat_settings
@@ -33,8 +35,20 @@ def test_the_old_defaults_are_those_of_a_student_that_is_not_pruned() -> None:
 
 def test_removed_settings_count_only_with_the_value_that_is_always_used_now() -> None:
     old = flat(init="slice", method__name="hkdsr+", method__fsm_norm="none", method__probability=0.3)
-    assert of_today(old).keys() - flat_settings(DistillRecipe()).keys() == {"method.logits_share"}
+    assert "method.fsm_norm" not in of_today(old)
+    assert "method.probability" not in of_today(old)
     assert "method.probability" in of_today({**old, **flat(method__probability=0.5)})
+
+
+@pytest.mark.parametrize("method", [HKDSR(), HKDSRPlus(), FAKD(), compose(HKDSR(), FAKD())], ids=str)
+def test_runs_begun_before_there_were_cheaper_steps_continue(method: Method) -> None:
+    new = ("affinity_every", "affinity_samples", "exits_every", "logits_share")
+    today = flat_settings(DistillRecipe(method=method))
+    left_out = {name for name in today if name.rpartition(".")[2] in new}
+    if isinstance(method, HKDSRPlus):
+        left_out.add("method.fsm_samples")
+    assert left_out
+    assert of_today({name: text for name, text in today.items() if name not in left_out}) == today
 
 
 def test_a_schedule_without_a_kind_had_milestones() -> None:

@@ -32,7 +32,7 @@ def told(event: Callable[P, R]) -> Callable[P, R]:
             return event(*arguments, **named)
         except HkdsrError as error:
             raise _on_page(str(error)) from error
-        except Exception as error:
+        except Exception as error:  # a traceback is for the terminal, whatever it is
             logger.exception("a request to the page failed")
             raise _on_page("this went wrong in hkdsr itself: the terminal that runs it shows where") from error
 

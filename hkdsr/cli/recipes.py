@@ -34,8 +34,7 @@ def parse_recipe(kind: type[Recipe], name: str, arguments: list[str]) -> Recipe:
     if isinstance(method, Method):
         description += (
             f"\n\n--method.name NAME chooses the method: {', '.join(METHODS)}; several names with commas between them "
-            "are summed. --method.use FILE.py:CLASS takes a method from a file. --check looks for mistakes and ends "
-            "before anything is trained or written. The method's settings below are those "
+            "are summed. --method.use FILE.py:CLASS takes a method from a file. The method's settings below are those "
             f"of {method_name(method)}; to see those of another method, put its --method.name before --help."
         )
     return tyro.cli(kind, prog=f"hkdsr {name} [RECIPE.toml]", description=description, default=default, args=arguments)

@@ -16,7 +16,17 @@ WERE_DEFAULT: Mapping[str, Mapping[str, object]] = {
     "hkdsr+": {"fsm_share": 0.5, "acf_share": 0.5, "affinity_share": 1.0},
 }
 """By method and setting, the default before there was one by the student's start, written as None since."""
-ADDED: Mapping[str, Mapping[str, object]] = {"hkdsr+": {"logits_share": None}}
+ADDED: Mapping[str, Mapping[str, object]] = {
+    "fakd": {"affinity_every": 1, "affinity_samples": None},
+    "hkdsr": {"exits_every": 1},
+    "hkdsr+": {
+        "logits_share": None,
+        "affinity_every": 1,
+        "affinity_samples": None,
+        "exits_every": 1,
+        "fsm_samples": None,
+    },
+}
 """By method and setting, the value that stands for what was done before there was the setting."""
 ADDED_TO_DISTILLATION: Mapping[str, object] = {
     "target": "auto",
@@ -44,7 +54,12 @@ def of_today(stored: Mapping[str, str]) -> dict[str, str]:
     found = {**{name: json.dumps(value) for name, value in ADDED_TO_DISTILLATION.items()}, **found}
 
     def of_method(settings: Mapping[str, Mapping[str, object]]) -> dict[str, str]:
-        return {f"method.{name}": json.dumps(value) for name, value in settings.get(method, {}).items()}
+        parts = {"method": method} if "," not in method else {f"method.{part}": part for part in method.split(",")}
+        return {
+            f"{place}.{name}": json.dumps(value)
+            for place, part in parts.items()
+            for name, value in settings.get(part, {}).items()
+        }
 
     for name, text in of_method(REMOVED).items():
         if found.get(name) == text:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 
@@ -61,8 +62,7 @@ class KeptImages:
         Older ones are deleted, as are those of later steps, which a killed run wrote, and of other validation images.
         Raises WriteError where a file cannot be written.
         """
-        teacher = digest(self._teacher.state_dict()) if self._teacher else ""
-        key = hashlib.sha256(f"{key} {teacher} {len(images)}".encode()).hexdigest()
+        key = hashlib.sha256(f"{key} {self._teacher_hash} {len(images)}".encode()).hexdigest()
         if read_index(self._folder).get("key") != key:
             self._remove(set())
             for place, image in enumerate(images):
@@ -71,8 +71,12 @@ class KeptImages:
             write_atomically(self._folder / INDEX, json.dumps(index).encode())
         for place, image in enumerate(images):
             self._write(place, str(step), image.sr[middle(image.sr.shape)])
-        steps = sorted(int(kind) for _, kind in kept(self._folder) if kind.isdecimal() and int(kind) <= step)
-        self._remove({HR, TEACHER, *map(str, sorted(set(steps))[-LAST:])})
+        steps = sorted({int(kind) for _, kind in kept(self._folder) if kind.isdecimal() and int(kind) <= step})
+        self._remove({HR, TEACHER, *map(str, steps[-LAST:])})
+
+    @cached_property
+    def _teacher_hash(self) -> str:
+        return digest(self._teacher.state_dict()) if self._teacher else ""
 
     def _write_references(self, place: int, image: Validated) -> None:
         if image.hr is not None:

@@ -16,7 +16,7 @@ from hkdsr.errors import HkdsrError
 from hkdsr.methods import HKDSR, Logits, Plain
 from hkdsr.nets.files.load import digest, load, save
 from hkdsr.settings.recipe import DistillRecipe
-from hkdsr.training import networks
+from hkdsr.training import run
 from hkdsr.training.run import distill
 
 PRUNED = "compact:features=3,convs=3"
@@ -102,6 +102,9 @@ def test_a_start_from_random_weights_names_the_better_one_where_there_is_one(
             caplog.clear()
             begun(recipe)
             assert ("init = 'prune' is a better start" in caplog.text) == (hinted and session == "first"), student
+    caplog.clear()
+    distill(dataclasses.replace(recipe_of(tmp_path, steps=1), init="scratch", out=tmp_path / "row"), extend=False)
+    assert "init = 'prune'" not in caplog.text
 
 
 def test_asking_whether_a_student_can_be_pruned_draws_no_random_number(
@@ -109,5 +112,5 @@ def test_asking_whether_a_student_can_be_pruned_draws_no_random_number(
 ) -> None:
     recipe = dataclasses.replace(recipe_of(tmp_path), init="scratch", method=HKDSR())
     asked = begun(dataclasses.replace(recipe, out=tmp_path / "asked"))
-    monkeypatch.setattr(networks, "_is_prunable", lambda student, source: False)
+    monkeypatch.setattr(run, "has_better_start", lambda recipe, parts: False)
     assert begun(dataclasses.replace(recipe, out=tmp_path / "not asked")) == asked

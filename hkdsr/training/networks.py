@@ -131,17 +131,17 @@ def first_weights(recipe: TrainRecipe | DistillRecipe, student: Network, source:
         return {"init_from_sha256": digest(source.state_dict())} if recipe.init_from else {}
     start = initialise(student, recipe.init, source, recipe.init_from)
     # No message for a continued run, which takes its weights from the checkpoint.
-    if not (recipe.out / FILE).exists():
-        if recipe.init != "scratch":
-            logger.info("%s", start.sentence())
-        elif source and is_description(recipe.student) and _is_prunable(student, source):
-            logger.info("the student could be pruned out of its teacher: init = 'prune' is a better start")
+    if recipe.init != "scratch" and not (recipe.out / FILE).exists():
+        logger.info("%s", start.sentence())
     return {"init_from_sha256": start.sha256} if start.sha256 else {}
 
 
-def _is_prunable(student: Network, source: Network) -> bool:
+def has_better_start(recipe: DistillRecipe, parts: Assembled) -> bool:
+    """Whether a student of random weights could be pruned out of its teacher. No random number is drawn."""
+    if recipe.init != "scratch" or not is_description(recipe.student):
+        return False
     with torch.random.fork_rng(devices=[]), suppress(HkdsrError):  # the check draws random weights
-        check_prunable(student, source)
+        check_prunable(parts.module.student, parts.source)
         return True
     return False
 

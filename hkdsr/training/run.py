@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from hkdsr.data.store import default_cache
 from hkdsr.errors import HkdsrError
 from hkdsr.methods.plain import Plain
@@ -16,6 +18,7 @@ from hkdsr.training.networks import (
     assembled,
     code_hash,
     first_weights,
+    has_better_start,
     loaded_teacher,
     name_given,
     new_student,
@@ -28,6 +31,8 @@ from hkdsr.training.start_crops import start_crops
 from hkdsr.training.student import Observer, StudentTraining, TrainingResult
 from hkdsr.training.student_by_budget import with_chosen_student
 from hkdsr.training.teacher_for import teacher_for
+
+logger = logging.getLogger(__name__)
 
 
 def train(recipe: TrainRecipe) -> TrainingResult:
@@ -88,6 +93,8 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
             training.metadata.update(checked.facts)  # those of the context too
         if target:
             training.learns_from(target)
+        if extend and context.found is None and has_better_start(recipe, parts):  # studies have such rows on purpose
+            logger.info("the student could be pruned out of its teacher: init = 'prune' is a better start")
         if recipe.init == "prune" and context.found is None:
             start_pruned(parts.module.student, parts.source, store, cache, context.processes, target, recipe.degrade)
         if parts.module.exits and recipe.exits.start == "solved" and context.found is None:

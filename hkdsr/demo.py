@@ -36,7 +36,7 @@ PLAIN, START, OURS = "plain", "pruned start", "HKDSR+ from it"
 SCORINGS = 10
 """Points of each curve."""
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("hkdsr.demo")  # not by __name__, which is __main__ where make runs this
 
 
 def demo_study(folder: Path, budget: str = BUDGET) -> Study:

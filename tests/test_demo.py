@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,8 @@ def test_all_is_written_in_the_folder(tmp_path: Path) -> None:
     study = demo_study(tmp_path)
     paths = [study.out, *study.data.train, study.data.val, study.data.cache]
     assert all(path is not None and path.is_relative_to(tmp_path) for path in paths)
+
+
+def test_its_table_is_shown_where_it_is_run_as_a_program() -> None:
+    """Only messages of the package are shown, and a module that is run has another name."""
+    assert runpy.run_module("hkdsr.demo", run_name="__other__")["logger"].name.startswith("hkdsr.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import hkdsr.demo
 from hkdsr.demo import OURS, PLAIN, START, TEACHER, demo, demo_study
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.files.load import load
@@ -69,4 +70,4 @@ def test_all_is_written_in_the_folder(tmp_path: Path) -> None:
 
 def test_its_table_is_shown_where_it_is_run_as_a_program() -> None:
     """Only messages of the package are shown, and a module that is run has another name."""
-    assert runpy.run_module("hkdsr.demo", run_name="__other__")["logger"].name.startswith("hkdsr.")
+    assert runpy.run_path(hkdsr.demo.__file__, run_name="__other__")["logger"].name.startswith("hkdsr.")

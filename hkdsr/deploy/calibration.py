@@ -10,7 +10,7 @@ import numpy as np
 
 from hkdsr.data import imresize, rgb
 from hkdsr.data.embedded import demo_files
-from hkdsr.data.sources import find_pairs
+from hkdsr.data.sources import images_below
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.files.load import metadata
 from hkdsr.paths import is_folder, user_path
@@ -26,7 +26,7 @@ def calibration_crops(scale: int, sources: Sequence[str | Path] = ()) -> list[np
     ``sources`` are HR images and folders of them, by default the demo's photographs for training. Raises HkdsrError if
     there are none.
     """
-    files = _files(sources, scale) if sources else list(demo_files()[0].values())
+    files = _files(sources) if sources else list(demo_files()[0].values())
     random = np.random.default_rng(0)
     # Evenly over the images: each one several times, or a part of them.
     return [_crop(rgb(files[index * len(files) // CROPS]), scale, random) for index in range(CROPS)]
@@ -41,10 +41,13 @@ def training_folders(network: str | Path) -> tuple[Path, ...]:
         return ()
 
 
-def _files(sources: Sequence[str | Path], scale: int) -> list[Path]:
+def _files(sources: Sequence[str | Path]) -> list[Path]:
     files: list[Path] = []
     for source in map(user_path, sources):
-        files += [pair.file for pair in find_pairs(source, scale)] if is_folder(source) else [source]
+        found = images_below(source) if is_folder(source) else [source]
+        if not found:
+            raise HkdsrError(f"{source} has no images: name HR images or folders of them for --calibration")
+        files += found
     return files
 
 

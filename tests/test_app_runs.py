@@ -193,6 +193,7 @@ def test_readings() -> None:
         "seconds": 2,
         "losses": {"b": 1},
     }
+    assert sound({"step": 1, "seconds": 2, "losses": 3.0}) == {"step": 1, "seconds": 2}
     assert sound({"step": 1}) is None
 
 

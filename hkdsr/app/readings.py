@@ -40,7 +40,7 @@ def records(text: str) -> list[dict[str, Any]]:
 
 def sound(line: dict[str, Any]) -> dict[str, Any] | None:
     """The line of a training's log with its finite numbers only; None without a step and a time."""
-    values: dict[str, Any] = {name: value for name, value in line.items() if is_number(value)}
+    values: dict[str, Any] = {name: value for name, value in line.items() if name != "losses" and is_number(value)}
     if isinstance(line.get("losses"), dict):
         values["losses"] = {name: value for name, value in line["losses"].items() if is_number(value)}
     return values if {"step", "seconds"} <= values.keys() else None

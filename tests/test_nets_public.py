@@ -40,6 +40,7 @@ SMALL = [
     (SMFANet, {"dim": 8, "blocks": 3}),
     (IMDN, {"features": 16, "blocks": 3}),
     (RLFN, {"features": 8, "blocks": 3, "esa_channels": 4}),
+    (RLFN, {"features": 8, "blocks": 3, "esa_channels": 0}),
 ]
 
 
@@ -102,7 +103,7 @@ def test_other_families_are_not_recognised(shared: Path) -> None:
         st.tuples(
             st.just(RLFN),
             st.fixed_dictionaries(
-                {"features": st.integers(1, 60), "blocks": st.integers(1, 12), "esa_channels": st.integers(1, 20)}
+                {"features": st.integers(1, 60), "blocks": st.integers(1, 12), "esa_channels": st.integers(0, 20)}
             ),
         ),
     ),
@@ -175,7 +176,7 @@ def test_taps_are_the_block_outputs(shared: Path, file: str) -> None:
         (IMDN, {"scale": 2, "features": 15}),
         (IMDN, {"scale": 2, "blocks": 0}),
         (RLFN, {"scale": 2, "blocks": 0}),
-        (RLFN, {"scale": 2, "esa_channels": 0}),
+        (RLFN, {"scale": 2, "esa_channels": -1}),
     ],
 )
 def test_impossible_settings_are_refused(family: type[Network], setting: dict[str, int]) -> None:

@@ -99,6 +99,25 @@ def test_on_photographs_a_pruned_start_is_better_than_slices(family: str, scale:
     assert digest(again.state_dict()) == digest(pruned.state_dict())
 
 
+def test_a_student_without_gates_is_solved_to_what_the_gates_let_through() -> None:
+    lr, hr = photographs(2)
+    teacher = taught("rlfn:features=12,blocks=3,esa_channels=4", 2, lr, hr)
+    pruned, sliced = (build("rlfn:features=8,blocks=2,esa_channels=0", 2).eval() for _ in range(2))
+    prune(pruned, teacher, lr[:10], hr[:10])
+    initialise(sliced, "slice", teacher)
+    assert error(pruned, lr[10:], hr[10:]) < min(
+        error(sliced, lr[10:], hr[10:]), 2 * error(teacher, lr[10:], hr[10:])
+    )
+    # Gates that let through the same share everywhere are no loss at all.
+    for block in teacher.blocks:
+        block.esa.conv4.weight.zero_()  # pyright: ignore[reportAttributeAccessIssue]
+        block.esa.conv4.bias.normal_()  # pyright: ignore[reportAttributeAccessIssue]
+    target = teacher(lr)
+    student = build("rlfn:features=12,blocks=3,esa_channels=0", 2)
+    prune(student, teacher, lr, target)
+    assert error(student, lr, target) < 1e-6 * float(target.var())
+
+
 WIDER = {
     "compact": "features=14,convs=4",
     "edsr": "features=14,blocks=4",
@@ -153,6 +172,7 @@ def test_blocks_that_go_together_are_judged_together() -> None:
         ("edsr:features=9,blocks=2", "edsr:features=8,blocks=2", "has 9 channels and the teacher's 8"),
         ("edsr:features=4,blocks=3", "edsr:features=8,blocks=2", "blocks is 3 in the student and 2 in the teacher"),
         ("swinir:features=8,groups=1,blocks=1,heads=1", "swinir:features=8,groups=1,blocks=1,heads=2", "heads is 1"),
+        ("rlfn:features=4,blocks=2", "rlfn:features=8,blocks=2,esa_channels=0", "esa_channels is 16 in the student"),
         ("edsr:features=4,blocks=1,res_scale=0.1", "edsr:features=8,blocks=2", "res_scale is 0.1 in the student"),
     ],
 )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network, parameter_count
+from hkdsr.nets.families.layers import SpatialAttention
 from hkdsr.nets.files.load import digest, load
 from hkdsr.nets.start.layout import Grid, Grids, evenly, kept, layouts
 from hkdsr.settings.choices import Init
@@ -120,6 +121,8 @@ class _Cut:
 
     def _within(self, own: nn.Module, other: nn.Module, passed: set[nn.Module]) -> Iterator[Pair]:
         name = self._names.get(own, "")
+        if isinstance(own, nn.Identity) and isinstance(other, SpatialAttention):  # the student does without gates
+            return
         if type(own) is not type(other):
             raise _unlike(self._init, name)
         yield own, other

@@ -38,13 +38,18 @@ from hkdsr.nets.start.prune.parts import (
 from hkdsr.nets.start.prune.wiring import Side, Wiring
 
 COLOURS = 3
+GATES = "esa_channels"
+"""The setting that leaves the gates out where it is 0."""
 
 
-def wiring(network: Network) -> Wiring:
-    """Which layers of ``network`` share channels. Raises HkdsrError for a family whose wiring is not known."""
+def wiring(network: Network, like: Network | None = None) -> Wiring:
+    """Which layers of ``network`` share channels, without the gates that ``like``, a student of its family, lacks.
+
+    Raises HkdsrError for a family whose wiring is not known.
+    """
     if type(network) not in WIRINGS:
         raise HkdsrError(f"init is 'prune' but family {network.family} cannot be pruned: set init to 'slice'")
-    wires = Wiring()
+    wires = Wiring(gated=(like or network).settings.get(GATES) != 0)
     WIRINGS[type(network)](network, wires)
     return wires
 
@@ -103,7 +108,10 @@ def _rlfn(network: RLFN, wires: Wiring) -> None:
     for block in network.blocks:
         wires.layer(block.c3_r, wires.layer(block.c2_r, wires.layer(block.c1_r, x)), x)
         x = wires.layer(block.c5, x)
-        spatial_attention(block.esa, x, wires)
+        if wires.gated:
+            spatial_attention(block.esa, x, wires)
+        else:
+            wires.results[block.c5] = block.esa
     wires.layer(network.conv_2, x, shallow)
     wires.layer(network.upsampler[0], shallow)
 

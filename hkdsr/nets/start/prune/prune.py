@@ -18,7 +18,7 @@ from hkdsr.nets.start.layout import kept, layouts
 from hkdsr.nets.start.prune.blocks import choose_blocks
 from hkdsr.nets.start.prune.choose import choose_channels
 from hkdsr.nets.start.prune.cut import fill
-from hkdsr.nets.start.prune.families import wiring
+from hkdsr.nets.start.prune.families import GATES, wiring
 from hkdsr.nets.start.prune.refit import Refit
 from hkdsr.nets.start.prune.sums import Sums
 
@@ -47,7 +47,7 @@ def prune(
     blocks = choose_blocks(teacher, lr, len(student.blocks), tick)
     short = shortened(teacher, student)
     originals = copy_blocks(short, teacher, blocks)
-    own, others = wiring(student), wiring(short)
+    own, others = wiring(student), wiring(short, student)
     watched = [layer.module for layer in others.layers if not layer.depthwise] + [norm for norm, _ in others.norms]
     sums = Sums()
     sums.gather(teacher, [originals[module] for module in watched], lr, tick)
@@ -74,7 +74,12 @@ def check_prunable(student: Network, teacher: Network) -> None:
                 f"init is 'prune' but {name} is {student.settings[name]} in the student and {teacher.settings[name]} "
                 "in the teacher: make the student no deeper, or set init to 'scratch'"
             )
-    own, others = wiring(student).groups, wiring(shortened(teacher, student)).groups
+    if teacher.settings.get(GATES) == 0 != student.settings[GATES]:
+        raise HkdsrError(
+            f"init is 'prune' but {GATES} is {student.settings[GATES]} in the student and 0 in the teacher: set it to 0 in "
+            "student, or init to 'scratch'"
+        )
+    own, others = wiring(student).groups, wiring(shortened(teacher, student), student).groups
     if len(own) != len(others):
         raise HkdsrError(
             f"init is 'prune' but heads is {student.settings.get('heads')} in the student and "

@@ -64,7 +64,8 @@ class Refit:
         self._kept: dict[nn.Module, Tensor] = {}
         copies: dict[nn.Module, nn.Module] = {}
         for layer, other in layers:
-            self._kept[layer.module], copies[layer.module] = side_basis(other.outputs, bases), other.module
+            self._kept[layer.module] = side_basis(other.outputs, bases)
+            copies[layer.module] = others.results.get(other.module, other.module)
         for (norm, _), (other, side) in norms:
             self._kept[norm], copies[norm] = side_basis(side, bases), other
         for residual, other in residuals:

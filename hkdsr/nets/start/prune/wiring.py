@@ -77,13 +77,18 @@ class Wiring:
 
     ``each``: parameters with one value for every channel (of layer norms, PReLU, gains), and the axis of the channels;
     ``norms``: the layer norms among the modules that they belong to.
+
+    ``gated``: gates are wired. Without them, ``results`` holds for a layer that feeds a gate the module whose result a
+    layer without one must give.
     """
 
+    gated: bool = True
     groups: list[Group] = field(default_factory=list)
     layers: list[Layer] = field(default_factory=list)
     residuals: list[Residual] = field(default_factory=list)
     each: list[tuple[Tensor, int, Side]] = field(default_factory=list)
     norms: list[tuple[nn.LayerNorm, Side]] = field(default_factory=list)
+    results: dict[nn.Module, nn.Module] = field(default_factory=dict)
 
     def new(self, *sizes: int, rotates: bool = False, normalised: bool = False) -> Side:
         """Channels of their own, one group for each of ``sizes``."""

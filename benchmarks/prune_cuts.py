@@ -41,11 +41,11 @@ CUTS: dict[str, tuple[str, ...]] = {
     "SMFANet/SMFANet_DF2K_100w_x3SR.pth": SMFANET,
     "IMDN/IMDN_x2.pth": ("imdn:features=48", "imdn:features=32", "imdn:features=16", "imdn:blocks=3"),
     "BSRN/BSRN_x2.pth": ("bsrn:features=48", "bsrn:features=32", "bsrn:features=16", "bsrn:blocks=4"),
-    "small_x2": (
-        "compact:features=36,convs=8",
+    "compact_x2": (
         "compact:features=24,convs=8",
-        "compact:features=12,convs=8",
-        "compact:features=48,convs=4",
+        "compact:features=16,convs=8",
+        "compact:features=8,convs=8",
+        "compact:features=32,convs=4",
     ),
     "HPINet/HPINet-M-x2.pth": (
         "hpinet:dim=42,qk_dim=24,mlp_dim=75",

@@ -91,16 +91,16 @@ def test_growth_compares_both_settings_of_the_caches(capsys: pytest.CaptureFixtu
 def test_prune_cuts_scores_pruned_and_sliced_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny.photographs(tmp_path / "train", height=80, width=80)
     tiny.photographs(tmp_path / "Set5", count=1)
-    few = ["--only", "small_x2", "--cuts", "1", "--crops", "4"]
+    few = ["--only", "compact_x2", "--cuts", "1", "--crops", "4"]
     places = ["--root", str(tmp_path), "--out", str(tmp_path / "out")]
     prune_cuts.main([str(tmp_path), str(tmp_path / "train"), *few, *places])
     teacher, student = capsys.readouterr().out.splitlines()
     found = re.fullmatch(
-        r"  compact:features=36,convs=8 \(\d+ % .*: pruned ([\d.]+), slice ([\d.]+) dB; \d+ s of CPU", student
+        r"  compact:features=24,convs=8 \(\d+ % .*: pruned ([\d.]+), slice ([\d.]+) dB; \d+ s of CPU", student
     )
     assert found
     pruned, sliced = map(float, found.groups())
-    assert re.fullmatch(r"small_x2 \(x2\): [\d.]+ dB", teacher)
+    assert re.fullmatch(r"compact_x2 \(x2\): [\d.]+ dB", teacher)
     assert sliced < pruned < float(teacher.split()[-2])
 
 

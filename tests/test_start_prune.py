@@ -105,9 +105,7 @@ def test_a_student_without_gates_is_solved_to_what_the_gates_let_through() -> No
     pruned, sliced = (build("rlfn:features=8,blocks=2,esa_channels=0", 2).eval() for _ in range(2))
     prune(pruned, teacher, lr[:10], hr[:10])
     initialise(sliced, "slice", teacher)
-    assert error(pruned, lr[10:], hr[10:]) < min(
-        error(sliced, lr[10:], hr[10:]), 2 * error(teacher, lr[10:], hr[10:])
-    )
+    assert error(pruned, lr[10:], hr[10:]) < min(error(sliced, lr[10:], hr[10:]), 2 * error(teacher, lr[10:], hr[10:]))
     # Gates that let through the same share everywhere are no loss at all.
     for block in teacher.blocks:
         block.esa.conv4.weight.zero_()  # pyright: ignore[reportAttributeAccessIssue]

@@ -30,7 +30,7 @@ METHODS = {
     "hkdsr": HKDSR(fsm_samples=20, fsm_crop=16, exits_every=2),  # each process makes the exits of one crop
     "hkdsr_idle": HKDSR(sim_w=0.0, ada_w=0.0),  # its exits have no gradient
     "fakd": FAKD(channel_weight=0.1, affinity_every=2, affinity_samples=30),
-    "hkdsr_plus": HKDSRPlus(zoom_in_share=0.0),  # tiles are drawn for each image
+    "hkdsr_plus": HKDSRPlus(zoom_in_share=0.0, affinity_stored=True),  # tiles are drawn for each image
     "vid": VID(),
 }
 SINGLE = {"hkdsr": HKDSR(), "fakd": FAKD(channel_weight=0.1), "vid": VID()}  # nothing is drawn for a whole batch

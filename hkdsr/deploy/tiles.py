@@ -46,9 +46,9 @@ def network_of(enlarger: Enlarger) -> Network:
 
 
 def images_of(enlarger: Enlarger, x: Tensor) -> list[Tensor]:
-    """LR (1, 3, h, w) -> SR images (1, 3, scale*h, scale*w): those of the exits and, last, the final one."""
+    """LR (1, 3, h, w) -> images (1, 3, scale*h, scale*w): those of exits and of features and, last, the final one."""
     made = enlarger(x)
-    return [made] if isinstance(made, Tensor) else [*made.exits, made.final]
+    return [made] if isinstance(made, Tensor) else [*made.exits, *made.features, made.final]
 
 
 _known: WeakKeyDictionary[Enlarger, Reach] = WeakKeyDictionary()

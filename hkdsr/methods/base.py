@@ -61,6 +61,15 @@ class Method(ABC):
         return ()
 
     @property
+    def stores_features(self) -> bool:
+        """Whether of the teacher's features only the cosines between positions are needed, and are taken from the disk.
+
+        The teacher's features are then coordinates of another number of channels (``hkdsr.nets.feature_images``), or
+        the features themselves where there is nothing on the disk.
+        """
+        return False
+
+    @property
     def strides(self) -> Strides:
         """Of which images of a batch the method needs exits and features; all of them by default."""
         return ALL_IMAGES

@@ -47,6 +47,12 @@ class Composed(Method):
         return tuple(depth for part in self.parts.values() for depth in part.feature_depths)
 
     @property
+    def stores_features(self) -> bool:
+        """Whether all parts that need features do."""
+        needing = [part for part in self.parts.values() if part.feature_depths]
+        return bool(needing) and all(part.stores_features for part in needing)
+
+    @property
     def strides(self) -> Strides:
         """The largest strides that reach all images that any part needs; each part gets those of its own strides."""
         kinds = self.parts.values()

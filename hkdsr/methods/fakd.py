@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hkdsr.errors import HkdsrError
 from hkdsr.methods.base import Strides
 from hkdsr.methods.checks import require_least
 from hkdsr.methods.features import FeatureMethod, feature_pairs, projectors
@@ -52,9 +53,22 @@ class FAKD(FeatureMethod):
     """Number of random positions whose spatial affinities to all positions are compared; by default all, as published.
     The expected gradient is the same."""
 
+    affinity_stored: bool = False
+    """Keep the teacher's features on the disk like its images, so that it need not run in every step: 24 coordinates of
+    each position in 8 bits (``hkdsr.nets.feature_images``), which changes the affinities by a few percent."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require_least(self, 1, "affinity_every", "affinity_samples")
+        if self.affinity_stored and self.channel_weight:
+            raise HkdsrError(
+                "method.affinity_stored is true, but channels are only compared with the teacher's own: set "
+                "method.channel_weight to 0, or affinity_stored to false"
+            )
+
+    @property
+    def stores_features(self) -> bool:
+        return self.affinity_stored
 
     @property
     def strides(self) -> Strides:

@@ -79,6 +79,8 @@ class HKDSRPlus(Method):
     """Compare the features of every n-th crop of a batch only, on which alone the teacher then runs."""
     affinity_samples: int | None = None
     """Number of random positions whose affinities to all positions are compared; by default all."""
+    affinity_stored: bool = False
+    """Keep the teacher's features on the disk like its images, so that it need not run in every step: as for FAKD."""
     exits_every: int = 1
     """Make and compare the images of the intermediate exits for every n-th crop of a batch only."""
     fsm_samples: int | None = None
@@ -101,6 +103,10 @@ class HKDSRPlus(Method):
     @property
     def feature_depths(self) -> tuple[float, ...]:
         return self.depths if self._all_shares()["affinity"] else ()
+
+    @property
+    def stores_features(self) -> bool:
+        return self.affinity_stored
 
     @property
     def strides(self) -> Strides:

@@ -6,7 +6,7 @@ Stage 1 of HKDSR trains the exits of the teacher, stage 2 the student with its o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hkdsr.data import imresize
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.base import Network, Traced, in_full_precision, pad_to_multiple
+from hkdsr.nets.feature_images import FeatureImages
 from hkdsr.settings.choices import HeadKind, HeadStart, HeadTail
 
 
@@ -23,7 +24,8 @@ class Outputs:
     """The outputs of a network for a batch (B, 3, h, w).
 
     ``final`` and ``exits`` are SR images (B, 3, scale*h, scale*w) with values around [0, 1]. ``features`` are the block
-    outputs (B, C, h, w) at the depths that a method uses; C differs between networks.
+    outputs (B, C, h, w) at the depths that a method uses; C differs between networks. Of stored features they are
+    coordinates or images (see ``hkdsr.nets.feature_images``).
     """
 
     final: Tensor
@@ -133,16 +135,20 @@ class Exits(nn.Module):
 
 
 class NetworkWithExits(nn.Module):
-    """A network and its exits in one forward pass."""
+    """A network and its exits in one forward pass, with images of its features where ``features`` makes them."""
 
-    def __init__(self, network: Network, exits: Exits) -> None:
+    def __init__(self, network: Network, exits: Exits, features: FeatureImages | None = None) -> None:
         super().__init__()
-        self.network, self.exits = network, exits
+        self.network, self.exits, self.features = network, exits, features
 
     def forward(self, x: Tensor) -> Outputs:
-        """LR (B, 3, h, w) in [0, 1] -> final image and exits, not clamped."""
-        traced = self.network.trace(x, self.exits.taps)
-        return Outputs(traced.sr, self.exits(x, traced, self.network.scale))
+        """LR (B, 3, h, w) in [0, 1] -> final image and exits, not clamped; its features are those images."""
+        own, others = self.exits.taps, self.features.taps if self.features else ()
+        traced = self.network.trace(x, (*own, *others))
+        height, width = x.shape[-2:]
+        kept = [tap[..., :height, :width] for tap in traced.taps[len(own) :]]
+        images = self.exits(x, replace(traced, taps=traced.taps[: len(own)]), self.network.scale)
+        return Outputs(traced.sr, images, self.features(kept) if self.features else ())
 
 
 def exit_taps(network: Network, depths: Sequence[float]) -> tuple[int, ...]:

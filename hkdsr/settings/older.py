@@ -17,12 +17,13 @@ WERE_DEFAULT: Mapping[str, Mapping[str, object]] = {
 }
 """By method and setting, the default before there was one by the student's start, written as None since."""
 ADDED: Mapping[str, Mapping[str, object]] = {
-    "fakd": {"affinity_every": 1, "affinity_samples": None},
+    "fakd": {"affinity_every": 1, "affinity_samples": None, "affinity_stored": False},
     "hkdsr": {"exits_every": 1},
     "hkdsr+": {
         "logits_share": None,
         "affinity_every": 1,
         "affinity_samples": None,
+        "affinity_stored": False,
         "exits_every": 1,
         "fsm_samples": None,
     },

@@ -45,7 +45,7 @@ def labelled(
     processes: ProcessGroup,
     bf16: bool,
 ) -> JoinedStores | None:
-    """The complete stores, uint8: for each image the teacher's exits in order, then its final output.
+    """The complete stores, uint8: for each image the teacher's exits in order, its features, then its final output.
 
     The first process decides for all what ``auto`` means; None is for the teacher running on every batch. ``network``
     is on ``device``.
@@ -81,17 +81,24 @@ def open_stores(
 ) -> JoinedStores | None:
     """The stores to fill; None for ``auto`` if the disk has too little space for the images still to be stored.
 
-    Final images have a store of their own, which methods with other exits or without exits use too. Images already
-    stored need no more space, so a continued run chooses as it did before. ``writer`` names the process among those
-    that fill the stores together.
+    Final images, exits and features have stores of their own, which methods that need fewer of them use too. Images
+    already stored need no more space, so a continued run chooses as it did before. ``writer`` names the process among
+    those that fill the stores together.
 
     Raises HkdsrError if the disk is too full for ``cached``.
     """
-    exits, taps = digest(network.state_dict()), network.exits.taps
+    taps, features = network.exits.taps, network.features
     form = " bf16" if bf16 else ""
-    final = f"{digest(network.network.state_dict())} final{form}"
+    weights = digest(network.network.state_dict())
+    final = f"{weights} final{form}"
     try:
-        parts = [DerivedStore(cache, store, f"{exits} taps {taps}{form}", len(taps), writer)] if taps else []
+        parts: list[DerivedStore] = []
+        if taps:
+            both = NetworkWithExits(network.network, network.exits).state_dict()
+            parts.append(DerivedStore(cache, store, f"{digest(both)} taps {taps}{form}", len(taps), writer))
+        if features:
+            key = f"{weights} features {digest(features.state_dict())} {features.taps}{form}"
+            parts.append(DerivedStore(cache, store, key, features.planes, writer))
         stored = JoinedStores(*parts, DerivedStore(cache, store, final, 1, writer))
     except OutOfMemoryError:
         raise
@@ -133,7 +140,7 @@ def fill(
 
 @torch.inference_mode()
 def infer(teacher: NetworkWithExits, lr: np.ndarray, device: torch.device, name: str = "") -> list[np.ndarray]:
-    """uint8 LR (h, w, 3) -> uint8 images of every exit and, last, the final output.
+    """uint8 LR (h, w, 3) -> uint8 images of every exit and of the features and, last, the final output.
 
     An image that does not fit into memory runs in tiles: better for a student than the teacher's images of crops, even
     of a teacher that sees the whole image, for which a warning is logged. Raises HkdsrError, naming the image, if tiles

@@ -30,8 +30,8 @@ class Teacher:
 
     Args:
         network: the frozen teacher with its exits, on the device of the batches.
-        depths: relative depths of the features that the method needs. They are too large to store, so if there are
-            any, the teacher runs on every batch.
+        depths: relative depths of the features that the method needs. As a whole they are too large to store, so if
+            there are any, and the network makes no images of them, the teacher runs on every batch.
         stored: the teacher's outputs for all training images, which the sampler adds to each batch; without it the
             teacher runs on the batch. Images are taken from it even if the teacher runs for its features, so that all
             methods learn from the same images.
@@ -61,8 +61,12 @@ class Teacher:
         if self.stored is None:
             found = in_full(traced_outputs(network.network, batch.lr, network.exits, self._taps, strides))
             return Outputs(found.final.clamp(0, 1), tuple(exit_.clamp(0, 1) for exit_ in found.exits), found.features)
-        *exits, final = batch.teacher
-        images = Outputs(final, tuple(every(strides.exits, exit_) for exit_ in exits))
+        *others, final = batch.teacher
+        count = len(network.exits.taps)
+        images = Outputs(final, tuple(every(strides.exits, exit_) for exit_ in others[:count]))
+        if network.features:
+            kept = [every(strides.features, image) for image in others[count:]]
+            return dataclasses.replace(images, features=network.features.features(kept))
         if not self._taps:
             return images
         found = in_full(traced_outputs(network.network, every(strides.features, batch.lr), None, self._taps))

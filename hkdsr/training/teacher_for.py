@@ -11,16 +11,26 @@ from hkdsr.nets.exits import NetworkWithExits
 from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.training.context import Context
 from hkdsr.training.stage1 import Stage1Images, teacher_with_exits
+from hkdsr.training.stored_features import feature_images
 from hkdsr.training.teacher import Teacher, prepared
 
 
 def exits_of_teacher(
     recipe: DistillRecipe, network: Network, uses_exits: bool, store: ImageStore, context: Context, is_target: bool
 ) -> NetworkWithExits:
-    """The teacher with the recipe's exits, if the method uses them, trained where they are not in the cache."""
+    """The teacher with the recipe's exits, if the method uses them, trained where they are not in the cache.
+
+    With images of its features, if the method takes these from the disk.
+    """
     images = Stage1Images(store, recipe.data.patch, recipe.degrade, is_target)
     cache = recipe.data.cache or default_cache()
-    return teacher_with_exits(network, images, recipe.exits if uses_exits else None, cache, context)
+    found = teacher_with_exits(network, images, recipe.exits if uses_exits else None, cache, context)
+    method = recipe.method.resolved(recipe.scale, recipe.init)
+    if method.stores_features and method.feature_depths:
+        depths, device = method.feature_depths, context.device
+        found.network.to(device)
+        found.features = feature_images(found.network, depths, store, cache, device, context.processes, recipe.degrade)
+    return found
 
 
 def teacher_for(

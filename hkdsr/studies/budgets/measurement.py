@@ -101,7 +101,9 @@ def linked(
 
 def _same_images(one: RowMeasurement, other: RowMeasurement) -> bool:
     """Whether the teacher makes the same images for both: of the same training images, with exits or without."""
-    return (one.exits > 0, one.settings.get("data.share")) == (other.exits > 0, other.settings.get("data.share"))
+    names = ("data.share", "method.affinity_stored")
+    made = [(row.exits > 0, *map(row.settings.get, names)) for row in (one, other)]
+    return made[0] == made[1]
 
 
 def measured(study: Study) -> bool:

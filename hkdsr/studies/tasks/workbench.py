@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -27,6 +27,7 @@ from hkdsr.training.process_group import ALONE
 from hkdsr.training.pruned import start_pruned
 from hkdsr.training.stage1 import ExitTraining, score_exits, stage1_training, trains_exits, untrained_exits
 from hkdsr.training.step import Steps
+from hkdsr.training.stored_features import feature_images
 from hkdsr.training.teacher import Teacher, prepared
 
 FEW = 4
@@ -69,8 +70,8 @@ class Workbench:
         self._network = loaded_teacher(recipe)
         self._stores = {recipe.data.share: image_store(recipe)}
         self._few = _few(recipe, self._whole(recipe), folder)
-        self._teachers: dict[bool, NetworkWithExits] = {}
-        self._seconds: dict[tuple[str, bool], float] = {}
+        self._teachers: dict[Hashable, NetworkWithExits] = {}
+        self._seconds: dict[tuple[str, Hashable], float] = {}
         found = fidelity(self._network, self._whole(recipe), device, recipe.degrade)
         self._is_target = is_target(recipe, found, self._whole(recipe))
 
@@ -81,7 +82,8 @@ class Workbench:
             return ("live",)
         if choice != "auto" or not method.uses_teacher:
             return (choice,)
-        planes = 1 + (len(recipe.exits.teacher) if method.uses_exits else 0)
+        network = self._with_exits(recipe)
+        planes = 1 + len(network.exits.taps) + (network.features.planes if network.features else 0)
         cache = recipe.data.cache or default_cache()
         cache.mkdir(parents=True, exist_ok=True)
         room = shutil.disk_usage(cache).free >= HEADROOM * planes * self._whole(recipe).offsets[-1]
@@ -128,7 +130,7 @@ class Workbench:
         """Seconds of the check of the teacher's exits, which every run makes whose target is HR."""
         if self._is_target:
             return 0.0
-        together = self._with_exits(recipe, True).to(self._device)
+        together = self._with_exits(recipe).to(self._device)
 
         def check() -> None:
             score_exits(together, self._whole(recipe), self._device, recipe.degrade)
@@ -145,7 +147,7 @@ class Workbench:
                 rounds.append(seconds_of(lambda folder=folder: self._teacher(recipe, "cached", folder), self._device))
             return median(rounds) / self._few.offsets[-1]
 
-        per_value = self._once("images", recipe.method.resolved(recipe.scale, recipe.init).uses_exits, few)
+        per_value = self._once("images", _outputs(recipe), few)
         return per_value * float(self._whole(recipe).offsets[-1])
 
     def _whole(self, recipe: DistillRecipe) -> ImageStore:
@@ -154,16 +156,15 @@ class Workbench:
             self._stores[recipe.data.share] = image_store(recipe)
         return self._stores[recipe.data.share]
 
-    def _once(self, part: str, variant: bool, seconds: Callable[[], float]) -> float:
+    def _once(self, part: str, variant: Hashable, seconds: Callable[[], float]) -> float:
         if (part, variant) not in self._seconds:
             self._seconds[part, variant] = seconds()
         return self._seconds[part, variant]
 
     def _teacher(self, recipe: DistillRecipe, images: TeacherImages, folder: Path | None = None) -> Teacher:
         method = recipe.method.resolved(recipe.scale, recipe.init)
-        network = self._with_exits(recipe, method.uses_exits)
         return prepared(
-            network,
+            self._with_exits(recipe),
             method.feature_depths,
             self._few,
             folder or self._folder,
@@ -175,14 +176,26 @@ class Workbench:
             method.strides,
         )
 
-    def _with_exits(self, recipe: DistillRecipe, exits: bool) -> NetworkWithExits:
-        if exits not in self._teachers:
-            self._teachers[exits] = (
-                untrained_exits(self._network, recipe.exits)
+    def _with_exits(self, recipe: DistillRecipe) -> NetworkWithExits:
+        """The teacher with untrained exits, and with images of its features, if the method needs them."""
+        key = exits, depths = _outputs(recipe)
+        if key not in self._teachers:
+            network = self._network.to(self._device)
+            found = (
+                untrained_exits(network, recipe.exits)
                 if exits
-                else NetworkWithExits(self._network, Exits(self._network, ())).eval().requires_grad_(False)
+                else NetworkWithExits(network, Exits(network, ())).eval().requires_grad_(False)
             )
-        return self._teachers[exits]
+            if depths:
+                found.features = feature_images(network, depths, self._few, self._folder, self._device, ALONE)
+            self._teachers[key] = found
+        return self._teachers[key]
+
+
+def _outputs(recipe: DistillRecipe) -> tuple[bool, tuple[float, ...]]:
+    """What the method takes of the teacher besides its final image: exits, and features at depths, from the disk."""
+    method = recipe.method.resolved(recipe.scale, recipe.init)
+    return method.uses_exits, method.feature_depths if method.stores_features else ()
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:

@@ -1,7 +1,8 @@
-"""When the inner loops of losses run compiled by Numba, and how samples are distributed over the CPU's cores.
+"""When the inner loops of losses run compiled, by Numba or Triton, and how samples are shared by the CPU's cores.
 
 Compiled loops work on tiles that stay in registers and the first-level cache, while the same arithmetic as PyTorch
-calls writes every intermediate value to memory. Without Numba, or on a GPU, PyTorch calls give the same values.
+calls writes every intermediate value to memory. Without Numba, or on a GPU without Triton, PyTorch calls give the same
+values.
 """
 
 from __future__ import annotations
@@ -21,6 +22,13 @@ def kernels(like: Tensor) -> ModuleType | None:
     if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
         return None
     return _module()
+
+
+def gpu_kernels(like: Tensor) -> ModuleType | None:
+    """``hkdsr.losses.kernels_gpu`` for float32 and float64 on a CUDA GPU, if Triton is installed; else None."""
+    if like.device.type != "cuda" or like.dtype not in (torch.float32, torch.float64):
+        return None
+    return _gpu_module()
 
 
 def each(work: Callable[[int], object], count: int) -> None:
@@ -43,4 +51,12 @@ def _module() -> ModuleType | None:
     try:
         return importlib.import_module("hkdsr.losses.kernels")
     except ImportError:  # Numba has no release yet for the newest Python
+        return None
+
+
+@functools.cache
+def _gpu_module() -> ModuleType | None:
+    try:
+        return importlib.import_module("hkdsr.losses.kernels_gpu")
+    except ImportError:
         return None

@@ -29,8 +29,8 @@ def fsm_beside_definition(folder: Path) -> Iterator[list[Pair]]:
         s, t, g = images(BATCH, side)
         one = [image[:1].detach() for image in (s, t, g)]
         one[0].requires_grad_()
-        ours = _differentiated(lambda s=s, t=t, g=g: fsm(s, t, g), s)
-        theirs = _differentiated(lambda one=one: _by_definition(*one), one[0])
+        ours = differentiated(lambda s=s, t=t, g=g: fsm(s, t, g), s)
+        theirs = differentiated(lambda one=one: by_definition(*one), one[0])
         what, against = f"FSM, HR {side}, batch {BATCH}", f"whole matrices, {BATCH} times batch 1"
         pairs.append(Pair(what, against, ours, theirs, before / 3, work=BATCH))
     yield pairs
@@ -44,8 +44,8 @@ def affinity_beside_definition(folder: Path) -> Iterator[list[Pair]]:
         torch.manual_seed(0)
         s, t = torch.nn.functional.normalize(torch.randn(2, 1, CHANNELS, side, side), dim=2)
         s.requires_grad_()
-        ours = _differentiated(lambda s=s, t=t: gram_distance(s, t), s)
-        theirs = _differentiated(lambda s=s, t=t: _gram_by_definition(s.flatten(2), t.flatten(2)), s)
+        ours = differentiated(lambda s=s, t=t: gram_distance(s, t), s)
+        theirs = differentiated(lambda s=s, t=t: _gram_by_definition(s.flatten(2), t.flatten(2)), s)
         pairs.append(Pair(f"FAKD affinity, LR {side}, {CHANNELS} channels", "whole matrices", ours, theirs, 1 / 3))
     yield pairs
 
@@ -60,7 +60,7 @@ def compiled_beside_tensors(folder: Path) -> Iterator[list[Pair]]:
         "ACF, HR 96, batch 16": lambda: gate(s, t, g),
     }
     yield [
-        Pair(name, "in tensor operations", _differentiated(loss, s), _in_tensors(loss, s))
+        Pair(name, "in tensor operations", differentiated(loss, s), _in_tensors(loss, s))
         for name, loss in losses.items()
     ]
 
@@ -71,24 +71,23 @@ def images(batch: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
     return blurred(hr, 3).requires_grad_(), blurred(hr, 2), hr
 
 
-def _differentiated(loss: Loss, student: Tensor) -> Form:
+def differentiated(loss: Loss, student: Tensor) -> Form:
+    """``loss`` and its gradient by ``student``."""
     return lambda: torch.autograd.grad(loss(), student)
 
 
 def _in_tensors(loss: Loss, student: Tensor) -> Form:
-    form = _differentiated(loss, student)
+    form = differentiated(loss, student)
 
     def run() -> None:
-        module, compiled._module = compiled._module, lambda: None
-        try:
+        with compiled.only_tensors():
             form()
-        finally:
-            compiled._module = module
 
     return run
 
 
-def _by_definition(student: Tensor, teacher: Tensor, hr: Tensor) -> Tensor:
+def by_definition(student: Tensor, teacher: Tensor, hr: Tensor) -> Tensor:
+    """FSM of one sample, word for word: the matrices of every high band, whose N^2 entries are all kept."""
     bands = ([band.flatten(2) for band in haar(image, 2)[1:]] for image in (student, teacher, hr))
     return torch.stack([(s.mT @ g - t.mT @ g).abs().mean() for s, t, g in zip(*bands, strict=True)]).sum()
 

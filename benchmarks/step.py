@@ -63,7 +63,7 @@ def stepper(
     torch.manual_seed(0)
     network = build(student, scale)
     exits = Exits(network, (0.3, 0.7)) if method.uses_exits else None
-    module = Distiller(network, exits, method.resolved(scale)).to(memory_format=torch.channels_last)
+    module = Distiller(network, exits, method.resolved(scale)).to(lr.device).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(module.parameters(), 1e-4)
     soft = enlarge(lr, scale)
     blurred = [every(method.strides.exits, hr.lerp(soft, share)) for share in (0.6, 0.5)]

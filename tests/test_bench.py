@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as bench
-from benchmarks import rounds, rows_images, rows_losses, table
+from benchmarks import gpu, rounds, rows_images, rows_losses, table
 from benchmarks.machine import machine
 from benchmarks.rounds import Missing, Pair, Row, in_turn, measured, why_missing
 from hkdsr.losses import fsm
@@ -107,7 +108,7 @@ def test_runtimes_make_the_same_image(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 def test_the_definition_is_what_fsm_gives() -> None:
     student, teacher, hr = (image.detach() for image in rows_losses.images(1, 24))
-    assert float(rows_losses._by_definition(student, teacher, hr)) == pytest.approx(
+    assert float(rows_losses.by_definition(student, teacher, hr)) == pytest.approx(
         float(fsm(student, teacher, hr)), rel=1e-4
     )
 
@@ -132,3 +133,24 @@ def test_a_group_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit):
         bench.main(["stepp"])
     assert "no such group: stepp" in capsys.readouterr().err
+
+
+def test_without_a_gpu_no_row_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    gpu.main(["--out", str(tmp_path)])
+    rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    assert len(rows) > 15
+    assert {row["why"] for row in rows} == {"there is no GPU"}
+    assert capsys.readouterr().out.count("not measured: there is no GPU") == len(rows)
+
+
+def test_every_row_for_gpus_runs(tmp_path: Path) -> None:
+    """On the CPU, where compiling is left to test_training_compile.py."""
+    larger = ("edsr:features=4,blocks=2", "rcan:groups=1,blocks=2,features=4,reduction=2")
+    sizes = gpu.Sizes("compact:features=4,convs=4", larger, 2, 16, 8, (16,))
+    for group in gpu.groups(sizes, torch.device("cpu"), tmp_path):
+        for row in measured([pair for pair in group if not re.search("compiled|graphs", pair.what)], 1):
+            assert row.ratio
+            assert row.ratio > 0

@@ -41,8 +41,6 @@ class Steps:
     ) -> None:
         settings = context.settings
         if settings.compile != "no":
-            # What earlier trainings of this process compiled would count towards PyTorch's limit for each function.
-            torch.compiler.reset()
             for part in (module, teacher):
                 if isinstance(part, Distiller | Teacher):
                     part.compile_networks(settings.compile, context.device)

@@ -23,7 +23,7 @@ docs: $(VENV)/installed
 	$(RUN) -m mkdocs build --strict
 
 bench: $(VENV)/installed
-	$(RUN) -m benchmarks.step
+	$(RUN) -m benchmarks
 
 # torch and torchvision have to come from one index, so they are installed together with everything else.
 $(VENV)/installed: pyproject.toml

@@ -9,16 +9,14 @@ teacher runs in every step.
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from statistics import median
 from typing import get_args
 
 import torch
 
-from hkdsr.data import imresize, rgb
-from hkdsr.data.embedded import demo_files
+from benchmarks.photographs import crops
+from benchmarks.rounds import Form, in_turn
 from hkdsr.devices import autocast
 from hkdsr.methods import FAKD, HKDSR, HKDSRPlus, Logits, Method, Plain
 from hkdsr.methods.inputs import every
@@ -52,20 +50,6 @@ WITH_FEATURES: dict[str, Method] = {
 }
 
 
-def crops(batch: int, patch: int, scale: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """LR (batch, 3, patch, patch) and HR crops, ``scale`` times as large, of the demo's training photographs."""
-    training, _ = demo_files()
-    images = [torch.from_numpy(rgb(path).copy()).permute(2, 0, 1).float() / 255 for path in training.values()]
-    generator = torch.Generator().manual_seed(0)
-    hr = []
-    for index in range(batch):
-        image = images[index % len(images)]
-        top, left = (int(torch.randint(size - scale * patch, (), generator=generator)) for size in image.shape[1:])
-        hr.append(image[:, top : top + scale * patch, left : left + scale * patch])
-    truth = torch.stack(hr)
-    return imresize(truth, 1 / scale).clamp(0, 1), truth
-
-
 def stepper(
     student: str,
     method: Method,
@@ -73,13 +57,13 @@ def stepper(
     hr: torch.Tensor,
     precision: Precision = "fp32",
     network_of_teacher: Network | None = None,
-) -> Callable[[], float]:
-    """A function that takes one training step and returns its seconds."""
+) -> Form:
+    """A function that takes one training step."""
     scale = hr.shape[-1] // lr.shape[-1]
     torch.manual_seed(0)
     network = build(student, scale)
     exits = Exits(network, (0.3, 0.7)) if method.uses_exits else None
-    module = Distiller(network, exits, method.resolved(scale)).to(memory_format=torch.channels_last)
+    module = Distiller(network, exits, method.resolved(scale)).to(lr.device).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(module.parameters(), 1e-4)
     soft = enlarge(lr, scale)
     blurred = [every(method.strides.exits, hr.lerp(soft, share)) for share in (0.6, 0.5)]
@@ -94,14 +78,12 @@ def stepper(
             found = traced_outputs(network_of_teacher, every(method.strides.features, x), None, taps)
         return replace(teacher, features=in_full(found).features)
 
-    def step() -> float:
-        start = time.perf_counter()
+    def step() -> None:
         optimiser.zero_grad()
         with autocast(precision, x.device):
             terms = module(x, hr, given())
         torch.stack(list(terms.values())).sum().backward()
         optimiser.step()
-        return time.perf_counter() - start
 
     return step
 
@@ -131,16 +113,11 @@ def main(words: Sequence[str] | None = None) -> None:
     for student in arguments.students:
         common = (lr, hr, arguments.precision, teacher)
         steppers = {name: stepper(student, method, *common) for name, method in methods.items()}
-        times: dict[str, list[float]] = {name: [] for name in steppers}
-        for round_ in range(arguments.rounds + 1):
-            for name, step in steppers.items():
-                seconds = step()
-                if round_:  # the first round warms up
-                    times[name].append(seconds)
-        base = median(times["plain, same exits"])
+        taken = dict(zip(steppers, in_turn([*steppers.values()], arguments.rounds), strict=True))
+        base = taken["plain, same exits"].wall
         print(student)
-        for name, seconds in times.items():
-            print(f"  {name:<22}{median(seconds) / base:>6.2f}", flush=True)
+        for name, own in taken.items():
+            print(f"  {name:<22}{own.wall / base:>6.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def test_prefetcher_gives_the_samplers_batches_in_order_and_stops(tmp_path: Path
     threads = active_count()
     with Prefetcher(sampler, start=5) as batches:
         for step, batch in zip(range(5, 17), batches, strict=False):
-            assert torch.equal(batch.hr, sampler.batch(step).hr)
+            assert torch.equal(batch.hr, sampler.in_bytes(step).hr)
     assert active_count() == threads
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -23,8 +23,8 @@ from hkdsr.settings.degrade import Degrade
 class Batch:
     """Crops of the same places: ``lr`` (B, 3, p, p); ``hr`` and each of ``teacher`` (B, 3, scale*p, scale*p).
 
-    Contiguous float32 RGB in [0, 1], each value a multiple of 1/255. ``optional_hr`` is ``hr``, or None where there are
-    LR images alone.
+    Contiguous RGB: uint8 as it comes from the images, or float32 in [0, 1], each value a multiple of 1/255.
+    ``optional_hr`` is ``hr``, or None where there are LR images alone.
     """
 
     lr: Tensor
@@ -36,6 +36,18 @@ class Batch:
         """The HR crops. Not for a store without HR."""
         assert self.optional_hr is not None
         return self.optional_hr
+
+    def on(self, device: torch.device) -> Batch:
+        """The same in float32 on ``device``. Bytes are sent there as bytes, without waiting if they are pinned."""
+        return self._each(lambda image: _in_float(image.to(device, non_blocking=True)))
+
+    def pinned(self) -> Batch:
+        """The same in memory that a GPU copies from by itself. Raises RuntimeError without a GPU."""
+        return self._each(torch.Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        hr = None if self.optional_hr is None else change(self.optional_hr)
+        return Batch(change(self.lr), hr, [change(image) for image in self.teacher])
 
 
 class CropSampler:
@@ -86,7 +98,11 @@ class CropSampler:
         self._area_up_to = np.cumsum(sizes[self._fitting].prod(axis=1))
 
     def batch(self, step: int) -> Batch:
-        """The batch of training step ``step`` (from 0)."""
+        """The batch of training step ``step`` (from 0), in float32."""
+        return self.in_bytes(step).on(torch.device("cpu"))
+
+    def in_bytes(self, step: int) -> Batch:
+        """The batch of training step ``step`` (from 0), in uint8."""
         random = np.random.default_rng(np.random.SeedSequence([self._seed, step]))
         drawn = np.searchsorted(self._area_up_to, random.integers(self._area_up_to[-1], size=self._count), side="right")
         places = random.integers(self._room[drawn])
@@ -123,12 +139,12 @@ class CropSampler:
 class Prefetcher:
     """Batches of ``sampler`` from step ``start`` on, in order, prepared in one background thread ``ahead`` of use.
 
-    An endless iterator and a context manager; leaving it (or ``close``) stops the thread. What the sampler raises is
-    raised where the batch is taken.
+    They are in uint8; with ``pin``, in memory that a GPU copies from by itself. An endless iterator and a context
+    manager; leaving it (or ``close``) stops the thread. What the sampler raises is raised where the batch is taken.
     """
 
-    def __init__(self, sampler: CropSampler, start: int, ahead: int = 4) -> None:
-        self._sampler = sampler
+    def __init__(self, sampler: CropSampler, start: int, ahead: int = 4, pin: bool = False) -> None:
+        self._sampler, self._pin = sampler, pin
         self._step = start
         self._thread = ThreadPoolExecutor(1, "crops")
         self._pending: deque[Future[Batch]] = deque()
@@ -155,8 +171,12 @@ class Prefetcher:
         self.close()
 
     def _request(self) -> None:
-        self._pending.append(self._thread.submit(self._sampler.batch, self._step))
+        self._pending.append(self._thread.submit(self._prepared, self._step))
         self._step += 1
+
+    def _prepared(self, step: int) -> Batch:
+        batch = self._sampler.in_bytes(step)
+        return batch.pinned() if self._pin else batch
 
 
 def _turned(window: np.ndarray, way: int) -> np.ndarray:
@@ -167,10 +187,14 @@ def _turned(window: np.ndarray, way: int) -> np.ndarray:
 
 
 def _batched(windows: tuple[np.ndarray, ...]) -> Tensor:
-    """Windows (p, p, 3) uint8 -> (B, 3, p, p) float32 in [0, 1]."""
+    """Windows (p, p, 3) uint8 -> (B, 3, p, p) uint8."""
     side = len(windows[0])
     stacked = np.empty((len(windows), 3, side, side), np.uint8)
     # Planes first: a mirrored row is then one run of bytes, four times faster to copy than pixels of three.
     for planes, window in zip(stacked, windows, strict=True):
         planes[:] = window.transpose(2, 0, 1)
-    return torch.from_numpy(stacked).float().div_(255)
+    return torch.from_numpy(stacked)
+
+
+def _in_float(image: Tensor) -> Tensor:
+    return image.float().div_(255) if image.dtype == torch.uint8 else image

@@ -57,7 +57,7 @@ def imresize_rows(image: np.ndarray, scale: float, rows: slice) -> np.ndarray:
     source, weights = (array[rows] for array in resize_weights(image.shape[0], scale))
     first, largest = source.min(), np.iinfo(image.dtype).max
     lines = torch.from_numpy(image[first : source.max() + 1].astype(np.float32))
-    lines = _rounded(_summed(lines, 0, source - first, weights, torch.float64), largest)
+    lines = _rounded(_summed(lines, 0, *_tensors(source - first, weights, lines.device, torch.float64)), largest)
     return _rounded(_resize_axis(lines, 1, scale, torch.float64), largest).contiguous().numpy().astype(image.dtype)
 
 
@@ -104,14 +104,26 @@ def _cubic(x: np.ndarray) -> np.ndarray:
 
 
 def _resize_axis(x: Tensor, axis: int, scale: float, precision: torch.dtype) -> Tensor:
-    # Kept as arrays: tensors cached under inference_mode could never take part in training.
-    return _summed(x, axis, *resize_weights(x.shape[axis], scale), precision)
+    return _summed(x, axis, *_weights_on(x.device, x.shape[axis], scale, precision))
 
 
-def _summed(x: Tensor, axis: int, source: np.ndarray, weights: np.ndarray, precision: torch.dtype) -> Tensor:
-    at, shares = torch.from_numpy(source).to(x.device), torch.from_numpy(weights).to(x.device, precision)
+@lru_cache(maxsize=64)
+def _weights_on(device: torch.device, size: int, scale: float, precision: torch.dtype) -> tuple[Tensor, Tensor]:
+    """``resize_weights`` on ``device``: a GPU would wait for them in every step."""
+    # Tensors made in inference mode could never take part in training.
+    with torch.inference_mode(False):
+        return _tensors(*resize_weights(size, scale), device, precision)
+
+
+def _tensors(
+    source: np.ndarray, weights: np.ndarray, device: torch.device, precision: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(source).to(device), torch.from_numpy(weights).to(device, precision)
+
+
+def _summed(x: Tensor, axis: int, at: Tensor, shares: Tensor) -> Tensor:
     lines = x.movedim(axis, 0)
-    rows = lines.reshape(lines.shape[0], -1).to(precision)
+    rows = lines.reshape(lines.shape[0], -1).to(shares.dtype)
     # Each new line is a weighted sum of old lines: what embedding_bag does, without a copy per tap.
     resized = F.embedding_bag(at, rows, per_sample_weights=shares, mode="sum")
     return resized.reshape(-1, *lines.shape[1:]).movedim(0, axis)

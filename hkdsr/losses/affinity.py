@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 BLOCK_ENTRIES = 1 << 18  # pairs in memory at once, of the whole batch: 1 MB of float32, which fits in a core's cache
+ROWS, ROWS_OF_GPU = 128, 4096  # of a block of a symmetric matrix; on GPUs a few large products are faster
 FAKD_EPS = 1e-8
 
 
@@ -79,18 +80,27 @@ class _RowsDistance(torch.autograd.Function):
 
 
 class _GramDistance(torch.autograd.Function):
+    """Only the blocks on the diagonal of the symmetric matrix and right of it are computed.
+
+    The blocks of one sample at a time stay in the cache.
+    """
+
     @staticmethod
     def forward(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
         batch, _, positions = student.shape
-        rows = max(1, BLOCK_ENTRIES // (batch * positions))
-        gradient, total = torch.empty_like(student), student.new_zeros(())
-        for start in range(0, positions, rows):
-            block = slice(start, start + rows)
-            # Two rounded products are subtracted, so that the difference of equal features is exactly zero.
-            difference = student[..., block].mT @ student
-            difference -= teacher[..., block].mT @ teacher
-            total += torch.linalg.vector_norm(difference, 1)
-            gradient[..., block] = student @ difference.sign_().mT
+        height = ROWS if student.device.type == "cpu" else ROWS_OF_GPU
+        gradient, total = torch.zeros_like(student), student.new_zeros(())
+        for s, t, own_gradient in zip(student, teacher, gradient, strict=True):
+            for start in range(0, positions, height):
+                block, rest = slice(start, start + height), slice(start + height, positions)
+                # Two rounded products are subtracted, so that the difference of equal features is exactly zero.
+                difference = s[:, block].T @ s[:, start:]
+                difference -= t[:, block].T @ t[:, start:]
+                on_diagonal = difference[:, :height]
+                total += 2 * torch.linalg.vector_norm(difference, 1) - torch.linalg.vector_norm(on_diagonal, 1)
+                signs = difference.sign_()
+                own_gradient[:, block] += s[:, start:] @ signs.T
+                own_gradient[:, rest] += s[:, block] @ signs[:, height:]
         # Each pair occurs twice in the symmetric matrix, hence the factor 2.
         ctx.save_for_backward(gradient.mul_(2 / (batch * positions**2)))
         return total / (batch * positions**2)

@@ -5,7 +5,8 @@ component along one axis a, along which G has most energy, and the rest: d = d0 
 Cauchy-Schwarz inequality, if ``|g0| |d0| > |gc| |dc|``, the sign of <d, g> is that of d0 g0. With positions sorted by
 ``|gc| / |g0|`` and vectors by ``|d0| / |dc|``, the pairs with a known sign are the first ones for each block of
 vectors, and their sum is read from a running sum. Only the other pairs are multiplied, which are few for photographs.
-The result is exact for any input. On a CPU with Numba, the same is done in compiled loops (``kernels_fsm``).
+The result is exact for any input. On a CPU with Numba, the same is done in compiled loops (``kernels_fsm``); on a GPU
+with Triton, all pairs are multiplied (``kernels_gpu``).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hkdsr.losses.compiled import each, kernels
+from hkdsr.losses.compiled import each, gpu_kernels, kernels
 
 COLOURS = 3
 BLOCK_ENTRIES = 1 << 19  # pairs multiplied at once: 2 MB of float32, about the size of a core's cache
@@ -34,8 +35,12 @@ def signed_mean(vectors: Tensor, hr: Tensor) -> Tensor:
     Returns:
         v (B, C, P), exact up to rounding. Extra memory is linear in P + Q.
     """
-    loops = kernels(vectors) if vectors.shape[1] == COLOURS else None
-    return _by_blocks(vectors, hr) if loops is None else _compiled(loops, vectors, hr)
+    if vectors.shape[1] == COLOURS:
+        if loops := kernels(vectors):
+            return _compiled(loops, vectors, hr)
+        if on_gpu := gpu_kernels(vectors):
+            return on_gpu.signed_means(vectors.detach(), hr.detach())
+    return _by_blocks(vectors, hr)
 
 
 def _compiled(loops: ModuleType, vectors: Tensor, hr: Tensor) -> Tensor:

@@ -115,10 +115,17 @@ class Exits(nn.Module):
             start = "bicubic" if start == "auto" else start
             self.heads.extend(ExitHead(network.channels, network.scale, tail, start) for _ in self.taps)
 
-    def forward(self, x: Tensor, traced: Traced, scale: int) -> tuple[Tensor, ...]:
-        """SR images of the exits for ``x`` (B, 3, h, w), from a trace with the taps ``self.taps``."""
+    def base(self, x: Tensor, scale: int) -> Tensor | None:
+        """The bicubic enlargement of ``x`` (B, 3, h, w), which heads of their own correct; None for other kinds."""
+        return enlarge(x, scale) if self.kind == "separate" else None
+
+    def forward(self, x: Tensor, traced: Traced, scale: int, base: Tensor | None = None) -> tuple[Tensor, ...]:
+        """SR images of the exits for ``x`` (B, 3, h, w), from a trace with the taps ``self.taps``.
+
+        ``base`` is what ``base`` gives for ``x``, where it has been made before.
+        """
         if self.kind == "separate":
-            base = enlarge(x, scale)
+            base = enlarge(x, scale) if base is None else base
             padded = _pad_like(base, traced.shallow, scale)
             images = [
                 in_full_precision(head, features, traced.shallow, padded)

@@ -36,6 +36,7 @@ TeacherImages = Literal["auto", "cached", "live"]
 Schedule = Literal["milestones", "cosine"]
 DegradePreset = Literal["none", "real-esrgan", "bsrgan"]
 Precision = Literal["auto", "fp32", "bf16"]
+Compile = Literal["no", "yes", "graphs"]
 
 Init = Literal["scratch", "slice", "drop", "prune", "student"]
 TrainInit = Literal["scratch", "student"]

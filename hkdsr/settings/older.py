@@ -38,7 +38,7 @@ ADDED_TO_DISTILLATION: Mapping[str, object] = {
     "method_fade": "none",
 }
 """What stands for runs of versions without these; ``hkdsr.training.fidelity`` knows those begun without a target."""
-ADDED_TO_TRAINING: Mapping[str, object] = {"training.schedule": "milestones"}
+ADDED_TO_TRAINING: Mapping[str, object] = {"training.schedule": "milestones", "training.compile": "no"}
 
 
 def of_today(stored: Mapping[str, str]) -> dict[str, str]:

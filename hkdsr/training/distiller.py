@@ -13,6 +13,8 @@ from hkdsr.methods.base import ALL_IMAGES, Method, Strides
 from hkdsr.methods.inputs import LossInputs, every
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import Exits, Outputs
+from hkdsr.settings.choices import Compile
+from hkdsr.training.compiling import compiled
 from hkdsr.training.schedule import MethodSchedule
 
 
@@ -50,6 +52,7 @@ class Distiller(nn.Module):
         self.exits = exits
         self.method = method
         self.feature_taps = feature_taps(student, method.feature_depths)
+        self._run = student_outputs
         self._teachers = Unregistered(teachers)
         self.heads = method.heads(student, tuple(teachers), len(exits.taps) if exits else 0)
 
@@ -82,9 +85,13 @@ class Distiller(nn.Module):
 
     def outputs(self, lr: Tensor) -> Outputs:
         """The student's final image, exits and features."""
-        if self.exits is None and not self.feature_taps:
-            return Outputs(self.student(lr))
-        return traced_outputs(self.student, lr, self.exits, self.feature_taps, self.method.strides)
+        strides = self.method.strides
+        base = base_of_exits(self.student, lr, self.exits, strides)
+        return self._run(self.student, lr, self.exits, self.feature_taps, strides, base)
+
+    def compile_networks(self, choice: Compile, device: torch.device) -> None:
+        """Compile student and exits, as ``training.compile`` says, for steps on ``device``."""
+        self._run = compiled(student_outputs, choice, device)
 
     def _mixed(self, terms: dict[str, Tensor], inputs: LossInputs) -> dict[str, Tensor]:
         plain = (1 - self.weight) * (inputs.student.final - inputs.hr).abs().mean()
@@ -100,25 +107,50 @@ def feature_taps(network: Network, depths: Sequence[float]) -> tuple[int, ...]:
     return tuple(network.tap_index(depth) for depth in depths)
 
 
+def student_outputs(
+    student: Network,
+    lr: Tensor,
+    exits: Exits | None,
+    features: Sequence[int],
+    strides: Strides,
+    base: Tensor | None = None,
+) -> Outputs:
+    """``traced_outputs``; without exits and features the student may be one that cannot be tapped."""
+    if exits is None and not features:
+        return Outputs(student(lr))
+    return traced_outputs(student, lr, exits, features, strides, base)
+
+
+def base_of_exits(network: Network, lr: Tensor, exits: Exits | None, strides: Strides) -> Tensor | None:
+    """The ``base`` of ``traced_outputs``, apart from it since the weights of the enlargement cannot be compiled."""
+    return exits.base(every(strides.exits, lr), network.scale) if exits and exits.taps else None
+
+
 def traced_outputs(
-    network: Network, lr: Tensor, exits: Exits | None, features: Sequence[int], strides: Strides = ALL_IMAGES
+    network: Network,
+    lr: Tensor,
+    exits: Exits | None,
+    features: Sequence[int],
+    strides: Strides = ALL_IMAGES,
+    base: Tensor | None = None,
 ) -> Outputs:
     """Final image, exits and the outputs of blocks ``features`` of one forward pass on (B, 3, h, w).
 
-    Exits and features are those of the images that ``strides`` name.
+    Exits and features are those of the images that ``strides`` name. ``base`` is what ``base_of_exits`` gives, where it
+    has been made before.
     """
     taps = exits.taps if exits else ()
     traced = network.trace(lr, (*taps, *features))
     height, width = lr.shape[-2:]
     kept = tuple(every(strides.features, tap)[..., :height, :width] for tap in traced.taps[len(taps) :])
-    if not exits:
+    if not exits or not taps:
         return Outputs(traced.sr, (), kept)
     part = dataclasses.replace(
         traced,
         taps=tuple(every(strides.exits, tap) for tap in traced.taps[: len(taps)]),
         shallow=every(strides.exits, traced.shallow),
     )
-    return Outputs(traced.sr, exits(every(strides.exits, lr), part, network.scale), kept)
+    return Outputs(traced.sr, exits(every(strides.exits, lr), part, network.scale, base), kept)
 
 
 def in_full(outputs: Outputs) -> Outputs:

@@ -6,7 +6,8 @@ import copy
 from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -21,7 +22,9 @@ class Ema(Generic[Module]):
     @torch.no_grad()
     def update(self, source: Module) -> None:
         """Move towards ``source``; buffers are copied."""
-        for mine, theirs in zip(self.module.parameters(), source.parameters(), strict=True):
-            mine.lerp_(theirs, 1 - self.decay)
-        for mine, theirs in zip(self.module.buffers(), source.buffers(), strict=True):
-            mine.copy_(theirs)
+        mine: list[Tensor] = [*self.module.parameters()]
+        theirs: list[Tensor] = [*source.parameters()]
+        if mine:  # in a few operations for all, which is what a GPU's time goes into for small networks
+            get_ema_multi_avg_fn(self.decay)(mine, theirs, 0)
+        for copied, buffer in zip(self.module.buffers(), source.buffers(), strict=True):
+            copied.copy_(buffer)

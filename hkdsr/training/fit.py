@@ -102,7 +102,7 @@ def fit(
     log = TrainingLog(context.folder, step, settings.tensorboard) if processes.main else None
     hidden = None if processes.main else True  # None: shown on a terminal
     bar = tqdm(total=settings.steps, initial=step, desc=context.label, unit="step", disable=hidden)
-    with Prefetcher(sampler, step) as batches, bar, log or nullcontext():
+    with Prefetcher(sampler, step, pin=context.device.type == "cuda") as batches, bar, log or nullcontext():
         over = step >= settings.steps
         while not over:
             check_launcher()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import chain
 
 import torch
@@ -39,11 +40,16 @@ class Steps:
         before_step: Callable[[int], object] = lambda step: None,
     ) -> None:
         settings = context.settings
+        if settings.compile != "no":
+            for part in (module, teacher):
+                if isinstance(part, Distiller | Teacher):
+                    part.compile_networks(settings.compile, context.device)
         self.module = module.to(context.device).train().to(memory_format=torch.channels_last)
         context.processes.share_state(chain(self.module.parameters(), self.module.buffers()))
         self.average = Ema(self.module, settings.ema)
         parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.Adam(parameters, settings.lr, settings.betas, foreach=True)
+        how = {"fused": True} if context.device.type == "cuda" else {"foreach": True}
+        self.optimiser = torch.optim.Adam(parameters, settings.lr, settings.betas, **how)
         self._context, self._teacher, self._before_step = context, teacher, before_step
 
     def take(self, step: int, batches: Iterator[Batch]) -> dict[str, Tensor]:
@@ -66,7 +72,9 @@ def take_step(
     optimiser.zero_grad(set_to_none=True)
     totals: dict[str, Tensor] = {}
     for part in _parts(batch, context.settings.accumulate):
-        part = _moved(part, context.device)
+        part = part.on(context.device)
+        part = replace(part, lr=part.lr.contiguous(memory_format=torch.channels_last))
+        torch.compiler.cudagraph_mark_step_begin()  # what the networks gave for earlier parts is no longer needed
         with autocast(context.settings.precision, context.device):
             outputs = None
             if teacher:
@@ -101,9 +109,3 @@ def _parts(batch: Batch, count: int) -> list[Batch]:
     hrs = [None] * len(lrs) if batch.optional_hr is None else batch.hr.chunk(count)
     teachers = [plane.chunk(count) for plane in batch.teacher]
     return [Batch(lr, hr, [parts[i] for parts in teachers]) for i, (lr, hr) in enumerate(zip(lrs, hrs, strict=True))]
-
-
-def _moved(batch: Batch, device: torch.device) -> Batch:
-    lr = batch.lr.to(device, memory_format=torch.channels_last, non_blocking=True)
-    hr = None if batch.optional_hr is None else batch.hr.to(device, non_blocking=True)
-    return Batch(lr, hr, [image.to(device, non_blocking=True) for image in batch.teacher])

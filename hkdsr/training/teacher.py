@@ -19,8 +19,9 @@ from hkdsr.devices import runs_in_bf16
 from hkdsr.methods.base import ALL_IMAGES, Strides
 from hkdsr.methods.inputs import every
 from hkdsr.nets.exits import NetworkWithExits, Outputs
-from hkdsr.settings.choices import Precision, TeacherImages
-from hkdsr.training.distiller import feature_taps, in_full, traced_outputs
+from hkdsr.settings.choices import Compile, Precision, TeacherImages
+from hkdsr.training.compiling import compiled
+from hkdsr.training.distiller import base_of_exits, feature_taps, in_full, traced_outputs
 from hkdsr.training.labelling import labelled
 from hkdsr.training.process_group import ProcessGroup
 
@@ -53,13 +54,21 @@ class Teacher:
         self._strides = strides
         self._network = network
         self._taps = feature_taps(network.network, depths)
+        self._run = traced_outputs
 
+    def compile_networks(self, choice: Compile, device: torch.device) -> None:
+        """Compile the teacher, where it runs in the steps of a training, as ``training.compile`` says."""
+        if self._network.network.runs_in_pytorch:
+            self._run = compiled(traced_outputs, choice, device)
+
+    # Not in inference mode: losses keep these tensors for the gradient, which inference tensors do not allow.
     @torch.no_grad()
     def outputs(self, batch: Batch) -> Outputs:
         """Final image and exits in [0, 1] and features for ``batch``, whose tensors are on the teacher's device."""
         network, strides = self._network, self._strides
         if self.stored is None:
-            found = in_full(traced_outputs(network.network, batch.lr, network.exits, self._taps, strides))
+            base = base_of_exits(network.network, batch.lr, network.exits, strides)
+            found = in_full(self._run(network.network, batch.lr, network.exits, self._taps, strides, base))
             return Outputs(found.final.clamp(0, 1), tuple(exit_.clamp(0, 1) for exit_ in found.exits), found.features)
         *others, final = batch.teacher
         count = len(network.exits.taps)
@@ -69,7 +78,7 @@ class Teacher:
             return dataclasses.replace(images, features=network.features.features(kept))
         if not self._taps:
             return images
-        found = in_full(traced_outputs(network.network, every(strides.features, batch.lr), None, self._taps))
+        found = in_full(self._run(network.network, every(strides.features, batch.lr), None, self._taps))
         return dataclasses.replace(images, features=found.features)
 
     @torch.no_grad()

@@ -41,7 +41,7 @@ class Stepper:
 
     def __init__(self, steps: Steps, sampler: CropSampler, device: torch.device) -> None:
         self._steps, self._device = steps, device
-        self._batches = Prefetcher(sampler, 0)
+        self._batches = Prefetcher(sampler, 0, pin=device.type == "cuda")
         self._step = 0
 
     def seconds(self, count: int) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 BLOCK_ENTRIES = 1 << 18  # pairs in memory at once, of the whole batch: 1 MB of float32, which fits in a core's cache
 ROWS, ROWS_OF_GPU = 128, 4096  # of a block of a symmetric matrix; on GPUs a few large products are faster
-FAKD_EPS = 1e-8
+FAKD_EPS, LEAST = 1e-8, 1e-30
 
 
 def spatial_affinity_distance(student: Tensor, teacher: Tensor, samples: int | None = None) -> Tensor:
@@ -117,4 +117,6 @@ def full_precision(like: Tensor) -> torch.autocast:
 
 
 def _unit(features: Tensor, dim: int) -> Tensor:
-    return features / (features.norm(dim=dim, keepdim=True) + FAKD_EPS)
+    # A third of the time of Tensor.norm. The root of 0 has no gradient, hence the least square.
+    squares = features.square().sum(dim, keepdim=True).clamp(min=LEAST)
+    return features * (squares.sqrt() + FAKD_EPS).reciprocal()

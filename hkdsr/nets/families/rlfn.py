@@ -42,8 +42,8 @@ class RLFN(Network):
     Inside, pixel values are in 0..255, as the published weights expect; input and output are in [0, 1]. The parameters
     have the names of the published weights, which load with ``strict=True``.
 
-    With ``esa_channels`` of 0 it has no attention. It is then made of convolutions alone: every runtime is fast with it,
-    and its tiles join without seams, since a pixel depends on near ones only, while ESA sees the whole image.
+    With ``esa_channels`` of 0 it has no attention. It is then made of convolutions alone: every runtime is fast with
+    it, and its tiles join without seams, since a pixel depends on near ones only, while ESA sees the whole image.
 
     Raises HkdsrError for a scale other than 2, 3 or 4, features or blocks below 1, or esa_channels below 0.
 

@@ -76,8 +76,8 @@ def check_prunable(student: Network, teacher: Network) -> None:
             )
     if teacher.settings.get(GATES) == 0 != student.settings[GATES]:
         raise HkdsrError(
-            f"init is 'prune' but {GATES} is {student.settings[GATES]} in the student and 0 in the teacher: set it to 0 "
-            "in student, or init to 'scratch'"
+            f"init is 'prune' but {GATES} is {student.settings[GATES]} in the student and 0 in the teacher: set it to "
+            "0 in student, or init to 'scratch'"
         )
     own, others = wiring(student).groups, wiring(shortened(teacher, student), student).groups
     if len(own) != len(others):

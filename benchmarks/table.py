@@ -36,6 +36,11 @@ def write(folder: Path, name: str, text: str, found: Mapping[str, str], rows: Se
     (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
+def read(folder: Path, name: str) -> list[Row]:
+    """The rows that ``write`` has written."""
+    return [Row(**row) for row in json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["rows"]]
+
+
 def _time(seconds: float | None) -> str:
     if seconds is None:
         return ""

@@ -66,7 +66,7 @@ def test_the_networks_that_run_are_compiled(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_graphs_take_batches_whole() -> None:
-    with pytest.raises(HkdsrError, match="set training.accumulate to 1"):
+    with pytest.raises(HkdsrError, match=r"set training\.accumulate to 1$"):
         Training(compile="graphs", accumulate=2)
 
 

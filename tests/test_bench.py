@@ -130,6 +130,18 @@ def test_the_table_is_printed_and_written(tmp_path: Path, capsys: pytest.Capture
     assert [row.ratio for row in table.read(tmp_path, "speed")] == [row["ratio"] for row in content["rows"]]
 
 
+def test_remarks_below_the_table_stay(tmp_path: Path) -> None:
+    for what in ("old", "new"):
+        table.write(tmp_path, "speed", "# Speed", {}, measured([Pair(what, "b", taking(1.0), taking(1.0))], 1))
+        if what == "old":
+            with (tmp_path / "speed.md").open("a") as page:
+                page.write("\n## Why\n\nBecause.\n\n## More\n")
+    written = (tmp_path / "speed.md").read_text()
+    assert "| new |" in written
+    assert "| old |" not in written
+    assert written.endswith("|  |  |\n\n## Why\n\nBecause.\n\n## More\n")
+
+
 def test_a_group_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         bench.main(["stepp"])

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from benchmarks import photographs
 from benchmarks.photographs import crops
 from benchmarks.rival_basicsr import BATCH, PATCH, SCALE, BasicSR, basicsr, stepping
 from benchmarks.rounds import Form, Missing, Pair
@@ -20,8 +21,7 @@ from benchmarks.step import stepper
 from hkdsr.data.crops import CropSampler, Prefetcher
 from hkdsr.data.derived import DerivedStore
 from hkdsr.data.embedded import demo_files
-from hkdsr.data.sources import Pair as Images
-from hkdsr.data.store import ImageStore, build_store
+from hkdsr.data.store import ImageStore
 from hkdsr.methods import HKDSR, Plain
 from hkdsr.nets.files.load import build
 from hkdsr.scoring import cost
@@ -43,7 +43,7 @@ LAUNCHED_STEPS, LOADED = 24, 6
 @contextmanager
 def beside_basicsr(folder: Path) -> Iterator[list[Pair]]:
     """Loader and plain step of Compact 32x8 at x2, batch 16, LR 48, and the same work by BasicSR."""
-    store = build_store([Images(name, path) for name, path in demo_files()[0].items()], SCALE, folder, progress=False)
+    store = photographs.store(folder, SCALE)
     rival = basicsr(store, folder / "rival")
     with ExitStack() as stack:
         steps = {
@@ -73,7 +73,7 @@ def beside_basicsr(folder: Path) -> Iterator[list[Pair]]:
 @contextmanager
 def crops_beside_basicsr(folder: Path) -> Iterator[list[Pair]]:
     """Crops from our store, with and without the teacher's images, and from PNG files and LMDB by BasicSR."""
-    store = build_store([Images(name, path) for name, path in demo_files()[0].items()], SCALE, folder, progress=False)
+    store = photographs.store(folder, SCALE)
     rival = basicsr(store, folder / "rival")
     teacher = DerivedStore(folder, store, "copies of HR", PLANES)
     for index in teacher.missing:

@@ -45,17 +45,20 @@ class ResidentSampler:
         (content, starts, widths), factor = self._planes[plane], self._sampler.factors[plane]
         side = factor * self._sampler.patch
         crops = [(widths[p.image], starts[p.image], factor * p.top, factor * p.left, p.way) for p in places]
-        # One column for each crop, to be combined with rows and columns of the crops.
-        width, start, top, left, way = (
-            column[:, None, None] for column in torch.tensor(crops, device=self._device).unbind(1)
-        )
-        steps = torch.arange(side, device=self._device)
-        row = torch.where(way & 2 > 0, side - 1 - steps[:, None], steps[:, None])
-        column = torch.where(way & 1 > 0, side - 1 - steps, steps)
+        # One number for each crop, to be combined with rows and columns of the crops.
+        width, start, top, left, way = (numbers[:, None, None] for numbers in self._sent(crops).unbind(1))
+        index = torch.arange(side, device=self._device)
+        row = torch.where(way & 2 > 0, side - 1 - index[:, None], index[:, None])
+        column = torch.where(way & 1 > 0, side - 1 - index, index)
         turned = way & 4 > 0
         row, column = torch.where(turned, column, row), torch.where(turned, row, column)
         pixel = start + 3 * ((top + row) * width + left + column)
         return content[pixel.unsqueeze(1) + torch.arange(3, device=self._device)[:, None, None]]
+
+    def _sent(self, numbers: list[tuple[int, ...]]) -> Tensor:
+        """On the device, without waiting for what it computes."""
+        table = torch.tensor(numbers)
+        return (table.pin_memory() if self._device.type == "cuda" else table).to(self._device, non_blocking=True)
 
 
 def batches(sampler: CropSampler, start: int, device: torch.device) -> AbstractContextManager[Iterator[Batch]]:

@@ -1,13 +1,16 @@
 """How fast hkdsr is beside what people would run instead, on a CPU: ``python -m benchmarks``, or ``make bench``.
 
-Everything that is compared runs in turn in one process, on photographs, and takes ten minutes on one thread. Rows whose
-rival is not installed say so; benchmarks/requirements.txt and the extras onnx, openvino and ncnn have them all.
+Everything that is compared with one another runs in turn, on photographs; each group of rows has a process of its own.
+All of it takes ten minutes on one thread. Rows whose rival is not installed say so; benchmarks/requirements.txt and the
+extras onnx, openvino and ncnn have them all.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,20 +55,32 @@ def main(words: Sequence[str] | None = None) -> None:
     if unknown:
         parser.error(f"no such group: {', '.join(sorted(unknown))}")
     torch.set_num_threads(arguments.threads)
-    found = machine()
-    rows = []
-    print(*table.HEAD, sep="\n")
-    for row in measured_rows([GROUPS[name] for name in arguments.groups or GROUPS], arguments.rounds):
-        print(table.line(row), flush=True)
-        rows.append(row)
+    found, names, rows = machine(), arguments.groups or list(GROUPS), list[Row]()
+    print(*table.HEAD, sep="\n", flush=True)
+    for name in names:
+        with TemporaryDirectory() as folder:
+            if len(names) == 1:
+                new = _measured(name, Path(folder), arguments.rounds)
+            else:
+                new = _in_a_process(name, Path(folder), arguments.rounds, arguments.threads)
+        print(*map(table.line, new), sep="\n", flush=True)
+        rows += new
     table.write(arguments.out, "speed", TEXT, found, rows)
 
 
-def measured_rows(groups: Sequence[Group], rounds: int | None) -> Iterator[Row]:
-    """The rows of ``groups``, one group after the other."""
-    for group in groups:
-        with TemporaryDirectory() as folder, group(Path(folder)) as pairs:
-            yield from measured(pairs, rounds)
+def _measured(name: str, folder: Path, rounds: int | None) -> list[Row]:
+    with GROUPS[name](folder) as pairs:
+        return measured(pairs, rounds)
+
+
+def _in_a_process(name: str, folder: Path, rounds: int | None, threads: int) -> list[Row]:
+    """The rows of a group by a process of its own, where nothing is left of the groups before."""
+    words = [name, "--out", str(folder), "--threads", str(threads), *(["--rounds", str(rounds)] if rounds else [])]
+    done = subprocess.run([sys.executable, "-m", "benchmarks", *words], stdout=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        why = f"its process ended with {done.returncode}"
+        return [Row(f"group {name}", "", None, None, None, None, None, None, None, why)]
+    return table.read(folder, "speed")
 
 
 if __name__ == "__main__":

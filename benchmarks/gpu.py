@@ -16,13 +16,14 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from benchmarks import table
+from benchmarks import photographs, table
 from benchmarks.machine import machine
 from benchmarks.photographs import crops
 from benchmarks.rounds import Form, Missing, Pair, measured
 from benchmarks.rows_losses import by_definition, differentiated, images
 from benchmarks.step import stepper
-from hkdsr.data.crops import Batch
+from hkdsr.data.crops import Batch, CropSampler
+from hkdsr.data.resident import ResidentSampler
 from hkdsr.devices import autocast
 from hkdsr.losses import compiled, fsm
 from hkdsr.methods import HKDSR, Plain
@@ -91,7 +92,10 @@ def groups(sizes: Sizes, device: torch.device, folder: Path) -> Iterator[list[Pa
         ]
     whole, only = (works.distillation(method) for method in (HKDSR(), Plain()))
     yield [Pair(f"HKDSR step of {name}, bf16", "plain step without exits", whole, only, 1.3)]
-    yield [Pair("a batch sent as pinned bytes", "as floats", works.sent(as_bytes=True), works.sent(as_bytes=False))]
+    yield [
+        Pair("a batch sent as pinned bytes", "as floats", works.sent(as_bytes=True), works.sent(as_bytes=False)),
+        Pair("a batch cut on the GPU", "on the CPU, and sent", works.cut(resident=True), works.cut(resident=False)),
+    ]
     for side in sizes.hr_sides:
         by_kernel, in_tensors, whole_matrices = works.fsm_forms(side)
         yield [
@@ -193,6 +197,16 @@ class Works:
                 batch = batch.pinned()
             given = batch if as_bytes else batch.on(torch.device("cpu"))
             return lambda: given.on(self._device)
+
+        return self._form(make)
+
+    def cut(self, resident: bool) -> Form:
+        """A batch out of whole images, in float32 on the GPU."""
+
+        def make() -> Form:
+            sampler = CropSampler(photographs.store(self._folder, SCALE), self._sizes.patch, self._sizes.batch, 0)
+            source, steps = ResidentSampler(sampler, self._device) if resident else sampler, iter(range(1 << 30))
+            return lambda: source.in_bytes(next(steps)).on(self._device)
 
         return self._form(make)
 

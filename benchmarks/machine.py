@@ -26,7 +26,7 @@ def machine() -> dict[str, str]:
         "CPU": f"{_cpu()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s) used",
         "bf16 on the CPU": "yes" if has_bf16(torch.device("cpu")) else "no",
         "GPU": device,
-        "load before": f"{load:.1f} processes wanted a core, without this one",
+        "other work": f"{load:.1f} processes ran or waited for a core just before; this one has nice {os.nice(0)}",
         "versions": ", ".join([f"hkdsr {__version__}", f"Python {platform.python_version()}", *packages]),
     }
 

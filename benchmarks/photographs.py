@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from hkdsr.data import imresize, rgb
 from hkdsr.data.embedded import demo_files
+from hkdsr.data.sources import Pair
+from hkdsr.data.store import ImageStore, build_store
+
+
+def store(folder: Path, scale: int) -> ImageStore:
+    """The whole photographs, decoded into ``folder``."""
+    return build_store([Pair(name, path) for name, path in demo_files()[0].items()], scale, folder, progress=False)
 
 
 def crops(batch: int, patch: int, scale: int) -> tuple[Tensor, Tensor]:

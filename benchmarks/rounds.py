@@ -1,7 +1,8 @@
 """Forms of one work, timed in turn so that other work of the machine slows all alike, and rows of their ratios.
 
-A form is a function that does the work once. Where it cannot measure itself by being called, as a program that starts
-first, it returns its own seconds.
+A form is a function that does the work once. Each turn calls it twice and counts the second call: by then it has the
+memory and the caches back that the others had. A form whose calls take longer than its work, as that of a program that
+has to start first, returns its own seconds, and is called once.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def in_turn(forms: Sequence[Form], rounds: int | None = None) -> list[Taken]:
         if rounds is None and count >= FEWEST and time.perf_counter() > end:
             break
         for form, own in zip(forms, taken, strict=True):
-            own.append(_once(form))
+            own.append(_turn(form))
     return [_medians(own) for own in taken]
 
 
@@ -102,11 +103,24 @@ def cpu_seconds() -> float:
     return time.process_time() + ended.ru_utime + ended.ru_stime + sum(map(_of_process, _children()))
 
 
-def _once(form: Form) -> Taken:
-    cpu, begun = cpu_seconds(), time.perf_counter()
+def _turn(form: Form) -> Taken:
     own = form()
+    if isinstance(own, float):
+        return Taken(own, None)
+    _wait_for_children()
+    cpu, begun = cpu_seconds(), time.perf_counter()
+    form()
     wall = time.perf_counter() - begun
-    return Taken(own, None) if isinstance(own, float) else Taken(wall, cpu_seconds() - cpu)
+    _wait_for_children()
+    return Taken(wall, cpu_seconds() - cpu)
+
+
+def _wait_for_children() -> None:
+    """Wait until no process that this one has started works any more: it would work during the turn of another form."""
+    before = -1.0
+    while _children() and (now := sum(map(_of_process, _children()))) > before:
+        before = now
+        time.sleep(0.03)
 
 
 def _medians(taken: Sequence[Taken]) -> Taken:

@@ -42,11 +42,12 @@ def affinity_beside_definition(folder: Path) -> Iterator[list[Pair]]:
     pairs = []
     for side in (48, 72, 96):
         torch.manual_seed(0)
-        s, t = torch.nn.functional.normalize(torch.randn(2, 1, CHANNELS, side, side), dim=2)
+        s, t = torch.nn.functional.normalize(torch.randn(2, BATCH, CHANNELS, side, side), dim=2)
         s.requires_grad_()
         ours = differentiated(lambda s=s, t=t: gram_distance(s, t), s)
         theirs = differentiated(lambda s=s, t=t: _gram_by_definition(s.flatten(2), t.flatten(2)), s)
-        pairs.append(Pair(f"FAKD affinity, LR {side}, {CHANNELS} channels", "whole matrices", ours, theirs, 1 / 3))
+        what = f"FAKD affinity, LR {side}, batch {BATCH}, {CHANNELS} channels"
+        pairs.append(Pair(what, "whole matrices", ours, theirs, 1 / 3))
     yield pairs
 
 

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from benchmarks import photographs
 from benchmarks.photographs import crops
 from benchmarks.rival_basicsr import BATCH, PATCH, SCALE, BasicSR, basicsr, stepping
 from benchmarks.rounds import Form, Missing, Pair
@@ -20,8 +21,7 @@ from benchmarks.step import stepper
 from hkdsr.data.crops import CropSampler, Prefetcher
 from hkdsr.data.derived import DerivedStore
 from hkdsr.data.embedded import demo_files
-from hkdsr.data.sources import Pair as Images
-from hkdsr.data.store import ImageStore, build_store
+from hkdsr.data.store import ImageStore
 from hkdsr.methods import HKDSR, Plain
 from hkdsr.nets.files.load import build
 from hkdsr.scoring import cost
@@ -37,13 +37,13 @@ PLANES = 3
 TRAINING = Training(batch=BATCH, precision="fp32")
 CHEAPER = HKDSR(exits_every=4, fsm_samples=256)
 MATRIX = 1024
-LAUNCHED_STEPS = 24
+LAUNCHED_STEPS, LOADED = 24, 6
 
 
 @contextmanager
 def beside_basicsr(folder: Path) -> Iterator[list[Pair]]:
     """Loader and plain step of Compact 32x8 at x2, batch 16, LR 48, and the same work by BasicSR."""
-    store = build_store([Images(name, path) for name, path in demo_files()[0].items()], SCALE, folder, progress=False)
+    store = photographs.store(folder, SCALE)
     rival = basicsr(store, folder / "rival")
     with ExitStack() as stack:
         steps = {
@@ -54,7 +54,7 @@ def beside_basicsr(folder: Path) -> Iterator[list[Pair]]:
         loading = {name: _loading_step(settings, store, folder, stack) for name, settings in steps.items()}
         alone = {name: _repeated_step(settings, store, folder) for name, settings in steps.items()}
         pairs = [
-            Pair(f"plain step with its loader, {name}", against, loading[name], theirs, goal)
+            Pair(f"{LOADED} plain steps with their loader, {name}", against, loading[name], theirs, goal)
             for against, theirs in _loading_steps_of(rival)
             for name, goal in (("fp32", 1 / 2.5), ("bf16, compiled", 1 / 2.5))
         ]
@@ -73,7 +73,7 @@ def beside_basicsr(folder: Path) -> Iterator[list[Pair]]:
 @contextmanager
 def crops_beside_basicsr(folder: Path) -> Iterator[list[Pair]]:
     """Crops from our store, with and without the teacher's images, and from PNG files and LMDB by BasicSR."""
-    store = build_store([Images(name, path) for name, path in demo_files()[0].items()], SCALE, folder, progress=False)
+    store = photographs.store(folder, SCALE)
     rival = basicsr(store, folder / "rival")
     teacher = DerivedStore(folder, store, "copies of HR", PLANES)
     for index in teacher.missing:
@@ -112,8 +112,8 @@ def growth(folder: Path) -> Iterator[list[Pair]]:
     base, *others = sizes
     pairs = [
         Pair(
-            f"HKDSR step, batch {batch}, LR {patch}",
-            "the same number of pixels in steps of batch 16, LR 48",
+            f"HKDSR step, x2, bf16, batch {batch}, LR {patch}",
+            "as many pixels in steps of batch 16, LR 48",
             steps[batch, patch],
             steps[base],
             work=batch * patch**2 / (base[0] * base[1] ** 2),
@@ -142,7 +142,7 @@ def _steps(settings: Training, folder: Path) -> Steps:
 def _loading_step(settings: Training, store: ImageStore, folder: Path, stack: ExitStack) -> Form:
     steps = _steps(settings, folder)
     batches = stack.enter_context(Prefetcher(CropSampler(store, PATCH, BATCH, 0), 0))
-    return lambda: steps.take(0, batches)
+    return _several(lambda: steps.take(0, batches))
 
 
 def _repeated_step(settings: Training, store: ImageStore, folder: Path) -> Form:
@@ -151,11 +151,22 @@ def _repeated_step(settings: Training, store: ImageStore, folder: Path) -> Form:
 
 
 def _loading_steps_of(rival: BasicSR | Missing) -> list[tuple[str, Form | Missing]]:
-    names = {workers: f"BasicSR's, {workers} loader worker{'' if workers else 's'}" for workers in (0, 1)}
-    return [
-        (name, rival if isinstance(rival, Missing) else stepping(rival.model(), rival.loader(workers=workers)))
-        for workers, name in names.items()
-    ]
+    def steps(workers: int) -> Form | Missing:
+        if isinstance(rival, Missing):
+            return rival
+        return _several(stepping(rival.model(), rival.loader(workers=workers)))
+
+    return [("BasicSR's, 0 loader workers", steps(0)), ("BasicSR's, 1 loader worker", steps(1))]
+
+
+def _several(step: Form) -> Form:
+    """Steps in a row, so that a loader in the background cannot get ahead of them by long."""
+
+    def form() -> None:
+        for _ in range(LOADED):
+            step()
+
+    return form
 
 
 def _batches(sampler: CropSampler) -> Form:

@@ -27,13 +27,23 @@ def line(row: Row) -> str:
 
 
 def write(folder: Path, name: str, text: str, found: Mapping[str, str], rows: Sequence[Row]) -> None:
-    """Write ``name.md``, which begins with ``text``, and ``name.json`` into ``folder``."""
+    """Write ``name.md``, which begins with ``text``, and ``name.json`` into ``folder``.
+
+    What stands in ``name.md`` after the table, from a heading on, stays.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    page = folder / f"{name}.md"
+    _, *remarks = page.read_text(encoding="utf-8").partition("\n## ") if page.exists() else ("",)
     facts = [f"- {key}: {value}" for key, value in found.items()]
     lines = [text, "", *facts, "", *HEAD, *map(line, rows), ""]
-    (folder / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")
+    page.write_text("\n".join(lines) + "".join(remarks), encoding="utf-8")
     content = {"machine": dict(found), "rows": [asdict(row) for row in rows]}
     (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def read(folder: Path, name: str) -> list[Row]:
+    """The rows that ``write`` has written."""
+    return [Row(**row) for row in json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["rows"]]
 
 
 def _time(seconds: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from benchmarks import __main__ as bench
 from benchmarks import gpu, rounds, rows_images, rows_losses, table
 from benchmarks.machine import machine
-from benchmarks.rounds import Missing, Pair, Row, in_turn, measured, why_missing
+from benchmarks.rounds import Missing, Pair, in_turn, measured, why_missing
 from hkdsr.losses import fsm
 
 
@@ -126,7 +127,19 @@ def test_the_table_is_printed_and_written(tmp_path: Path, capsys: pytest.Capture
     assert written[-len(printed) :] == printed
     content = json.loads((tmp_path / "speed.json").read_text())
     assert content["machine"].keys() == machine().keys()
-    assert [Row(**row).ratio for row in content["rows"]]
+    assert [row.ratio for row in table.read(tmp_path, "speed")] == [row["ratio"] for row in content["rows"]]
+
+
+def test_remarks_below_the_table_stay(tmp_path: Path) -> None:
+    for what in ("old", "new"):
+        table.write(tmp_path, "speed", "# Speed", {}, measured([Pair(what, "b", taking(1.0), taking(1.0))], 1))
+        if what == "old":
+            with (tmp_path / "speed.md").open("a") as page:
+                page.write("\n## Why\n\nBecause.\n\n## More\n")
+    written = (tmp_path / "speed.md").read_text()
+    assert "| new |" in written
+    assert "| old |" not in written
+    assert written.endswith("|  |  |\n\n## Why\n\nBecause.\n\n## More\n")
 
 
 def test_a_group_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,3 +167,23 @@ def test_every_row_for_gpus_runs(tmp_path: Path) -> None:
         for row in measured([pair for pair in group if not re.search("compiled|graphs", pair.what)], 1):
             assert row.ratio
             assert row.ratio > 0
+
+
+def test_each_of_several_groups_has_a_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(command: list[str], **how: object) -> subprocess.CompletedProcess[str]:
+        _, _, _, name, _, folder, *more = command
+        assert more == ["--threads", "1", "--rounds", "2"]
+        if name == "crops":
+            return subprocess.CompletedProcess(command, -11)
+        (row,) = measured([Pair(name, "b", taking(1.0), taking(2.0))], 1)
+        table.write(Path(folder), "speed", "", {}, [row])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    bench.main(["fsm", "crops", "--rounds", "2", "--out", str(tmp_path)])
+    fsm_row, broken = table.read(tmp_path, "speed")
+    assert (fsm_row.what, fsm_row.ratio) == ("fsm", 0.5)
+    assert (broken.what, broken.why) == ("group crops", "its process ended with -11")
+    assert len(capsys.readouterr().out.splitlines()) == 4

@@ -95,7 +95,7 @@ def test_sample_by_sample_equals_the_whole_batch(
     options: dict[str, Any], pixels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss takes its gradient from one, two or all samples at a time; the definition takes the batch at once."""
-    monkeypatch.setattr(by_sample, "PIXELS_PER_PASS", pixels)
+    monkeypatch.setitem(by_sample.PIXELS_PER_PASS, "cpu", pixels)
     student, teacher, hr = images(3, 6)
     student.requires_grad_()
     made = fusion(**options)

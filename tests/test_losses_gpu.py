@@ -13,7 +13,8 @@ from definition import gradient, naive
 from hkdsr.losses import compiled, fsm, signed_mean
 from hkdsr.losses.signed_mean import signed_mean as plain_signed_mean
 
-pytest.importorskip("triton", reason="PyTorch has no Triton here")
+triton = pytest.importorskip("triton", reason="PyTorch has no Triton here")
+
 
 CHECKED = """
 import itertools, sys
@@ -53,6 +54,22 @@ def test_the_kernel_gives_the_definition_and_its_gradient() -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", CHECKED], capture_output=True, text=True, env=environment, check=False)
     assert done.stdout.split("\n")[-2:] == ["all equal", ""], done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("kind", ["fp32", "fp64"])
+def test_it_compiles_for_a_gpu_that_is_not_here(kind: str) -> None:
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from hkdsr.losses import kernels_gpu
+
+    tensors = dict.fromkeys(("vectors", "hr", "result"), f"*{kind}")
+    sizes = {"VECTORS": kernels_gpu.VECTORS, "POSITIONS": kernels_gpu.POSITIONS}
+    types = {**tensors, "count": "i32", "positions": "i32", **dict.fromkeys(sizes, "constexpr")}
+    source = ASTSource(kernels_gpu._signed_means, signature=types, constexprs=sizes)
+    made = triton.compile(source, target=GPUTarget("cuda", 90, 32))
+    assert made.asm["cubin"]
+    assert ".local" not in made.asm["ptx"]  # all values stay in registers
 
 
 def test_gpus_take_it_and_cpus_do_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from torch._dynamo.exc import TorchDynamoException
 from hkdsr.data.crops import Batch, CropSampler, Prefetcher
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import FAKD, HKDSR, Method
+from hkdsr.settings.recipe import Training
 from hkdsr.training import step as step_module
 from hkdsr.training.run import distill
 
@@ -62,6 +63,11 @@ def test_the_networks_that_run_are_compiled(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(HkdsrError, match=r"^training.compile is 'yes', but .* \(no compiler\): set it to 'no'$"):
         distill(tiny.recipe(tmp_path, steps=1, compile="yes"))
     distill(tiny.recipe(tmp_path, steps=1))
+
+
+def test_graphs_take_batches_whole() -> None:
+    with pytest.raises(HkdsrError, match=r"set training\.accumulate to 1$"):
+        Training(compile="graphs", accumulate=2)
 
 
 def test_batches_travel_as_bytes_and_are_pinned_for_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

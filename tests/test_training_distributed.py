@@ -150,6 +150,7 @@ def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) ->
         assert group == ALONE == distributed.process_group()
         assert group.main
         assert group.agreed("x") == group.main_first(lambda: "x") == "x"
+        assert group.gathered("x") == ["x"]
 
 
 def train(out: Path, group: ProcessGroup) -> None:
@@ -187,6 +188,7 @@ def exchange(out: Path, group: ProcessGroup) -> None:
     assert group == distributed.process_group() == ProcessGroup(int(os.environ["RANK"]), 2)
     rank = group.rank
     assert group.agreed(f"from {rank}") == "from 0"
+    assert group.gathered(f"from {rank}") == ["from 0", "from 1"]
     assert group.main_first(lambda: (out / "made").exists() or (out / "made").touch()) == (None if group.main else True)
     assert group.means({"a": torch.tensor(1.0 + rank), "b": torch.tensor(4.0 * rank)}) == {"a": 1.5, "b": 2.0}
 

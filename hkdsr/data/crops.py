@@ -50,6 +50,16 @@ class Batch:
         return Batch(change(self.lr), hr, [change(image) for image in self.teacher])
 
 
+@dataclass(frozen=True)
+class Place:
+    """A crop: the number of the image, the first row and column in LR pixels, and in which of 8 ways it is turned."""
+
+    image: int
+    top: int
+    left: int
+    way: int
+
+
 class CropSampler:
     """Random aligned crops of ``patch_lr`` LR pixels a side, turned and flipped in one of the 8 ways of a square.
 
@@ -77,9 +87,12 @@ class CropSampler:
         share: tuple[int, int] = (0, 1),
         degrade: Degrade | None = None,
     ) -> None:
-        self._store, self._derived = store, derived
+        self.store, self._derived = store, derived
         self._degrader = live_degrader(degrade, store.scale, store.has_hr)
-        self._patch, self._count, self._seed = patch_lr, batch, seed
+        self.patch, self._count, self._seed = patch_lr, batch, seed
+        others = int(store.has_hr) + (derived.planes if derived else 0)
+        self.factors = (1, *[store.scale] * others)
+        """How many times as large as LR each of ``images`` is."""
         index, of = share
         if batch % of:
             raise HkdsrError(
@@ -101,38 +114,50 @@ class CropSampler:
         """The batch of training step ``step`` (from 0), in float32."""
         return self.in_bytes(step).on(torch.device("cpu"))
 
+    @property
+    def degrades(self) -> bool:
+        """Whether LR crops are made anew in each step."""
+        return self._degrader is not None
+
     def in_bytes(self, step: int) -> Batch:
         """The batch of training step ``step`` (from 0), in uint8."""
+        crops = [
+            self._degraded(self._crops(place), step, int(index))
+            for index, place in zip(range(self._count)[self._mine], self.places(step), strict=True)
+        ]
+        lr, *others = (_batched(plane) for plane in zip(*crops, strict=True))
+        return Batch(lr, others.pop(0) if self.store.has_hr else None, others)
+
+    def places(self, step: int) -> list[Place]:
+        """Where the crops of training step ``step`` (from 0) are."""
         random = np.random.default_rng(np.random.SeedSequence([self._seed, step]))
         drawn = np.searchsorted(self._area_up_to, random.integers(self._area_up_to[-1], size=self._count), side="right")
         places = random.integers(self._room[drawn])
         ways = random.integers(8, size=self._count)
         # All is drawn and then divided: the processes together see what one would.
-        mine = (values[self._mine] for values in (np.arange(self._count), self._fitting[drawn], places, ways))
-        crops = [
-            self._degraded(self._crops(int(image), int(top), int(left), int(way)), step, int(index))
-            for index, image, (top, left), way in zip(*mine, strict=True)
-        ]
-        lr, *others = (_batched(plane) for plane in zip(*crops, strict=True))
-        return Batch(lr, others.pop(0) if self._store.has_hr else None, others)
+        mine = (values[self._mine].tolist() for values in (self._fitting[drawn], places, ways))
+        return [Place(image, top, left, way) for image, (top, left), way in zip(*mine, strict=True)]
 
-    def _crops(self, image: int, top: int, left: int, way: int) -> list[np.ndarray]:
-        """LR, HR if there is one, and the derived images."""
-        planes = [self._store.hr(image)] if self._store.has_hr else []
+    def images(self, image: int) -> list[np.ndarray]:
+        """LR, HR if there is one, and the derived images, uint8 (H, W, 3), without a copy."""
+        planes = [self.store.lr(image), *([self.store.hr(image)] if self.store.has_hr else [])]
         if self._derived is not None:
             planes += [self._derived.get(plane, image) for plane in range(self._derived.planes)]
-        small, scale = self._patch, self._store.scale
-        large = small * scale
-        windows = [self._store.lr(image)[top : top + small, left : left + small]]
-        for plane in planes:
-            windows.append(plane[top * scale : top * scale + large, left * scale : left * scale + large])
-        return [_turned(window, way) for window in windows]
+        return planes
+
+    def _crops(self, place: Place) -> list[np.ndarray]:
+        """The windows of ``images``."""
+        windows = []
+        for plane, factor in zip(self.images(place.image), self.factors, strict=True):
+            top, left, side = factor * place.top, factor * place.left, factor * self.patch
+            windows.append(_turned(plane[top : top + side, left : left + side], place.way))
+        return windows
 
     def _degraded(self, crops: list[np.ndarray], step: int, index: int) -> list[np.ndarray]:
         if self._degrader is None:
             return crops
         lr, *others = crops
-        source = others[0] if self._store.has_hr else lr
+        source = others[0] if self.store.has_hr else lr
         return [self._degrader.degraded(source, random_of(self._seed, step, index)), *others]
 
 

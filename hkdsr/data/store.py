@@ -15,22 +15,18 @@ import logging
 import os
 import shutil
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-import torch
 from filelock import FileLock
 from tqdm import tqdm
 
 from hkdsr.data import flat, shards
 from hkdsr.data.decode import CODEC_ERRORS, opened
 from hkdsr.data.images import rgb
+from hkdsr.data.parallel import in_parallel, one_torch_thread
 from hkdsr.data.partners import matching
 from hkdsr.data.resize import bicubic_pair
 from hkdsr.data.shards import Shards, written
@@ -46,9 +42,6 @@ NAMED = 3
 """Damaged images that are named; of others the number is told."""
 
 logger = logging.getLogger(__name__)
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def default_cache() -> Path:
@@ -129,22 +122,34 @@ class ImageStore:
             self._lr.write(index, [lr])
 
 
+def file_digests(files: Sequence[Path], workers: int | None = None) -> dict[Path, str]:
+    """The sha256 of each file, by ``workers`` threads (default: one for each CPU). HkdsrError for an unreadable one."""
+    return dict(zip(files, in_parallel(_digest, files, workers or os.cpu_count() or 1), strict=True))
+
+
 def build_store(
-    pairs: Sequence[Pair], scale: int, folder: Path | None = None, workers: int | None = None, progress: bool = True
+    pairs: Sequence[Pair],
+    scale: int,
+    folder: Path | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+    digests: Callable[[Sequence[Path]], Mapping[Path, str]] | None = None,
 ) -> ImageStore:
     """The store of ``pairs``: opened if it is already in ``folder`` (default ``default_cache()``), else built there.
 
     HR is cropped at the bottom and right to a multiple of ``scale``; LR is read from its file or made by MATLAB bicubic
     on uint8. Pairs without HR make a store without HR. The key is the sha256 over names, file contents, scale and
     format, so a changed image makes a new store.
-    ``workers`` threads decode (default: one for each CPU); the progress bar shows only on a terminal.
+    ``workers`` threads decode (default: one for each CPU); the progress bar shows only on a terminal. ``digests`` gives
+    the sha256 of the files, by default ``file_digests``.
 
     Raises HkdsrError for an unreadable image, for an LR image whose size is not HR/scale, and for a full disk;
     nothing half-written stays behind.
     """
     folder = folder or default_cache()
     workers = workers or os.cpu_count() or 1
-    key = _key(pairs, scale, workers)
+    files = [path for pair in pairs for path in (pair.hr, pair.lr) if path is not None]
+    key = _key(pairs, scale, digests(files) if digests else file_digests(files, workers))
     target = folder / f"images-{key[:20]}"
     if (found := _found(target)) and not found.damaged():
         return found
@@ -178,8 +183,8 @@ def _repaired(store: ImageStore, pairs: Sequence[Pair], workers: int) -> bool:
         logger.warning("%s has changed on disk: %s is decoded again", store.folder, pairs[index].name)
     if len(damaged) > NAMED:
         logger.warning("%s has changed on disk: %d more images are decoded again", store.folder, len(damaged) - NAMED)
-    with _one_torch_thread():
-        decoded = _in_parallel(lambda index: _decode(pairs[index], store.scale), damaged, workers)
+    with one_torch_thread():
+        decoded = in_parallel(lambda index: _decode(pairs[index], store.scale), damaged, workers)
         try:
             for index, (hr, lr) in zip(damaged, decoded, strict=True):
                 store.repair(index, hr, lr)
@@ -189,16 +194,16 @@ def _repaired(store: ImageStore, pairs: Sequence[Pair], workers: int) -> bool:
 
 
 def _build(pairs: Sequence[Pair], scale: int, key: str, target: Path, workers: int, progress: bool) -> None:
-    pixels, has_hr = sum(_in_parallel(_header_pixels, pairs, workers)), pairs[0].hr is not None
+    pixels, has_hr = sum(in_parallel(_header_pixels, pairs, workers)), pairs[0].hr is not None
     flat.check_space(target.parent, 3 * pixels + 3 * pixels // scale**2 if has_hr else 3 * pixels)
     part = target.with_name(f"{target.name}.part")
     part.mkdir()
     try:
         limit = shards.LIMIT
-        with written(part, "hr", limit) as hr_files, written(part, "lr", limit) as lr_files, _one_torch_thread():
+        with written(part, "hr", limit) as hr_files, written(part, "lr", limit) as lr_files, one_torch_thread():
             sizes: list[tuple[int, int]] = []
             sums: list[list[int]] = []
-            decoded = _in_parallel(lambda pair: _decode(pair, scale), pairs, workers)
+            decoded = in_parallel(lambda pair: _decode(pair, scale), pairs, workers)
             for hr, lr in tqdm(decoded, "decoding", len(pairs), disable=None if progress else True, unit="image"):
                 sizes.append((scale * lr.shape[0], scale * lr.shape[1]))
                 sums.append(_sums(hr, lr))
@@ -241,9 +246,7 @@ def _decoded(pair: Pair, scale: int) -> tuple[np.ndarray | None, np.ndarray]:
     return matching(hr, lr, scale, pair.hr, pair.lr), lr
 
 
-def _key(pairs: Sequence[Pair], scale: int, workers: int) -> str:
-    files = [path for pair in pairs for path in (pair.hr, pair.lr) if path is not None]
-    digests = dict(zip(files, _in_parallel(_digest, files, workers), strict=True))
+def _key(pairs: Sequence[Pair], scale: int, digests: Mapping[Path, str]) -> str:
     contents = [(pair.name, pair.hr and digests[pair.hr], pair.lr and digests[pair.lr]) for pair in pairs]
     return hashlib.sha256(json.dumps([FORMAT, scale, contents]).encode()).hexdigest()
 
@@ -263,29 +266,3 @@ def _header_pixels(pair: Pair) -> int:
             return image.width * image.height
     except CODEC_ERRORS:
         return 0
-
-
-def _in_parallel(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
-    """Results in the order of ``items``, never more than a few ahead of whoever takes them (an image is big)."""
-    pool = ThreadPoolExecutor(workers)
-    pending: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) > 2 * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """The images are the parallel work: torch's own threads inside each worker would only fight over the CPUs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-VECTORS, POSITIONS = 64, 64
+VECTORS, POSITIONS = 32, 64
 """Of a tile: the vectors of a program, and the positions of G that it takes at once."""
 
 
@@ -47,7 +47,9 @@ def _signed_means(vectors, hr, result, count, positions, VECTORS: tl.constexpr, 
     d0 = tl.load(own, mask=p < count, other=0.0)
     d1 = tl.load(own + count, mask=p < count, other=0.0)
     d2 = tl.load(own + 2 * count, mask=p < count, other=0.0)
-    v0, v1, v2 = tl.zeros_like(d0), tl.zeros_like(d1), tl.zeros_like(d2)
+    # Summed up by columns of the tile, and over these at the end: sums within the loop would make threads wait.
+    v0 = tl.zeros((VECTORS, POSITIONS), d0.dtype)
+    v1, v2 = tl.zeros_like(v0), tl.zeros_like(v0)
     for start in range(0, positions, POSITIONS):
         q = start + tl.arange(0, POSITIONS)
         all_of_g = hr + sample * 3 * positions + q
@@ -56,10 +58,10 @@ def _signed_means(vectors, hr, result, count, positions, VECTORS: tl.constexpr, 
         g2 = tl.load(all_of_g + 2 * positions, mask=q < positions, other=0.0)[None, :]
         product = d0[:, None] * g0 + d1[:, None] * g1 + d2[:, None] * g2
         sign = (product > 0).to(d0.dtype) - (product < 0).to(d0.dtype)
-        v0 += tl.sum(sign * g0, axis=1)
-        v1 += tl.sum(sign * g1, axis=1)
-        v2 += tl.sum(sign * g2, axis=1)
+        v0 += sign * g0
+        v1 += sign * g1
+        v2 += sign * g2
     target = result + sample * 3 * count + p
-    tl.store(target, v0 / positions, mask=p < count)
-    tl.store(target + count, v1 / positions, mask=p < count)
-    tl.store(target + 2 * count, v2 / positions, mask=p < count)
+    tl.store(target, tl.sum(v0, axis=1) / positions, mask=p < count)
+    tl.store(target + count, tl.sum(v1, axis=1) / positions, mask=p < count)
+    tl.store(target + 2 * count, tl.sum(v2, axis=1) / positions, mask=p < count)

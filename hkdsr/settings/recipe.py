@@ -129,7 +129,8 @@ class Training:
     compile: Compile = "no"
     """Compile the networks that run in each step, by torch.compile, which needs a C++ compiler and takes seconds to
     minutes once. ``no``: do not. ``yes``: do, which gives the same training up to rounding in less time. ``graphs``:
-    as CUDA graphs too on a GPU, for small students whose many short operations do not keep it busy."""
+    as CUDA graphs too on a GPU, for small students whose many short operations do not keep it busy; not with
+    ``accumulate``."""
 
     def __post_init__(self) -> None:
         accept_single_values(self)
@@ -143,6 +144,8 @@ class Training:
             require_range("training.milestones", share, 0, 1)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise HkdsrError(f"training.betas is {self.betas}: set two values of 0 or more, below 1")
+        if self.compile == "graphs" and self.accumulate > 1:  # a graph's gradients are overwritten by its next run
+            raise HkdsrError("training.compile is 'graphs', which takes batches whole: set training.accumulate to 1")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from typing import Protocol
 from torch import nn
 from tqdm import tqdm
 
-from hkdsr.data.crops import CropSampler, Prefetcher
+from hkdsr.data.crops import CropSampler
+from hkdsr.data.resident import batches as batches_of
 from hkdsr.training.checkpoint import Checkpoint
 from hkdsr.training.context import Context
 from hkdsr.training.distributed import check_launcher
@@ -102,7 +103,7 @@ def fit(
     log = TrainingLog(context.folder, step, settings.tensorboard) if processes.main else None
     hidden = None if processes.main else True  # None: shown on a terminal
     bar = tqdm(total=settings.steps, initial=step, desc=context.label, unit="step", disable=hidden)
-    with Prefetcher(sampler, step, pin=context.device.type == "cuda") as batches, bar, log or nullcontext():
+    with batches_of(sampler, step, context.device) as batches, bar, log or nullcontext():
         over = step >= settings.steps
         while not over:
             check_launcher()

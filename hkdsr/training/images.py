@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from hkdsr.data.sources import Pair, described, find_pairs, spread
-from hkdsr.data.store import ImageStore, build_store, default_cache
+from hkdsr.data.store import ImageStore, build_store, default_cache, file_digests
 from hkdsr.data.variants import VariantStore
 from hkdsr.paths import require_writable
 from hkdsr.settings.recipe import DistillRecipe, TrainRecipe
+from hkdsr.training.distributed import process_group
 from hkdsr.training.requirements import require_suitable
 
 logger = logging.getLogger(__name__)
@@ -21,7 +23,7 @@ def image_store(recipe: TrainRecipe | DistillRecipe) -> ImageStore:
     data = recipe.data
     require_suitable(recipe)
     pairs = image_pairs(recipe)
-    store = build_store(pairs, recipe.scale, data.cache)
+    store = build_store(pairs, recipe.scale, data.cache, digests=shared_digests)
     pixels = sum(height * width for height, width in store.sizes) / (1 if store.has_hr else recipe.scale**2)
     kind, what = "HR" if store.has_hr else "LR", described(pairs)
     if recipe.degrade.used:
@@ -37,6 +39,16 @@ def image_store(recipe: TrainRecipe | DistillRecipe) -> ImageStore:
             data.patch,
         )
     return with_variants(store, recipe, data.cache or default_cache())
+
+
+def shared_digests(files: Sequence[Path]) -> dict[Path, str]:
+    """The sha256 of each file; every process reads its share of them. HkdsrError for a file that cannot be read."""
+    processes = process_group()
+    found: dict[Path, str] = {}
+    for part in processes.gathered(file_digests(files[processes.rank :: processes.size])):
+        found |= part
+    # Paths that only this machine has, where the processes do not see the same folders.
+    return found | file_digests([file for file in files if file not in found])
 
 
 def image_pairs(recipe: TrainRecipe | DistillRecipe) -> list[Pair]:

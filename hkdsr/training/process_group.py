@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -65,6 +65,15 @@ class ProcessGroup:
             with _connected():
                 dist.broadcast_object_list(box, 0, device=torch.device("cpu"))
         return box[0]
+
+    def gathered(self, value: Made) -> list[Made]:
+        """The ``value`` of every process, by rank, which must be picklable."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        with _connected():
+            dist.all_gather_object(values, value)
+        return values
 
     def main_first(self, make: Callable[[], Made]) -> Made:
         """Call ``make`` in the first process, then in the others, which find the files that the first has written."""

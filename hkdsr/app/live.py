@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -16,12 +17,10 @@ class Sent:
     """What a visitor's page shows, so that only what has changed is sent, and nothing flickers."""
 
     def __init__(self) -> None:
-        self._known: list[int] = []
+        self._known: Sequence[int] = ()
 
     def new(self, *values: object) -> list[Any]:
         """The values, without those that were there the last time."""
-        before, self._known = self._known, [hash(str(value)) for value in values]
-        return [
-            gr.skip() if before[place : place + 1] == [now] else value
-            for place, (value, now) in enumerate(zip(values, self._known, strict=True))
-        ]
+        before, self._known = self._known or [None] * len(values), [hash(str(value)) for value in values]
+        both = zip(values, before, self._known, strict=True)
+        return [gr.skip() if old == new else value for value, old, new in both]

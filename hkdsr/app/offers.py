@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from hkdsr.deploy.card import card_text
 from hkdsr.deploy.runtime import Runtime, choose_runtime, open_network
 from hkdsr.deploy.upscaler import Upscaler
 from hkdsr.nets.files.load import WEIGHTS
@@ -32,16 +31,11 @@ def offered(folder: Path, brought: Mapping[str, Path] | None = None) -> dict[str
 
 def opened(models: Sequence[str | Path], device: str, images: Sequence[Path]) -> list[Upscaler]:
     """What enlarges ``images`` by each network, run as ``hkdsr upscale`` runs it. Raises HkdsrError as that does."""
-    names = [str(image) for image in images]
-    return [
-        _opened(str(model), _changed(model), device, choose_runtime(str(model), "auto", device, names))
-        for model in models
-    ]
-
-
-def card(name: str, model: str | Path) -> str:
-    """What is known of a network, in Markdown. Raises HkdsrError for a file that cannot be read."""
-    return _card(name, model, _changed(model))
+    names, found = [str(image) for image in images], list[Upscaler]()
+    for model in models:
+        changed = model.stat().st_mtime if isinstance(model, Path) else 0
+        found.append(_opened(str(model), changed, device, choose_runtime(str(model), "auto", device, names)))
+    return found
 
 
 def is_network(path: Path) -> bool:
@@ -52,12 +46,3 @@ def is_network(path: Path) -> bool:
 @lru_cache(KEPT)
 def _opened(model: str, changed: float, device: str, runtime: Runtime) -> Upscaler:
     return open_network(model, runtime, device, ())[0]
-
-
-@lru_cache(16 * KEPT)
-def _card(name: str, model: str | Path, changed: float) -> str:
-    return card_text(name, model)
-
-
-def _changed(model: str | Path) -> float:
-    return model.stat().st_mtime if isinstance(model, Path) else 0

@@ -68,11 +68,7 @@ def _environment(root: Path, settings: AppSettings) -> Iterator[None]:
 
 def _page(settings: AppSettings, root: Path) -> gr.Blocks:
     with gr.Blocks(title="hkdsr", analytics_enabled=False, delete_cache=(LIFE // 24, LIFE)) as page:
-        gr.HTML(
-            "<h1>hkdsr</h1><p>Small networks that enlarge images: use them, watch them learn.</p>",
-            elem_id="head",
-            padding=False,
-        )
+        gr.Markdown("# hkdsr\n\nSmall networks that enlarge images: use them, watch them learn.", elem_id="head")
         with gr.Tabs() as tabs:
             with gr.Tab("Upscale"):
                 upscale_tab.add(page, settings, Sessions(root))
@@ -90,8 +86,7 @@ def _page(settings: AppSettings, root: Path) -> gr.Blocks:
 
 
 def _launched(page: gr.Blocks, settings: AppSettings, root: Path) -> str:
-    local = settings.auth is None
-    hosts = ("127.0.0.1", "localhost", "::1", settings.host) if local else ()
+    hosts = () if settings.auth else ("127.0.0.1", "localhost", "::1", settings.host)
     try:
         _, address, shared = page.launch(
             server_name=settings.host,

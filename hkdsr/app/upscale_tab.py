@@ -13,6 +13,7 @@ from hkdsr.app.sessions import Session, Sessions
 from hkdsr.app.told import told
 from hkdsr.data.decode import require_size
 from hkdsr.data.images import SUFFIXES
+from hkdsr.deploy.card import card_text
 from hkdsr.errors import HkdsrError
 from hkdsr.report.views import enlarge_all
 from hkdsr.settings.app import AppSettings
@@ -106,7 +107,7 @@ def add(page: gr.Blocks, settings: AppSettings, sessions: Sessions) -> None:
     @told
     def describe(names: list[str], request: gr.Request) -> str:
         models = known(request)
-        return "\n\n---\n\n".join(offers.card(name, models[name]) for name in names if name in models)
+        return "\n\n---\n\n".join(card_text(name, models[name]) for name in names if name in models)
 
     @told
     def refresh(names: list[str], request: gr.Request) -> Any:
@@ -138,7 +139,7 @@ def add(page: gr.Blocks, settings: AppSettings, sessions: Sessions) -> None:
         choice.input(switch, [image, left, right], [left, right, slider, text], **QUICK)
     if settings.allow_models:
         brought.upload(bring, [brought, chosen], chosen, **QUICK)
-    gr.on(None, describe, chosen, about, show_progress="hidden")  # when the page opens, and when others are chosen
+    gr.on(None, describe, chosen, about, **QUICK)  # when the page opens, and when others are chosen
     page.load(refresh, chosen, chosen, **QUICK)
     page.unload(leave)
 

@@ -18,7 +18,7 @@ from hkdsr.runs.choices import image_folders, recipes
 from hkdsr.runs.jobs import Jobs
 from hkdsr.settings.app import AppSettings
 
-AS_IN_RECIPE = ("as in the recipe", "")
+AS_IN_RECIPE = ("the recipe's", "")
 
 
 def add(tab: gr.Tab, settings: AppSettings) -> gr.Timer:
@@ -35,7 +35,7 @@ def add(tab: gr.Tab, settings: AppSettings) -> gr.Timer:
             with gr.Row():
                 scale = gr.Dropdown([AS_IN_RECIPE, *((f"x{one}", one) for one in SCALES)], value="", label="Scale")
                 method = gr.Dropdown([AS_IN_RECIPE, *METHODS], value="", label="Method", elem_id="method")
-                steps = gr.Number(0, label="Steps", info="0: as in the recipe", precision=0, minimum=0, elem_id="steps")
+                steps = gr.Number(0, label="Steps", info="0: the recipe's", precision=0, minimum=0, elem_id="steps")
         with gr.Column(min_width=320):
             command = gr.Textbox(label="Command", interactive=False, lines=3, buttons=["copy"], elem_id="command")
             with gr.Row():
@@ -78,7 +78,7 @@ def add(tab: gr.Tab, settings: AppSettings) -> gr.Timer:
         done = f"**{run.state}**, step {run.step:,}" + (f" of {run.steps:,}" if run.steps else "")
         return sent.new(gr.update(choices=names, value=at), done, jobs.log(at))
 
-    gr.on([field.change for field in fields], written, fields, command, **QUIET)
+    gr.on([tab.select, *(field.change for field in fields)], written, fields, command, **QUIET)
     check.click(told(lambda *chosen: jobs.check(Asked(*chosen))), fields, said, api_visibility="private")
     start.click(started, fields, job, api_visibility="private")
     stopped = stop.click(told(jobs.stop), job, api_visibility="private")

@@ -71,7 +71,7 @@ def rush(address: str, folder: str) -> tuple[int, int]:
         visitor.ask("begin", files(uploads))
     for visitor in visitors:
         try:
-            visitor.join("work", files(uploads), ["small_x2"], [], 50, 50)
+            visitor.join("work", files(uploads), ["small_x2"], [])
             taken.append(visitor)
         except RefusedError:
             refused += 1

@@ -88,7 +88,7 @@ class Visitor:
     ) -> dict[str, Any]:
         """What the page shows once it has enlarged the files, by the name of its part."""
         self.ask("begin", files(uploads))
-        shown = self.ask("work", files(uploads), networks, files(truths), 50, 50)
+        shown = self.ask("work", files(uploads), networks, files(truths))
         return dict(zip(("image", "left", "right", "slider", "text", "files"), shown, strict=True))
 
     def fetch(self, path: str) -> httpx.Response:

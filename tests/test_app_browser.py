@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from app_visitor import RefusedError, Visitor, files
 from app_visitor import page as opened
 from browser import chromium
 from PIL import Image
 from small import small
 
+from hkdsr.app.guard import FULL
 from hkdsr.cli import upscale as command
 from hkdsr.data import ImageData, rgb, write_image
 from hkdsr.data.embedded import demo_files
@@ -29,7 +32,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("app")
     (folder / "networks").mkdir()
     save(small("rcan"), folder / "networks" / "slow.safetensors")
-    with opened(folder) as (found, _):
+    with opened(folder, "--queue", "2") as (found, _):
         yield found
 
 
@@ -194,6 +197,26 @@ def test_two_users_at_once_get_their_own_images(visit: Callable[..., Page], phot
     for page, image in zip(pages, (photo, other), strict=True):
         page.locator("#slider img").first.wait_for(timeout=120_000)
         assert saved(page, tmp_path / "saved.png") == sent_by_command(image, "small_x2", 2)
+
+
+def test_a_full_queue_is_said_in_the_words_of_the_page(
+    visit: Callable[..., Page], address: str, photo: Path, tmp_path: Path
+) -> None:
+    page = visit()
+    choose(page, photo)
+    Image.fromarray(np.tile(rgb(photo), (24, 18, 1))).save(tmp_path / "large.png")
+    others = [Visitor(address) for _ in range(4)]
+    uploads = files(others[0].upload(tmp_path / "large.png"))
+    for other in others:
+        other.ask("begin", uploads)
+    with pytest.raises(RefusedError, match=re.escape(FULL)):
+        [other.join("work", uploads, ["slow.safetensors"], []) for other in others]
+    page.click("#enlarge")
+    page.locator(".toast-body", has_text=FULL).wait_for(timeout=60_000)
+    for other in others:
+        other.leave()  # which ends its work
+    page.click("#enlarge")
+    page.locator("#slider img").first.wait_for(timeout=120_000)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

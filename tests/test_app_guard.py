@@ -86,10 +86,9 @@ def test_no_event_takes_a_file_that_was_not_uploaded(visitor: Visitor, folder: P
         named = files([path])
         for event, data in (
             ("begin", [named]),
-            ("work", [named, ["tiny_x4"], [], 50, 50]),
-            ("work", [files([upload]), ["tiny_x4"], named, 50, 50]),
-            ("work", [files([upload]), named, [], 50, 50]),
-            ("work", [files([upload]), ["tiny_x4"], [], named[0], 50]),
+            ("work", [named, ["tiny_x4"], []]),
+            ("work", [files([upload]), ["tiny_x4"], named]),
+            ("work", [files([upload]), named, []]),
             ("bring", [named, []]),
             ("switch", [named[0], named[0], named[0]]),
             ("describe", [named]),

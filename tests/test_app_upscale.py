@@ -15,6 +15,7 @@ from app_visitor import RefusedError, Visitor, downloads, files, page
 from PIL import Image
 from small import small
 
+from hkdsr.app.guard import FULL
 from hkdsr.cli import upscale as command
 from hkdsr.data import ImageData, imresize, rgb, write_image
 from hkdsr.data.embedded import demo_files
@@ -154,7 +155,7 @@ def test_mistakes_are_sentences(address: str, visitor: Visitor, photo: np.ndarra
     cases = {
         "bad.png": "cannot be read",
         "cut.png": "cannot be read",
-        "large.png": r"large.png has 44,310 pixels, more than the 44,100 that this page takes",
+        "large.png": r"large.png has 44,310 pixels, more than the 44,100 that are taken: .* page with --max-pix",
     }
     for name, said in cases.items():
         with pytest.raises(RefusedError, match=said):
@@ -224,11 +225,11 @@ def test_a_full_queue_is_said(address: str, photo: np.ndarray, tmp_path: Path) -
         visitor.ask("begin", files(uploads))
     for visitor in visitors:
         try:
-            visitor.join("work", files(uploads), ["own.safetensors"], [], 50, 50)
+            visitor.join("work", files(uploads), ["own.safetensors"], [])
             taken.append(visitor)
         except RefusedError as error:
             refused.append(str(error))
     assert len(taken) >= 2
     assert refused
-    assert set(refused) == {"Queue is full. Max size is 2 and size is 2."}
+    assert set(refused) == {FULL}
     assert [len(visitor.result()[-1]["value"]) for visitor in taken] == [1] * len(taken)

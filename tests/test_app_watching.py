@@ -16,8 +16,8 @@ import tiny_job
 from browser import chromium
 
 from hkdsr.app.page import served
-from hkdsr.app.settings import AppSettings
 from hkdsr.methods import Logits
+from hkdsr.settings.app import AppSettings
 from hkdsr.training.run import distill
 
 if TYPE_CHECKING:
@@ -143,7 +143,6 @@ def test_a_finished_run_its_images_recipe_and_a_study(page: Page, folder: Path) 
     assert "12 of 12" in row(page, "done")
     choose(page, "#run", "done")
     page.locator("#kept img[alt='00.png: student, step 12']").wait_for(timeout=PATIENCE)
-    choose(page, "#step", "6")
     page.locator("#kept img[alt='00.png: student, step 6']").wait_for(timeout=PATIENCE)
     page.get_by_role("button", name="Recipe").click()
     value(page, "#recipe", 'method.name = "logits"')
@@ -164,7 +163,7 @@ def test_two_runs_side_by_side(page: Page, folder: Path) -> None:
     tab(page, "Runs")
     row(page, "other")
     choose(page, "#run", "done")
-    choose(page, "#other", "other")
+    choose(page, "#run", "other")
     page.locator("#charts polyline.c1").first.wait_for(timeout=PATIENCE)
     page.get_by_role("button", name="Recipe").click()
     page.locator("#compared tr", has_text="training.lr").filter(has_text="0.5").wait_for(timeout=PATIENCE)

@@ -75,6 +75,20 @@ def test_files_are_short() -> None:
     assert statistics.median(lengths.values()) <= MEDIAN
 
 
+def test_the_page_is_small() -> None:
+    """Lines of code, without those that are empty, comments or docstrings."""
+    assert sum(map(lines_of_code, (PACKAGE / "app").glob("*.py"))) < 600
+
+
+def lines_of_code(path: Path) -> int:
+    text, told = path.read_text("utf-8"), set[int]()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            told |= set(range(node.lineno, (node.end_lineno or 0) + 1))
+    lines = enumerate(map(str.strip, text.splitlines()), 1)
+    return sum(1 for number, line in lines if line and not line.startswith("#") and number not in told)
+
+
 def test_no_process_ends_without_its_cleanup() -> None:
     for path in MODULES.values():
         assert "os._exit" not in path.read_text("utf-8"), path.name

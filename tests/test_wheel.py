@@ -9,8 +9,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from browser import chromium
 from PIL import Image
 
+from benchmarks.page_visitor import page
 from hkdsr import __version__
 from hkdsr.data.embedded import demo_files
 
@@ -70,3 +72,21 @@ def test_the_installed_command_upscales_elsewhere(site: Path, tmp_path: Path) ->
     run("hkdsr", "upscale", "photo.png", cwd=tmp_path, path=site)
     with Image.open(tmp_path / "photo_x2.png") as large:
         assert large.size == (120, 80)
+
+
+def test_the_installed_page_opens_and_asks_nobody_else(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gradio", reason="the page is an extra: pip install 'hkdsr[app]'")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    asked: list[str] = []
+    with chromium() as start, page(tmp_path) as (address, _):
+        shown = start().new_page()
+        shown.on("request", lambda request: asked.append(request.url))
+        shown.goto(address)
+        shown.locator("#card", has_text="small_x2").wait_for(timeout=60_000)
+        shown.get_by_role("tab", name="Runs").click()
+        shown.get_by_text(f"There is no training in {tmp_path / 'runs'} yet").wait_for(timeout=60_000)
+    assert asked
+    assert all(one.startswith((address, "data:", "blob:")) for one in asked)

@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 API = "/gradio_api"
@@ -28,6 +29,9 @@ PLACES = {
 FOLDERS = ("/assets/", "/static/", FILE, f"{API}/heartbeat/")
 LARGEST_BODY = 4 * 10**6
 """Bytes of a request that is no upload."""
+QUEUE_IS_FULL, TOO_MANY_REQUESTS = 503, 429
+"""What Gradio answers, with words that the page replaces by others; and what is answered with words that it shows."""
+FULL = "The page is busy, and as many as may wait are waiting: press the button again in a minute."
 HEADERS = {
     "content-security-policy": (
         "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -57,19 +61,25 @@ class Guard:
             return
         refused = self._refused(scope)
         if refused is None and scope["method"] == "POST" and scope["path"] != UPLOAD:
-            body = await _body(receive)
-            refused = self._refused_body(body)
+            body = await Request(scope, receive).body()
+            refused = None if self._may_name(body) else (403, "A file of this request was not uploaded to the page.")
             receive = _again(body, receive)
         if refused is not None:
             await PlainTextResponse(refused[1], refused[0])(scope, receive, send)
             return
+        full = False
 
-        async def send_with_headers(message: Message) -> None:
+        async def send_guarded(message: Message) -> None:
+            nonlocal full
             if message["type"] == "http.response.start":
+                full = message["status"] == QUEUE_IS_FULL
+                if full:
+                    await JSONResponse({"detail": FULL}, TOO_MANY_REQUESTS)(scope, receive, send)
                 MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
+            if not full:
+                await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        await self._app(scope, receive, send_guarded)
 
     def _refused(self, scope: Scope) -> tuple[int, str] | None:
         path, headers = scope.get("path", ""), Headers(scope=scope)
@@ -80,22 +90,19 @@ class Guard:
         asked = [f"//{headers.get('host', '')}", *filter(None, [headers.get("origin")])]
         if self._hosts and any(_host(address) not in self._hosts for address in asked):
             return 403, "This page answers its own computer only."
-        if path == UPLOAD:
-            length = headers.get("content-length", "")
-            if not length.isdecimal() or int(length) > disk_usage(self._folder).free / 2:
-                return 413, "This is too much for the disk."
+        if scope["method"] == "POST":
+            length, most = headers.get("content-length", ""), LARGEST_BODY
+            if path == UPLOAD:
+                most = disk_usage(self._folder).free / 2
+            if not length.isdecimal() or int(length) > most:
+                return 413, "This is too much to take at once."
         return None
 
-    def _refused_body(self, body: bytes) -> tuple[int, str] | None:
-        if len(body) > LARGEST_BODY:
-            return 413, "This request is too large."
+    def _may_name(self, body: bytes) -> bool:
         try:
-            named = list(_paths(json.loads(body)))
+            return all(map(self._inside, _paths(json.loads(body))))
         except (ValueError, RecursionError):
-            return None  # no JSON: forms name no files
-        if all(self._inside(path) for path in named):
-            return None
-        return 403, "A file of this request was not uploaded to the page."
+            return True  # no JSON: forms name no files
 
     def _inside(self, path: object) -> bool:
         try:
@@ -122,19 +129,9 @@ def _paths(value: Any) -> Iterator[object]:
             yield from _paths(entry)
 
 
-async def _body(receive: Receive) -> bytes:
-    """The body, or its beginning if it is too large."""
-    body, more = b"", True
-    while more and len(body) <= LARGEST_BODY:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    return body
-
-
 def _again(body: bytes, receive: Receive) -> Receive:
     """What gives ``body`` once more, and then what follows."""
-    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive_again() -> Message:
         return waiting.pop() if waiting else await receive()

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from hkdsr.app.settings import AppSettings
+import gradio as gr
+from gradio.themes import Base
+from starlette.middleware import Middleware
+
+from hkdsr.app import distil_tab, runs_tab, upscale_tab
+from hkdsr.app.guard import Guard
+from hkdsr.app.live import QUIET
+from hkdsr.app.sessions import Sessions
 from hkdsr.data.notes import MAX_PIXELS
 from hkdsr.errors import HkdsrError
-
-logger = logging.getLogger(__name__)
+from hkdsr.settings.app import AppSettings
 
 HERE = Path(__file__).parent
 OFF = ("enable_monitoring", "inline", "mcp_server", "pwa", "run_history", "show_error", "ssr_mode")
@@ -31,15 +33,13 @@ LIFE = 86_400
 def served(settings: AppSettings) -> Iterator[str]:
     """The address of the page, which is there until the end of the block. Messages about requests are not printed.
 
-    Raises HkdsrError if the extra ``app`` is missing or the port is taken.
+    Raises HkdsrError if the port is taken.
     """
-    if find_spec("gradio") is None:
-        raise HkdsrError("hkdsr app needs a package that is missing: pip install 'hkdsr[app]'")
     with tempfile.TemporaryDirectory(prefix="hkdsr-app-") as folder, _environment(Path(folder).resolve(), settings):
-        gr, root = import_module("gradio"), Path(folder).resolve()
-        page = _page(gr, settings, root)
+        root = Path(folder).resolve()
+        page = _page(settings, root)
         try:
-            yield _launched(gr, page, settings, root)
+            yield _launched(page, settings, root)
         finally:
             page.close(verbose=False)
 
@@ -48,9 +48,8 @@ def served(settings: AppSettings) -> Iterator[str]:
 def _environment(root: Path, settings: AppSettings) -> Iterator[None]:
     """Inside, Gradio writes to ``root`` only and asks no other server."""
     before = dict(os.environ)
-    for name in [name for name in os.environ if name.startswith("GRADIO_")]:
-        del os.environ[name]  # such as folders that every request may read
-    os.environ |= {
+    # What Gradio reads there may open more, such as folders that every request may read.
+    own = {name: value for name, value in before.items() if not name.startswith("GRADIO_")} | {
         "GRADIO_TEMP_DIR": str(root),
         "GRADIO_EXAMPLES_CACHE": str(root / "examples"),
         "GRADIO_ANALYTICS_ENABLED": "False",
@@ -58,6 +57,8 @@ def _environment(root: Path, settings: AppSettings) -> Iterator[None]:
         "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1,localhost"])),
         MAX_PIXELS: str(settings.max_pixels),
     }
+    os.environ.clear()
+    os.environ |= own
     try:
         yield
     finally:
@@ -65,32 +66,27 @@ def _environment(root: Path, settings: AppSettings) -> Iterator[None]:
         os.environ |= before
 
 
-def _page(gr: ModuleType, settings: AppSettings, root: Path) -> Any:
-    from hkdsr.app import distil_tab, runs_tab, upscale_tab
-    from hkdsr.app.sessions import Sessions
-
+def _page(settings: AppSettings, root: Path) -> gr.Blocks:
     with gr.Blocks(title="hkdsr", analytics_enabled=False, delete_cache=(LIFE // 24, LIFE)) as page:
-        gr.HTML(
-            "<h1>hkdsr</h1><p>Small networks that enlarge images: use them, watch them learn.</p>",
-            elem_id="head",
-            padding=False,
-        )
-        with gr.Tab("Upscale"):
-            upscale_tab.add(page, settings, Sessions(root))
-        with gr.Tab("Runs"):
-            runs_tab.add(settings)
-        with gr.Tab("Distil"):
-            distil_tab.add(settings)
+        gr.Markdown("# hkdsr\n\nSmall networks that enlarge images: use them, watch them learn.", elem_id="head")
+        with gr.Tabs() as tabs:
+            with gr.Tab("Upscale"):
+                upscale_tab.add(page, settings, Sessions(root))
+            with gr.Tab("Runs") as runs:
+                watch_runs = runs_tab.add(runs, settings.runs)
+            with gr.Tab("Distil") as distil:
+                watch_job = distil_tab.add(distil, settings)
+
+        def turn(event: gr.SelectData) -> list[Any]:
+            """Only the tab that is shown asks what is new."""
+            return [gr.Timer(active=event.value == one.label) for one in (runs, distil)]
+
+        tabs.select(turn, None, [watch_runs, watch_job], **QUIET)
     return page.queue(max_size=settings.queue, default_concurrency_limit=1)
 
 
-def _launched(gr: ModuleType, page: Any, settings: AppSettings, root: Path) -> str:
-    from starlette.middleware import Middleware
-
-    from hkdsr.app.guard import Guard
-
-    local = settings.auth is None
-    hosts = ("127.0.0.1", "localhost", "::1", settings.host) if local else ()
+def _launched(page: gr.Blocks, settings: AppSettings, root: Path) -> str:
+    hosts = () if settings.auth else ("127.0.0.1", "localhost", "::1", settings.host)
     try:
         _, address, shared = page.launch(
             server_name=settings.host,
@@ -104,7 +100,7 @@ def _launched(gr: ModuleType, page: Any, settings: AppSettings, root: Path) -> s
             num_workers=0,
             max_file_size=round(settings.max_upload_mb * 10**6),
             app_kwargs={"middleware": [Middleware(Guard, folder=root, hosts=hosts)]},
-            theme=_theme(gr),
+            theme=_theme(),
             head="".join(f"<{kind}>{(HERE / name).read_text('utf-8')}</{kind}>" for kind, name in PARTS),
         )
     except OSError as error:
@@ -114,9 +110,8 @@ def _launched(gr: ModuleType, page: Any, settings: AppSettings, root: Path) -> s
     return shared or address
 
 
-def _theme(gr: ModuleType) -> Any:
+def _theme() -> Base:
     """Fonts of the reader's system, so that none is asked for. Colours are in page.css."""
-    text = ("system-ui", "Segoe UI", "Noto Sans", "Arial", "sans-serif")
-    code = ("ui-monospace", "DejaVu Sans Mono", "Consolas", "monospace")
-    fonts = {name: [gr.themes.Font(one) for one in which] for name, which in (("font", text), ("font_mono", code))}
-    return gr.themes.Base(primary_hue="blue", neutral_hue="stone", radius_size="lg", **fonts)
+    text = ["system-ui", "Segoe UI", "Noto Sans", "Arial", "sans-serif"]
+    code = ["ui-monospace", "DejaVu Sans Mono", "Consolas", "monospace"]
+    return Base(primary_hue="blue", neutral_hue="stone", radius_size="lg", font=text, font_mono=code)

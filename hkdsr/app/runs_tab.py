@@ -2,111 +2,71 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from hkdsr.app import runs, shown
-from hkdsr.app.live import QUIET, Changes, follow, picker
-from hkdsr.app.readings import end_of
-from hkdsr.app.run import Run
-from hkdsr.app.settings import AppSettings
+from hkdsr.app.live import QUIET, SECONDS, Sent
 from hkdsr.app.told import told
+from hkdsr.report import watching
+from hkdsr.runs import folder
+from hkdsr.runs.run import recipe_text
 
-CSS = (Path(__file__).parent / "watching.css").read_text("utf-8")
+CSS = Path(watching.__file__).with_suffix(".css").read_text("utf-8")
 CHOOSE = """element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-run]');
   if (button) trigger('click', {run: button.dataset.run});
 });"""
-DRAWING = re.compile(r"^!\[.*\]\(.*\)$", re.MULTILINE)
-BOARD = "leaderboard"
-NARROW = "display: block; overflow-x: auto; white-space: nowrap; max-width: calc(100vw - 3rem)"
-STYLE = f"<style>#leaderboard table {{ {NARROW} }}</style>"
-NEWEST = 0
 
 
-def html(name: str, click: str | None = None) -> gr.HTML:
-    """A part of the page that is drawn by ``hkdsr.app.shown``."""
-    return gr.HTML(elem_id=name, css_template=CSS, js_on_load=click, apply_default_css=False)
-
-
-def add(settings: AppSettings) -> None:
-    """Draw the tab, inside a tab of Gradio, and wire it."""
-    root = settings.runs
-    changes = gr.State(Changes)
-    table = html("runs", CHOOSE)
-    with gr.Row(elem_classes="pair"):
-        run = gr.Dropdown([], label="Run", elem_id="run", min_width=200)
-        other = gr.Dropdown([], label="Beside it", elem_id="other", min_width=200)
-        step = gr.Dropdown([], label="Images after step", elem_id="step", min_width=120, visible=False)
-    images, charts = html("kept"), html("charts")
+def add(tab: gr.Tab, root: Path) -> gr.Timer:
+    """Draw the tab for the runs in the folder ``root``; what is returned keeps it up to date while it is active."""
+    table = _html("runs", CHOOSE)
+    chosen = gr.Dropdown(
+        [],
+        multiselect=True,
+        max_choices=2,
+        allow_custom_value=True,  # a run that is chosen may be deleted
+        label="Runs",
+        info="One, or two to compare; without a choice the one that wrote last.",
+        elem_id="run",
+    )
+    images, charts = _html("kept"), _html("charts")
     with gr.Accordion("Recipe", open=False):
-        compared = html("compared")
+        compared = _html("compared")
         recipe = gr.Textbox(label="In TOML", interactive=False, max_lines=24, buttons=["copy"], elem_id="recipe")
-    study = gr.Dropdown([], label="Study", elem_id="study", visible=False)
-    board, text = html("board"), gr.Markdown(elem_id="leaderboard")
+    study = gr.Dropdown([], value=None, allow_custom_value=True, label="Study", elem_id="study", visible=False)
+    board, text = _html("board"), gr.Markdown(elem_id="leaderboard")
+    sent = gr.State(Sent)
 
     @told
-    def look(run: str | None, other: str | None, step: int | None, study: str | None, was: Changes) -> list[Any]:
-        found = sorted(runs.found(root), key=lambda one: (one.state != "running", -one.changed))
-        names, studies = [one.name for one in found], runs.studies(root)
-        first = _named(found, run) or (found[0] if found else None)
-        second = _named(found, other)
-        if second is first:
-            second = None
-        at_first, at_second = first.name if first else None, second.name if second else ""
-        _, steps, files = runs.images(first) if first else ([], [], {})
-        at = step if step in steps else max(steps, default=None)
-        kept = [key for key in files if not key[1].isdecimal() or key[1] == str(at)]
-        name = study if study in studies else next(iter(studies), None)
-        seen = [(one.name, one.changed) for one in (first, second) if one]
-        return [
-            was.of("table", content := shown.table(found, root), lambda: content),
-            was.of("run", (names, at_first), lambda: picker(names, at_first, run)),
-            was.of("other", (names, at_second), lambda: picker([("nothing", ""), *names], at_second, other)),
-            was.of("step", (steps, step), lambda: _steps(steps, step)),
-            was.of("images", (seen[:1] and seen[0][0], at, kept), lambda: shown.pictures(first, at) if first else ""),
-            was.of("charts", seen, lambda: shown.charts([one for one in (first, second) if one]) if first else ""),
-            was.of("compared", seen, lambda: shown.compared(first, second) if first and second else ""),
-            was.of("recipe", seen[:1], lambda: runs.recipe_text(first) if first else ""),
-            was.of("study", (list(studies), name), lambda: picker(list(studies), name, study)),
-            *(_study(was, studies[name], found) if name else ("", "")),
-            was,
-        ]
-
-    def choose(event: gr.EventData) -> str:
-        return event.run
-
-    table.click(choose, None, run, **QUIET)
-    inputs = [run, other, step, study, changes]
-    outputs = [table, run, other, step, images, charts, compared, recipe, study, board, text, changes]
-    follow(look, "#runs", [run.change, other.input, step.input, study.input], inputs, outputs)
-
-
-def _named(found: list[Run], name: str | None) -> Run | None:
-    return next((one for one in found if one.name == name), None)
-
-
-def _steps(steps: list[int], step: int | None) -> gr.Dropdown:
-    choices = [("the newest", NEWEST), *((f"{one:,}", one) for one in reversed(steps))]
-    return gr.Dropdown(choices, value=step if step in steps else NEWEST, visible=bool(steps))
-
-
-def _study(was: Changes, folder: Path, found: list[Run]) -> tuple[Any, Any]:
-    """How far a study is with its drawing, and its leaderboard."""
-    done = sum(1 for _ in folder.glob("*/result.json"))
-    now = [one for one in found if one.state == "running" and one.folder.parent == folder]
-    running = "; ".join(f"{one.folder.name} is at step {one.step:,} of {one.steps or 0:,}" for one in now)
-    progress = f"<p>{done} results are there. {shown.escape(running)}</p>" if done or now else ""
-    page = DRAWING.sub("", end_of(folder / f"{BOARD}.md", 1 << 20)) or "The leaderboard comes with the first results."
-
-    def drawn() -> str:
-        return (
-            STYLE
-            + progress
-            + shown.embedded(folder / f"{BOARD}.svg", "svg+xml", "the leaderboard as a drawing", "leaders")
+    def look(names: list[str], study: str | None, sent: Sent) -> list[Any]:
+        found = sorted(folder.found(root), key=lambda run: (run.state != "running", -run.changed))
+        runs = [run for name in names for run in found if run.name == name] or found[:1]
+        studies = folder.studies(root)
+        at = studies.get(study or "") or next(iter(studies.values()), None)
+        return sent.new(
+            watching.table(found, root),
+            gr.update(choices=[run.name for run in found]),
+            watching.pictures(runs[0]) if runs else "",
+            watching.charts(runs) if runs else "",
+            watching.compared(*runs) if len(runs) == 2 else "",
+            recipe_text(runs[0].recipe) if runs else "",
+            gr.update(choices=list(studies), visible=len(studies) > 1),
+            *(watching.study(at, found) if at else ("", "")),
         )
 
-    return was.of("board", (folder, progress, page), drawn), was.of("text", page, lambda: page)
+    def choose(event: gr.EventData) -> list[str]:
+        return [event.run]
+
+    table.click(choose, None, chosen, **QUIET)
+    outputs = [table, chosen, images, charts, compared, recipe, study, board, text]
+    timer = gr.Timer(SECONDS, active=False)
+    gr.on([tab.select, timer.tick, chosen.change, study.change], look, [chosen, study, sent], outputs, **QUIET)
+    return timer
+
+
+def _html(name: str, click: str | None = None) -> gr.HTML:
+    """A part of the page that is drawn by ``hkdsr.report.watching``."""
+    return gr.HTML(elem_id=name, css_template=CSS, js_on_load=click, apply_default_css=False)

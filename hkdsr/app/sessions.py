@@ -6,13 +6,16 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event, Lock
+from threading import Lock
 
+from hkdsr.app.offers import is_network
 from hkdsr.errors import HkdsrError
+from hkdsr.report.views import Shown
+from hkdsr.stop import Stop
 
 MOST = 64
 """Visitors whose files are kept; who came first goes first. Programs may ask without ever saying that they leave."""
@@ -20,24 +23,16 @@ LEFT_AFTER = 600
 """Seconds after which an upload that grew no more was given up."""
 
 
-@dataclass(frozen=True)
-class Shown:
-    """An image's views by what made them, as files; ``text`` stands below them, in Markdown."""
-
-    views: Mapping[str, Path]
-    text: str
-
-
 @dataclass
 class Session:
-    """A visitor's folder, whether the work in hand is to ``stop``, what is ``shown`` by image, and uploaded networks.
+    """A visitor's folder, how to ``stop`` the work in hand, what is ``shown`` by image, and uploaded networks.
 
     ``uploads`` are the files as they were uploaded, with the links to them in the folder; ``results`` is the folder of
     what was made last.
     """
 
     folder: Path
-    stop: Event = field(default_factory=Event)
+    stop: Stop = field(default_factory=Stop)
     shown: dict[str, Shown] = field(default_factory=dict)
     networks: dict[str, Path] = field(default_factory=dict)
     uploads: dict[Path, Path] = field(default_factory=dict)
@@ -58,12 +53,17 @@ class Session:
             link = (folder or self.new_folder()) / path.name
             try:
                 os.link(path, link)
-            except FileExistsError:
-                raise HkdsrError(f"there are two files {path.name}: rename one") from None
             except OSError as error:
-                raise HkdsrError(f"{path.name} is not here any more: choose it again") from error
+                why = "here twice: rename one" if link.exists() else "not here any more: choose it again"
+                raise HkdsrError(f"{path.name} is {why}") from error
             self.uploads[path] = link
         return self.uploads[path]
+
+    def bring(self, uploads: Sequence[str]) -> None:
+        """Take network files. Raises HkdsrError as ``adopt`` does."""
+        folder = self.new_folder()
+        links = [self.adopt(upload, folder) for upload in uploads]
+        self.networks |= {f"{link.name} (yours)": link for link in links if is_network(link)}
 
     @contextmanager
     def new_results(self) -> Iterator[Path]:
@@ -78,7 +78,7 @@ class Session:
 
     def remove(self) -> None:
         """Stop the work in hand and delete all files, uploads too unless others have uploaded them since."""
-        self.stop.set()
+        self.stop.give()
         for upload, link in self.uploads.items():
             with suppress(OSError):
                 if upload.samefile(link):

@@ -31,15 +31,11 @@ def told(event: Callable[P, R]) -> Callable[P, R]:
         try:
             return event(*arguments, **named)
         except HkdsrError as error:
-            raise _on_page(str(error)) from error
-        except Exception as error:  # a traceback is for the terminal, whatever it is
+            text = FOLDER.sub("", str(error))
+        except Exception:  # a traceback is for the terminal, whatever it is
             logger.exception("a request to the page failed")
-            raise _on_page("this went wrong in hkdsr itself: the terminal that runs it shows where") from error
+            text = "this went wrong in hkdsr itself: the terminal that runs it shows where"
+        text = re.sub(r"^[a-z]+ ", lambda word: word[0].capitalize(), text)  # unless a file's name comes first
+        raise gr.Error(text, duration=SECONDS, title="Not done", print_exception=False)
 
     return shown
-
-
-def _on_page(text: str) -> gr.Error:
-    text = FOLDER.sub("", text)
-    text = re.sub(r"^[a-z]+ ", lambda word: word[0].capitalize(), text)  # unless a file's name comes first
-    return gr.Error(text, duration=SECONDS, title="Not done", print_exception=False)

@@ -53,6 +53,15 @@ def header_size(path: Path) -> tuple[int, int] | None:
         return None
 
 
+def require_size(path: Path, largest: int, remedy: str) -> None:
+    """Raises HkdsrError, which ends with the ``remedy``, if an image has more pixels by its header; decodes nothing."""
+    size = header_size(path)
+    if size is not None and size[0] * size[1] > largest:
+        raise HkdsrError(
+            f"{path.name} has {size[0] * size[1]:,} pixels, more than the {largest:,} that are taken: {remedy}"
+        )
+
+
 def require_pixels(name: Path, count: int, limit: int) -> None:
     """Raises HkdsrError if an image has more pixels than ``limit``."""
     if count > limit:

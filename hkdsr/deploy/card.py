@@ -20,6 +20,7 @@ from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
 from hkdsr.nets.base import Network
 from hkdsr.nets.files.licence import KEY, is_non_commercial
+from hkdsr.nets.files.load import WEIGHTS, load, metadata
 from hkdsr.scoring import cost
 
 PLATFORMS = {"onnx": "onnx", "ncnn": "ncnn", "safetensors": "pytorch", "pth": "pytorch"}
@@ -54,6 +55,23 @@ def write_cards(target: Path, network: Network, told: Mapping[str, str], maker: 
     write_atomically(json_card, json.dumps(facts, indent=2, ensure_ascii=False).encode())
     write_atomically(text_card, _text(facts, network, told, maker).encode())
     return [json_card, text_card]
+
+
+def card_text(name: str, model: str | Path) -> str:
+    """What is known of a network's file, or of the shipped network ``model``, in Markdown, under the title ``name``.
+
+    That is the card beside the file, which no link leads to, or else what the file tells. Raises HkdsrError as
+    ``hkdsr.load`` does.
+    """
+    file = WEIGHTS / model if isinstance(model, str) else model
+    beside = file.with_name(f"{file.stem}.md")
+    if beside.is_file() and beside.resolve().parent == file.resolve().parent:
+        return beside.read_text("utf-8", errors="replace")
+    network, told = load(model), metadata(model)
+    settings = ", ".join(f"{key} {value}" for key, value in network.settings.items() if key != "scale")
+    size = f"\n\n{cost(network)}, for an output of 1280x720." if network.runs_in_pytorch else ""
+    about, licence = describe(network, told, Maker("unknown")), told.get(KEY) or "not given"
+    return f"# {name}\n\n{about}{size}\n\n- **Family**: {network.family} ({settings})\n- **Licence**: {licence}"
 
 
 def warnings_of(maker: Maker, told: Mapping[str, str]) -> list[str]:

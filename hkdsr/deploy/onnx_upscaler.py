@@ -20,6 +20,7 @@ from hkdsr.deploy.grid import Tile, TileSize, cover, first_side, halved
 from hkdsr.deploy.upscaler import Readable, Writable
 from hkdsr.errors import HkdsrError
 from hkdsr.memory import OutOfMemoryError, fits
+from hkdsr.stop import run_onnx
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ def _by_onnxruntime(path: Path) -> tuple[Run, dict[str, str], str]:
     session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     told, version = session.get_modelmeta().custom_metadata_map, f"ONNX Runtime {onnxruntime.__version__}"
-    return lambda images: np.asarray(session.run(None, {name: images})[0]), told, version
+    return lambda images: np.asarray(run_onnx(session, {name: images})[0]), told, version
 
 
 def _by_openvino(path: Path) -> tuple[Run, dict[str, str], str]:

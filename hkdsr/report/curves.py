@@ -26,11 +26,12 @@ def training(curves: Sequence[Curve]) -> str:
         over_time = [(colours[c.name], [(seconds / unit, value) for _, seconds, value in c.points]) for c in shown]
         drawn = line_chart(over_steps, "steps", quantity) + line_chart(over_time, unit_name, quantity)
         if drawn:
-            legend = "".join(_entry(colours[curve.name], curve.name) for curve in shown)
+            legend = "".join(legend_entry(colours[curve.name], curve.name) for curve in shown)
             figures.append(f'<figure class="charts"><ul class="legend">{legend}</ul>{drawn}</figure>')
     return "".join(figures)
 
 
-def _entry(colour: int, name: str) -> str:
+def legend_entry(colour: int, name: str) -> str:
+    """The line of a legend for the curve ``name``."""
     line = f'<line class="curve c{colour}" x1="0" x2="28" y1="4" y2="4"/>'
     return f'<li><svg viewBox="0 0 28 8" aria-hidden="true">{line}</svg>{escape(name)}</li>'

@@ -21,6 +21,7 @@ from hkdsr.report.content import Comparison, Report, Row
 from hkdsr.report.labels import labels
 from hkdsr.report.run import Run, read_run
 from hkdsr.report.scenes import HR, TEACHER, Scenes, hr_scenes, lr_scenes
+from hkdsr.runs.run import recipe_text
 from hkdsr.scoring import BICUBIC, SetScore, cost, milliseconds_in_turn
 from hkdsr.scoring.inference import upscaled
 from hkdsr.scoring.scores import score_image
@@ -91,7 +92,7 @@ def run_report(
         rows=rows,
         curves=[curve for each in runs for curve in each.curves],
         comparisons=comparisons,
-        recipe_text="\n".join(f"{name} = {value}" for name, value in run.recipe.items()),
+        recipe_text=recipe_text(run.recipe),
         compared=(against[0].label if against else INPUT if lr_only else BICUBIC, run.label),
     )
 

@@ -13,6 +13,7 @@ import torch
 from hkdsr.errors import HkdsrError
 from hkdsr.memory import needed_for
 from hkdsr.nets.files.session import SessionNetwork, as_type, own_range, require_images
+from hkdsr.stop import run_onnx
 
 TYPES = {
     "tensor(float)": np.float32,
@@ -56,7 +57,7 @@ class OnnxNetwork(SessionNetwork):
 
         def run(images: np.ndarray) -> Sequence[object]:
             given = as_type(images.transpose(0, 2, 3, 1) if last else images, kind)
-            made = session.run(None, {image.name: given})
+            made = run_onnx(session, {image.name: given})
             return [one.transpose(0, 3, 1, 2) if last and np.ndim(one) == 4 else one for one in made]
 
         own = own_range(told)

@@ -18,14 +18,13 @@ import pytest
 import tiny
 import tiny_job
 
-from hkdsr.app import runs
-from hkdsr.app.asked import Asked
-from hkdsr.app.choices import image_folders, recipes
-from hkdsr.app.jobs import JOB, LOG, Jobs
-from hkdsr.app.settings import AppSettings
 from hkdsr.cli.recipes import parse_recipe
 from hkdsr.errors import HkdsrError
 from hkdsr.processes import Process
+from hkdsr.runs import folder as runs
+from hkdsr.runs.asked import Asked
+from hkdsr.runs.choices import image_folders, recipes
+from hkdsr.runs.jobs import JOB, LOG, Jobs
 from hkdsr.settings.recipe import DistillRecipe
 
 STEPS = 300
@@ -34,11 +33,10 @@ PAGE = """
 import sys
 from pathlib import Path
 from typing import Any
-from hkdsr.app.asked import Asked
-from hkdsr.app.jobs import Jobs
-from hkdsr.app.settings import AppSettings
+from hkdsr.runs.asked import Asked
+from hkdsr.runs.jobs import Jobs
 folder = Path(sys.argv[1])
-jobs = Jobs(AppSettings(networks=folder, runs=folder / "runs"))
+jobs = Jobs(folder / "runs", [folder])
 jobs.start(Asked("mine", recipe=str(folder / "tiny.toml")))
 """
 
@@ -51,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def of(folder: Path) -> Jobs:
-    return Jobs(AppSettings(networks=folder, runs=folder / "runs", images=folder / "images"))
+    return Jobs(folder / "runs", [folder, folder / "images"])
 
 
 def asked(folder: Path, name: str = "mine", **more: object) -> Asked:

@@ -14,11 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hkdsr.app.readings import LARGEST, end_of, parsed, records, sound
-from hkdsr.app.run import Run, State
 from hkdsr.errors import HkdsrError
 from hkdsr.paths import is_file
 from hkdsr.processes import Process
+from hkdsr.runs.readings import LARGEST, end_of, parsed, records, sound
+from hkdsr.runs.run import Run, State
 from hkdsr.training.kept_files import FOLDER, kept, read_index
 
 RUN, JOB, LOG, SESSIONS = "run.json", "job.json", "log.jsonl", "sessions.jsonl"
@@ -98,14 +98,6 @@ def differences(one: Run, other: Run) -> list[tuple[str, str, str]]:
     names = sorted(one.recipe.keys() | other.recipe.keys())
     pairs = ((name, one.recipe.get(name, ""), other.recipe.get(name, "")) for name in names)
     return [pair for pair in pairs if pair[1] != pair[2]]
-
-
-def recipe_text(run: Run) -> str:
-    """The recipe in TOML, which ``hkdsr distill`` or ``hkdsr train`` reads. Code is named, its hashes are not."""
-    names = [name for name, text in run.recipe.items() if text != "null" and not name.endswith("_sha256")]
-    if "method.use" in names:
-        names.remove("method.name")
-    return "\n".join(f"{name} = {run.recipe[name]}" for name in names)
 
 
 def images(run: Run) -> tuple[list[str], list[int], dict[tuple[int, str], Path]]:

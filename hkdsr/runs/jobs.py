@@ -1,7 +1,7 @@
-"""Distillations that the page starts: each is ``hkdsr distill`` in a process of its own, which outlives the page.
+"""Distillations as processes of their own: each is ``hkdsr distill``, and outlives the program that starts it.
 
 In the run's folder are ``job.json``, with what was asked for and the process, and ``output.log`` with what it printed.
-A page that is started later finds them there.
+A program that is started later finds them there.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
-from hkdsr.app.asked import Asked, require_allowed
-from hkdsr.app.readings import end_of, parsed
-from hkdsr.app.runs import JOB, found, inside
-from hkdsr.app.settings import AppSettings
 from hkdsr.errors import HkdsrError
 from hkdsr.files import write_atomically
 from hkdsr.processes import Process
+from hkdsr.runs.asked import Asked, require_allowed
+from hkdsr.runs.folder import JOB, found, inside
+from hkdsr.runs.readings import end_of, parsed
 
 LOG = "output.log"
 TAIL = 1 << 14
@@ -39,16 +39,16 @@ LONGEST = 100
 
 
 class Jobs:
-    """The distillations in the folder of runs that the page was given.
+    """The distillations in the folder ``runs``, from files in it and in the folders ``given``.
 
-    Every method that takes the name of a run raises HkdsrError for one outside of that folder.
+    Every method that takes the name of a run raises HkdsrError for None and for one outside of that folder.
     """
 
-    def __init__(self, settings: AppSettings) -> None:
-        self._settings, self._starting = settings, Lock()
+    def __init__(self, runs: Path, given: Sequence[Path]) -> None:
+        self._runs, self._folders, self._starting = runs.resolve(), [*given, runs], Lock()
 
     def command(self, asked: Asked) -> str:
-        """What to type in a terminal for the same. Raises HkdsrError for what the page may not start."""
+        """What to type in a terminal for the same. Raises HkdsrError for what may not be started."""
         return shlex.join(["hkdsr", "distill", *self._arguments(asked)])
 
     def check(self, asked: Asked) -> str:
@@ -74,7 +74,7 @@ class Jobs:
         arguments = self._arguments(asked)
         folder = self._folder(asked.name)
         with self._starting:
-            running = [run.folder for run in found(self._settings.runs) if run.state == "running"]
+            running = [run.folder for run in found(self._runs) if run.state == "running"]
             if folder in running:
                 raise HkdsrError(f"{asked.name} is being trained: stop it first, or choose another name")
             if sum((path / JOB).is_file() for path in running) >= MOST:
@@ -83,7 +83,7 @@ class Jobs:
             content = {"asked": dataclasses.asdict(asked), "process": dataclasses.asdict(process)}
             write_atomically(folder / JOB, json.dumps(content, indent=1).encode())
 
-    def stop(self, name: str) -> None:
+    def stop(self, name: str | None) -> None:
         """Ask the run ``name`` to end after its current step, with a checkpoint.
 
         Raises HkdsrError if no process that the page started trains there.
@@ -94,23 +94,23 @@ class Jobs:
         with suppress(ProcessLookupError):  # it has ended in this moment
             os.kill(process.pid, signal.SIGTERM)
 
-    def resume(self, name: str) -> None:
+    def resume(self, name: str | None) -> None:
         """Continue the run ``name`` with the same settings. Raises HkdsrError as ``start`` does."""
         self.start(self.asked(name))
 
-    def asked(self, name: str) -> Asked:
+    def asked(self, name: str | None) -> Asked:
         """What the run ``name`` was started with. Raises HkdsrError if the page has not started it."""
         try:
-            return dataclasses.replace(Asked(**self._job(name)["asked"]), name=name)
+            return Asked(**self._job(name)["asked"] | {"name": name})
         except (LookupError, TypeError) as error:
             raise HkdsrError(f"{name} was not started from this page: run its command again where it was") from error
 
     def names(self) -> list[str]:
         """The runs that this page or an earlier one started, those that wrote last first."""
-        runs = (run for run in found(self._settings.runs) if (run.folder / JOB).is_file())
+        runs = (run for run in found(self._runs) if (run.folder / JOB).is_file())
         return [run.name for run in sorted(runs, key=lambda run: -run.changed)]
 
-    def log(self, name: str, lines: int = 30) -> str:
+    def log(self, name: str | None, lines: int = 30) -> str:
         """The last ``lines`` that the run ``name`` printed; empty where there are none."""
         text = end_of(self._folder(name) / LOG, TAIL)
         # What a progress bar has drawn over is gone.
@@ -118,16 +118,15 @@ class Jobs:
         return "\n".join([line for line in shown if line.strip()][-lines:])
 
     def _arguments(self, asked: Asked) -> list[str]:
-        folders = (self._settings.networks, self._settings.runs, self._settings.images)
-        require_allowed(asked, [folder for folder in folders if folder])
+        require_allowed(asked, [folder.resolve() for folder in self._folders])
         return asked.arguments(self._folder(asked.name))
 
-    def _folder(self, name: str) -> Path:
-        if not NAME.fullmatch(name) or len(name) > LONGEST:
+    def _folder(self, name: str | None) -> Path:
+        if not name or not NAME.fullmatch(name) or len(name) > LONGEST:
             raise HkdsrError(f"the name of the run is {name!r}: write one of letters, digits and - _ .")
-        return inside(self._settings.runs, name)
+        return inside(self._runs, name)
 
-    def _job(self, name: str) -> dict[str, Any]:
+    def _job(self, name: str | None) -> dict[str, Any]:
         content = parsed(end_of(self._folder(name) / JOB))
         return content if isinstance(content, dict) else {}
 

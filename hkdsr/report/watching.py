@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from html import escape
 from pathlib import Path
 
-from hkdsr.app.run import Run
-from hkdsr.app.runs import differences, images, log_lines
 from hkdsr.report.chart import line_chart
 from hkdsr.report.content import Curve
+from hkdsr.report.curves import legend_entry
 from hkdsr.report.logged import logged_curves
+from hkdsr.runs.folder import differences, images, log_lines
+from hkdsr.runs.readings import end_of
+from hkdsr.runs.run import Run
 from hkdsr.training.kept_files import HR, TEACHER
 
 MOST = 200
 """Runs in the table."""
-LINE = '<svg viewBox="0 0 28 8" aria-hidden="true"><line class="curve c{}" x1="0" x2="28" y1="4" y2="4"/></svg>'
 RATE = "Learning rate"
+BOARD, LARGEST_BOARD = "leaderboard", 1 << 20
+DRAWING = re.compile(r"^!\[.*\]\(.*\)$", re.MULTILINE)
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -35,27 +40,26 @@ def table(runs: Sequence[Run], root: Path) -> str:
 
 def charts(runs: Sequence[Run]) -> str:
     """Validation score, loss terms and learning rate of one or two runs over their steps."""
-    curves = [_curves(run) for run in runs]
+    curves = [_curves(run.folder, run.name, run.changed) for run in runs]
     quantities = dict.fromkeys([curve.quantity for one in curves for curve in one if curve.quantity != RATE] + [RATE])
     drawn = "".join(
         line_chart([(place, _points(one, quantity)) for place, one in enumerate(curves)], "steps", quantity)
         for quantity in quantities
     )
-    names = "".join(f"<li>{LINE.format(place)}{escape(run.name)}</li>" for place, run in enumerate(runs))
+    names = "".join(legend_entry(place, run.name) for place, run in enumerate(runs))
     return f"<ul class='legend'>{names}</ul><div class='charts'>{drawn}</div>" if drawn else "<p>No step is logged.</p>"
 
 
-def pictures(run: Run, step: int | None) -> str:
-    """HR, the teacher's and the student's images of the validation after ``step`` steps; empty without one."""
-    names, _, files = images(run)
-    kinds = {HR: "HR", TEACHER: "teacher", str(step): f"student, step {step:,}"} if step is not None else {}
-    figures = [
-        _figure(files[place, kind], f"{name}: {what}" if (name := _at(names, place)) else what)
-        for place in sorted({place for place, _ in files})
-        for kind, what in kinds.items()
-        if (place, kind) in files
+def pictures(run: Run) -> str:
+    """HR, the teacher's images, and the student's of the last validations, the newest first; empty without any."""
+    names, steps, files = images(run)
+    kinds = {HR: "HR", TEACHER: "teacher"} | {str(step): f"student, step {step:,}" for step in reversed(steps)}
+    named = [(place, (names[place:] or [f"image {place + 1}"])[0]) for place in sorted({place for place, _ in files})]
+    rows = [
+        [_figure(files[place, kind], f"{name}: {what}") for kind, what in kinds.items() if (place, kind) in files]
+        for place, name in named
     ]
-    return f"<div class='kept'>{''.join(figures)}</div>" if figures else ""
+    return "".join(f"<div class='kept' tabindex='0'>{''.join(row)}</div>" for row in rows if row)
 
 
 def compared(one: Run, other: Run) -> str:
@@ -69,7 +73,18 @@ def compared(one: Run, other: Run) -> str:
     return f"<div class='wide'>{table}</div>"
 
 
-def embedded(path: Path, kind: str, what: str, style: str = "") -> str:
+def study(folder: Path, runs: Sequence[Run]) -> tuple[str, str]:
+    """How far a study is, with its drawing, in HTML; and its leaderboard in Markdown."""
+    done = sum(1 for _ in folder.glob("*/result.json"))
+    running = [run for run in runs if run.state == "running" and run.folder.parent == folder]
+    now = "; ".join(f"{escape(run.folder.name)} is at step {run.step:,} of {run.steps or 0:,}" for run in running)
+    progress = f"<p>{done} results are there. {now}</p>" if done or now else ""
+    drawing = _embedded(folder / f"{BOARD}.svg", "svg+xml", "the leaderboard as a drawing", "leaders")
+    text = DRAWING.sub("", end_of(folder / f"{BOARD}.md", LARGEST_BOARD))
+    return progress + drawing, text or "The leaderboard comes with the first results."
+
+
+def _embedded(path: Path, kind: str, what: str, style: str = "") -> str:
     """An image within the page: files need no address then, and drawings cannot run scripts."""
     try:
         content = base64.b64encode(path.read_bytes()).decode()
@@ -114,10 +129,12 @@ def _losses(losses: Mapping[str, float]) -> str:
     return f"{sum(losses.values()):.4g}{terms if len(losses) > 1 else ''}" if losses else ""
 
 
-def _curves(run: Run) -> list[Curve]:
-    lines = log_lines(run.folder)
+@lru_cache(16)
+def _curves(folder: Path, name: str, changed: float) -> list[Curve]:
+    """Read anew once the run has ``changed``, as logs get long."""
+    lines = log_lines(folder)
     rates = [(line["step"], line["seconds"], line["lr"]) for line in lines if "lr" in line]
-    return [*logged_curves(lines, run.name), *([Curve(run.name, rates, RATE)] if rates else [])]
+    return [*logged_curves(lines, name), *([Curve(name, rates, RATE)] if rates else [])]
 
 
 def _points(curves: Sequence[Curve], quantity: str) -> list[tuple[float, float]]:
@@ -125,8 +142,4 @@ def _points(curves: Sequence[Curve], quantity: str) -> list[tuple[float, float]]
 
 
 def _figure(path: Path, what: str) -> str:
-    return f"<figure>{embedded(path, 'png', what)}<figcaption>{escape(what)}</figcaption></figure>"
-
-
-def _at(names: Sequence[str], place: int) -> str:
-    return names[place] if place < len(names) else ""
+    return f"<figure>{_embedded(path, 'png', what)}<figcaption>{escape(what)}</figcaption></figure>"

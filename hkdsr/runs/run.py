@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from hkdsr.app.readings import is_number, parsed
+from hkdsr.runs.readings import is_number, parsed
 from hkdsr.training.log import TO_HR, TO_TEACHER
 
 RECENT = 20
@@ -82,3 +82,11 @@ class Run:
     def setting(self, name: str) -> Any:
         """The value of a setting of the recipe; None if it is not known."""
         return parsed(self.recipe.get(name, "null"))
+
+
+def recipe_text(recipe: Mapping[str, str]) -> str:
+    """Flat settings in TOML, which ``hkdsr distill`` or ``hkdsr train`` reads. Code is named, its hashes are not."""
+    names = [name for name, text in recipe.items() if text != "null" and not name.endswith("_sha256")]
+    if "method.use" in names:
+        names.remove("method.name")
+    return "\n".join(f"{name} = {recipe[name]}" for name in names)

@@ -11,8 +11,8 @@ import pytest
 from conftest import REPOSITORY
 from small import refusal
 
-from hkdsr.app.settings import AppSettings
 from hkdsr.cli import app as command
+from hkdsr.settings.app import AppSettings
 
 
 def test_by_default_this_computer_alone_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,31 +13,39 @@ from hkdsr.settings.checks import require_range
 
 @dataclass(frozen=True)
 class AppSettings:
-    """The settings of the page; folders become absolute paths.
+    """Open a local web page: enlarge images, watch trainings, start them."""
 
-    ``networks`` is the folder whose network files are offered, ``runs`` that of the trainings, which may be missing
-    until the first one starts, ``images`` the one from which training images may be chosen. No request reads or
-    writes a file outside of them and of a temporary folder. ``auth`` is "user:password". ``max_upload_mb`` is in MB of
-    10^6 bytes and ``max_pixels`` in pixels, both of one image; ``queue`` is how many requests may wait.
-
-    Raises HkdsrError for a value out of range, a folder that is missing, and a page that others could reach without
-    a password.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 7860
     networks: Path = Path()
+    """The folder whose network files are offered beside the shipped ones; by default the one that you are in."""
     runs: Path = Path("runs")
+    """The folder of the trainings to watch, and of those that the page starts. It may come with the first of them."""
     images: Path | None = None
-    auth: str | None = field(default=None, repr=False)
+    """The folder in which training images may be chosen."""
+    host: str = "127.0.0.1"
+    """The address to listen on. Any other than this computer's own needs --auth."""
+    port: int = 7860
+    """The port to listen on; 0 takes a free one."""
     share: bool = False
+    """Also make an address on the internet, by a tunnel of Gradio's makers. Needs --auth."""
+    auth: str | None = field(default=None, repr=False)
+    """Who may use the page, as user:password."""
     allow_models: bool = False
+    """Let visitors bring network files of their own. They are read as upscale -m reads them: no code in them is run."""
     max_upload_mb: float = 500
+    """The largest file to take, in MB of 10^6 bytes."""
     max_pixels: int = 120_000_000
+    """The most pixels that an image may have, by its header."""
     queue: int = 16
+    """How many requests may wait. The others are told that the page is busy."""
     device: str = "auto"
+    """``auto`` takes the first GPU if there is one; or cpu, cuda:1 ..."""
 
     def __post_init__(self) -> None:
+        """Make the folders absolute.
+
+        Raises HkdsrError for a value out of range, a folder that is missing, and a page that others could reach
+        without a password.
+        """
         require_range("port", self.port, 0, 65535)
         require_range("max_upload_mb", self.max_upload_mb, 0.001, 10_000)
         require_range("max_pixels", self.max_pixels, 1)

@@ -1,4 +1,4 @@
-"""What a visitor asks to distil: as arguments of the command line, and whether the page may do it."""
+"""What somebody asks to distil who is not at the terminal: as its arguments, and whether that is allowed."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ CODE = "is code, which the page does not run: run hkdsr distill in a terminal"
 class Asked:
     """The ``name`` of a run, which is its folder, a ``recipe``'s file, and what takes the place of its settings.
 
-    Empty and zero settings are those of the recipe, or the defaults. ``images`` and ``val`` are folders.
+    Settings that are None, empty or 0 are those of the recipe, or the defaults. ``images`` and ``val`` are folders.
     """
 
     name: str
-    recipe: str = ""
-    teacher: str = ""
-    student: str = ""
-    images: Sequence[str] = ()
-    val: str = ""
-    scale: int = 0
-    method: str = ""
-    steps: int = 0
+    recipe: str | None = None
+    teacher: str | None = None
+    student: str | None = None
+    images: Sequence[str] | None = None
+    val: str | None = None
+    scale: int | None = None
+    method: str | None = None
+    steps: int | None = None
 
     def arguments(self, out: Path) -> list[str]:
         """The arguments of ``hkdsr distill`` for a run in ``out``."""
@@ -53,9 +53,9 @@ class Asked:
 
 def require_allowed(asked: Asked, folders: Sequence[Path]) -> None:
     """Raise HkdsrError for code, for files outside of ``folders``, and for a recipe that cannot be read."""
-    for name in filter(None, (asked.recipe, asked.val, *asked.images)):
+    for name in filter(None, (asked.recipe, asked.val, *(asked.images or ()))):
         _require_inside(name, folders)
-    for text in (asked.teacher, asked.student):
+    for text in filter(None, (asked.teacher, asked.student)):
         _require_no_code(text)
         if _names_file(text):
             _require_inside(text, folders)

@@ -1,8 +1,8 @@
-"""Enlarge an uploaded image by several networks: the files to download, what is shown of them, and scores."""
+"""Enlarge images by several networks, to look at: the files, what is shown of them side by side, and scores."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile
@@ -10,15 +10,15 @@ from zipfile import ZIP_STORED, ZipFile
 import numpy as np
 from PIL import Image
 
-from hkdsr.app.sessions import Shown
-from hkdsr.app.watched import Part, Watch, Watched, large
 from hkdsr.data import read_image, rgb
-from hkdsr.data.decode import ANY_SIZE, CODEC_ERRORS, header_size, opened
+from hkdsr.data.decode import ANY_SIZE, CODEC_ERRORS, opened, require_size
 from hkdsr.data.resize import imresize
 from hkdsr.deploy.enlarge_file import MEGAPIXEL, Handling, enlarge_file
 from hkdsr.deploy.upscaler import Upscaler
+from hkdsr.deploy.watched import Part, Tell, Watched, large
 from hkdsr.errors import HkdsrError
 from hkdsr.scoring.scores import score_image
+from hkdsr.stop import Stop
 
 LARGEST_HR = 50 * MEGAPIXEL
 """Pixels of an HR image: it is in memory as a whole, three times."""
@@ -28,14 +28,12 @@ CONTRAST = 6
 """Differences of 255 / CONTRAST grey levels and more have the brightest colour."""
 
 
-def require_size(path: Path, largest: int) -> None:
-    """Raises HkdsrError if an image has more pixels than that, by its header: nothing is decoded for it."""
-    size = header_size(path)
-    if size is not None and size[0] * size[1] > largest:
-        raise HkdsrError(
-            f"{path.name} has {size[0] * size[1]:,} pixels, more than the {largest:,} that this page takes: use "
-            "hkdsr upscale, or start the page with --max-pixels"
-        )
+@dataclass(frozen=True)
+class Shown:
+    """An image's views by what made them, as files; ``text`` stands below them, in Markdown."""
+
+    views: Mapping[str, Path]
+    text: str
 
 
 @dataclass
@@ -48,34 +46,64 @@ class Enlarged:
     sizes: list[str] = field(default_factory=list)
 
     def shown(self) -> Shown:
-        """What stands on the page."""
+        """What people see of it."""
         table = [f"| {name} | {psnr:.2f} dB | {ssim:.4f} |" for name, (psnr, ssim) in self.scores.items()]
         head = ["", "| | PSNR-Y | SSIM-Y |", "| --- | --- | --- |"] if table else []
         return Shown(self.views, "\n".join([" · ".join(dict.fromkeys(self.sizes)), *head, *table]))
 
 
-def enlarge(source: Path, networks: Mapping[str, Upscaler], hr: Path | None, folder: Path, watch: Watch) -> Enlarged:
+def enlarge_all(
+    sources: Sequence[Path],
+    networks: Mapping[str, Upscaler],
+    truths: Sequence[Path],
+    folder: Path,
+    stop: Stop,
+    tell: Callable[[float, str], object],
+) -> tuple[dict[str, Shown], list[Path]]:
+    """Enlarge images into ``folder``: what is shown, by image, and the files, the first a ZIP of all if there are many.
+
+    ``truths`` are HR images, found by the names of the images; a single one is that of a single image. ``tell`` takes
+    the share that is done, in 0..1, and a text. Raises HkdsrError as ``enlarge`` does.
+    """
+    shown, files = dict[str, Shown](), list[Path]()
+    by_name = {truth.stem: truth for truth in truths}
+    for number, source in enumerate(sources):
+        hr = truths[0] if len(sources) == len(truths) == 1 else by_name.get(source.stem)
+
+        def told(share: float, tiles: int, number: int = number, name: str = source.name) -> None:
+            tell((number + share) / len(sources), f"{name}, tile {tiles}")
+
+        (own := folder / str(number)).mkdir()
+        made = enlarge(source, networks, hr, own, stop, told)
+        shown[source.name if source.name not in shown else f"{source.name} ({number + 1})"] = made.shown()
+        files += made.files
+    return shown, [packed(files, folder), *files] if len(files) > 1 else files
+
+
+def enlarge(
+    source: Path, networks: Mapping[str, Upscaler], hr: Path | None, folder: Path, stop: Stop, tell: Tell
+) -> Enlarged:
     """Enlarge ``source`` into ``folder``, by each of the networks, as ``hkdsr upscale`` does.
 
-    Raises HkdsrError as ``enlarge_file`` does, CancelledError, and for an HR image of another size.
+    ``tell`` is as in ``Watched``, for each network anew. Raises HkdsrError as ``enlarge_file`` does, CancelledError,
+    and for an HR image of another size or of more than ``LARGEST_HR``.
     """
     made, alpha, scales = Enlarged(), _alpha(source), {one.scale for one in networks.values()}
     truth = None if hr is None else _truth(source, hr, scales)
     for name, upscaler in networks.items():
-        scale, watched = upscaler.scale, Watched(upscaler, watch)
+        scale, watched = upscaler.scale, Watched(upscaler, stop, tell)
         target = folder / f"{source.stem}_{name.removesuffix(' (yours)').partition('.')[0]}.png"
         if target in made.files:
             target = folder / f"{source.stem}_{len(made.files)}_{target.name.removeprefix(f'{source.stem}_')}"
         enlarge_file(watched, source, target, False, Handling(progress=False))
         made.files.append(target)
         bicubic = "bicubic" if len(scales) == 1 else f"bicubic x{scale}"
-        whole = watched.lr.shape[:2] == watched.shape[:2]
         if bicubic not in made.views:
             shown = _opaque(_rgb(imresize(watched.lr, scale)), alpha, watched.part, scale)
             made.views[bicubic] = _saved(shown, folder)
         made.views[name] = _saved(_opaque(_rgb(watched.sr), alpha, watched.part, scale), folder)
-        made.sizes.append(_size(watched, whole))
-        watch.check()
+        made.sizes.append(_size(watched))
+        stop.check()
         if truth is not None and scale in truth:
             _compare(made, name, bicubic, source, target, truth[scale], watched, folder)
     return made
@@ -113,7 +141,7 @@ def _score(sr: np.ndarray, hr: np.ndarray, scale: int) -> tuple[float, float]:
 
 def _truth(source: Path, hr: Path, scales: set[int]) -> dict[int, np.ndarray]:
     """HR by the scale that it has, cut to a multiple of that."""
-    require_size(hr, LARGEST_HR)
+    require_size(hr, LARGEST_HR, "compare a part of both images, or give no HR")
     image, (height, width) = rgb(hr), read_image(source).colour.shape[:2]
     for scale in scales:
         if (image.shape[0] // scale, image.shape[1] // scale) == (height, width):
@@ -125,11 +153,11 @@ def _truth(source: Path, hr: Path, scales: set[int]) -> dict[int, np.ndarray]:
     )
 
 
-def _size(watched: Watched, whole: bool) -> str:
-    height, width = watched.shape[:2]
+def _size(watched: Watched) -> str:
+    (height, width), (shown_height, shown_width) = watched.shape[:2], watched.sr.shape[:2]
     text = f"x{watched.scale}: {watched.scale * width}x{watched.scale * height} pixels"
-    shown = f", of which {watched.sr.shape[1]}x{watched.sr.shape[0]} are shown"
-    return text if whole else text + shown
+    whole = (shown_height, shown_width) == (watched.scale * height, watched.scale * width)
+    return text if whole else f"{text}, of which the {shown_width}x{shown_height} in the middle are shown"
 
 
 def _alpha(source: Path) -> np.ndarray | None:

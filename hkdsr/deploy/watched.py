@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from threading import Event
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -13,58 +11,40 @@ import numpy as np
 from hkdsr.deploy.grid import TileSize
 from hkdsr.deploy.upscale import TorchUpscaler
 from hkdsr.deploy.upscaler import Readable, Upscaler, Writable
-from hkdsr.errors import HkdsrError
+from hkdsr.stop import Stop
 
 SIDE = 2048
 """Pixels of the longest side that is shown of a result."""
 
 Part = tuple[slice, slice]
-
-
-class CancelledError(HkdsrError):
-    """The visitor has had enough."""
-
-    def __init__(self) -> None:
-        super().__init__("cancelled: start again, if you like")
-
-
-@dataclass(frozen=True)
-class Watch:
-    """When to ``stop``; whom to tell the share that is done, in 0..1, with the number of tiles; what to show.
-
-    ``place`` is where the part that is shown of large images lies, as shares of the free height and width.
-    """
-
-    stop: Event
-    tell: Callable[[float, int], object]
-    place: tuple[float, float] = (0.5, 0.5)
-
-    def check(self, *_: object) -> None:
-        """Raise CancelledError if the work is to stop."""
-        if self.stop.is_set():
-            raise CancelledError
+Tell = Callable[[float, int], object]
+"""Takes the share that is done, in 0..1, and the number of tiles."""
 
 
 class Watched:
-    """The ``Upscaler`` ``inner`` under a ``watch``. It stops between two layers of a network that PyTorch runs.
+    """The ``Upscaler`` ``inner``, which calls ``tell`` after each tile.
 
-    After ``fill``, ``lr`` and ``sr`` are what is shown of the image and of the result, grey (h, w) or RGB (h, w, 3) of
-    their type, and ``part`` is where that lies in the image (rows, columns).
+    Once ``stop`` is given it ends between two layers of a network that PyTorch or ONNX Runtime runs, or else after the
+    tile. After ``fill``, ``lr`` and ``sr`` are the middle of the image and of the result, grey (h, w) or RGB (h, w, 3)
+    of their type, and ``part`` is where that lies in the image (rows, columns).
     """
 
-    def __init__(self, inner: Upscaler, watch: Watch) -> None:
-        self._inner, self._watch = inner, watch
+    def __init__(self, inner: Upscaler, stop: Stop, tell: Tell) -> None:
+        self._inner, self._stop, self._tell = inner, stop, tell
         self.scale, self.runtime, self.on_gpu = inner.scale, inner.runtime, inner.on_gpu
 
     def fill(self, image: Readable, enlarged: Writable, name: str, tile: TileSize, progress: bool) -> None:
         """As in ``Upscaler``. Raises CancelledError too."""
         self._image, self._enlarged, size = image, enlarged, image.shape[:2]
-        rows, columns = (_part(*pair, SIDE // self.scale) for pair in zip(size, self._watch.place, strict=True))
-        self.part, height, width = (rows, columns), rows.stop - rows.start, columns.stop - columns.start
+        self.part = rows, columns = _middle(size[0], SIDE // self.scale), _middle(size[1], SIDE // self.scale)
+        height, width = rows.stop - rows.start, columns.stop - columns.start
         self.lr = np.zeros((height, width, *image.shape[2:]), image.dtype)
         self.sr = np.zeros((self.scale * height, self.scale * width, *image.shape[2:]), image.dtype)
         self._pixels, self._done, self._tiles = self.scale**2 * size[0] * size[1], 0, 0
-        with self._stoppable():
+        modules = self._inner.network.modules() if isinstance(self._inner, TorchUpscaler) else ()
+        with self._stop.heeded(), ExitStack() as hooks:
+            for module in modules:
+                hooks.callback(module.register_forward_pre_hook(self._stop.check).remove)
             self._inner.fill(self, self, name, tile, progress)
 
     @property
@@ -78,7 +58,7 @@ class Watched:
         return self._image.dtype
 
     def __getitem__(self, part: Part) -> np.ndarray:
-        self._watch.check()
+        self._stop.check()
         pixels = self._image[part]
         _keep(self.lr, self.part, part, pixels)
         return pixels
@@ -89,18 +69,8 @@ class Watched:
         if part[0].start == part[1].start == 0:
             self._done = self._tiles = 0  # anew, in smaller tiles
         self._done, self._tiles = self._done + pixels.shape[0] * pixels.shape[1], self._tiles + 1
-        self._watch.tell(self._done / self._pixels, self._tiles)
-        self._watch.check()
-
-    @contextmanager
-    def _stoppable(self) -> Iterator[None]:
-        modules = self._inner.network.modules() if isinstance(self._inner, TorchUpscaler) else ()
-        hooks = [module.register_forward_pre_hook(self._watch.check) for module in modules]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
+        self._tell(self._done / self._pixels, self._tiles)
+        self._stop.check()
 
 
 def large(part: Part, scale: int) -> Part:
@@ -109,8 +79,8 @@ def large(part: Part, scale: int) -> Part:
     return rows, columns
 
 
-def _part(length: int, place: float, longest: int) -> slice:
-    start = round(min(max(place, 0), 1) * max(length - longest, 0))
+def _middle(length: int, longest: int) -> slice:
+    start = max(length - longest, 0) // 2
     return slice(start, min(start + longest, length))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,13 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkdsr.app import runs, shown
-from hkdsr.app.readings import parsed, records, sound
-from hkdsr.app.run import Run
 from hkdsr.errors import HkdsrError
 from hkdsr.methods import Logits
 from hkdsr.processes import Process
+from hkdsr.report import watching as shown
+from hkdsr.runs import folder as runs
+from hkdsr.runs.readings import parsed, records, sound
+from hkdsr.runs.run import Run, recipe_text
 from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.settings.toml import read_recipe
 from hkdsr.training.run import distill
@@ -68,7 +71,7 @@ def test_a_finished_and_a_killed_run_are_told_apart(root: Path) -> None:
 def test_the_recipe_is_one_that_the_command_line_reads(root: Path, tmp_path: Path) -> None:
     done, cut = runs.found(root)
     path = tmp_path / "recipe.toml"
-    path.write_text(runs.recipe_text(done))
+    path.write_text(recipe_text(done.recipe))
     recipe = read_recipe(path, DistillRecipe)
     assert isinstance(recipe.method, Logits)
     assert recipe == tiny.replaced(recipe, out=done.folder, student=tiny.STUDENT)
@@ -97,11 +100,19 @@ def test_the_images_of_validations(root: Path) -> None:
     assert names == ["00.png", "01.png"]
     assert steps == [4, 8, 12]
     assert (1, "teacher") in files
-    html = shown.pictures(done, 8)
-    assert html.count("data:image/png;base64,") == 6
-    assert "00.png: student, step 8" in html
-    assert shown.pictures(done, 5).count("data:image") == 4  # HR and the teacher alone
-    assert shown.pictures(done, None) == ""
+    html = shown.pictures(done)
+    assert html.count("data:image/png;base64,") == 10
+    seen = [what for what in re.findall("alt='(.*?)'", html) if what.startswith("00.png")]
+    assert seen == [f"00.png: {what}" for what in ("HR", "teacher", *(f"student, step {at}" for at in (12, 8, 4)))]
+
+
+def test_images_of_a_validation_that_is_under_way_are_not_shown_yet(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "done", tmp_path / "done")
+    (tmp_path / "done" / "validation" / "1_12.png").unlink()
+    (run,) = runs.found(tmp_path)
+    html = shown.pictures(run)
+    assert "student, step 12" not in html
+    assert html.count("student, step 8") == 4  # its name and its description, of both images
 
 
 def test_a_running_process_is_running_until_it_ends(tmp_path: Path) -> None:
@@ -160,7 +171,7 @@ def test_damaged_files_tell_nothing_and_break_nothing(tmp_path_factory: pytest.T
     assert run.state in ("stopped", "finished")
     assert shown.table([run], folder)
     assert shown.charts([run])
-    assert shown.pictures(run, 1) == runs.recipe_text(Run("", folder, "stopped")) == ""
+    assert shown.pictures(run) == recipe_text(Run("", folder, "stopped").recipe) == ""
 
 
 KEYS = ("step", "seconds", "losses", "lr", "recipe", "process", "pid", "host", "val_psnr_y", "names", "to_step")
@@ -182,7 +193,7 @@ def test_files_with_other_content_break_nothing(
     run = runs.read(folder, folder)
     assert shown.table([run], folder)
     shown.charts([run, run])
-    runs.images(run)
+    shown.pictures(run)
 
 
 def test_readings() -> None:

@@ -1,7 +1,7 @@
 """How near networks come to a teacher's images: ``python -m benchmarks.fidelity TEACHER IMAGES NETWORK ...``.
 
-The images, taken as LR, are cut into crops, as they are and degraded. The mean PSNR in dB of bicubic enlargement and of
-each network to the teacher's images of the same crops is printed. It is no measure of quality.
+The images, taken as LR, are cut into crops, as they are and degraded. Printed are the mean PSNR-Y in dB and SSIM-Y of
+bicubic enlargement and of each network to the teacher's images of the same crops. They are no measure of quality.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 
 import torch
@@ -17,12 +18,13 @@ from torch import Tensor
 from hkdsr.data.crops import CropSampler
 from hkdsr.data.sources import find_pairs, spread
 from hkdsr.data.store import build_store
+from hkdsr.data.tensors import to_uint8
 from hkdsr.nets.base import Network
 from hkdsr.nets.exits import enlarge
 from hkdsr.nets.files.load import load
 from hkdsr.scoring import BICUBIC
+from hkdsr.scoring.metrics import psnr_y, ssim_y
 from hkdsr.settings.degrade import Degrade
-from hkdsr.training.start_crops import mean_psnr
 
 SEED = 3
 
@@ -45,15 +47,22 @@ def main(words: Sequence[str] | None = None) -> None:
         store = build_store(pairs, teacher.scale, Path(folder), progress=False)
         for name, degrade in (("clean", None), ("degraded", Degrade(arguments.preset))):
             lr = CropSampler(store, arguments.side, arguments.crops, SEED, degrade=degrade).batch(0).lr
-            wanted = images(teacher, lr).clamp(0, 1)
+            wanted = images(teacher, lr)
             found = {BICUBIC: enlarge(lr, teacher.scale), **{own: images(net, lr) for own, net in networks.items()}}
-            print(f"{name}: {', '.join(f'{own} {mean_psnr(sr, wanted):.2f}' for own, sr in found.items())} dB")
+            print(f"{name}: {', '.join(f'{own} {likeness(sr, wanted)}' for own, sr in found.items())}")
 
 
 @torch.inference_mode()
 def images(network: Network, lr: Tensor) -> Tensor:
     """The SR images of a batch, made one at a time."""
     return torch.cat([network(one) for one in lr.split(1)])
+
+
+def likeness(sr: Tensor, wanted: Tensor) -> str:
+    """The mean scores of a batch as a text; borders of 4 pixels are left out."""
+    pairs = [(to_uint8(one), to_uint8(other)) for one, other in zip(sr.split(1), wanted.split(1), strict=True)]
+    psnr, ssim = (fmean(score(*pair, 4) for pair in pairs) for score in (psnr_y, ssim_y))
+    return f"{psnr:.2f} / {ssim:.4f}"
 
 
 if __name__ == "__main__":

@@ -190,8 +190,9 @@ def run_file(path: Path, remedy: str, otherwise: str) -> UserCode:
             exec(compile(source, str(origin.path), "exec"), vars(code.module))
     except (Exception, SystemExit) as error:  # the file may raise anything, and end the process
         del sys.modules[code.module.__name__]
+        missing = "install what is missing, " if isinstance(error, ModuleNotFoundError) else ""
         raise HkdsrError(
-            f"{origin.path} cannot be run ({reason_of(error)}): correct the file or {otherwise}"
+            f"{origin.path} cannot be run ({reason_of(error)}): {missing}correct the file or {otherwise}"
         ) from error
     _run[origin] = code
     return code

@@ -134,9 +134,9 @@ def test_fidelity_is_perfect_for_the_teacher_itself(tmp_path: Path, capsys: pyte
     fidelity.main(["tiny_x4", str(images), "tiny_x4", "--share", "1", "--crops", "2", "--side", "12"])
     clean, degraded = capsys.readouterr().out.splitlines()
     for line, name in ((clean, "clean"), (degraded, "degraded")):
-        found = re.fullmatch(rf"{name}: bicubic ([\d.]+), tiny_x4 ([\d.]+) dB", line)
+        found = re.fullmatch(rf"{name}: bicubic ([\d.]+) / (0\.\d+), tiny_x4 (\w+) / 1\.0000", line)
         assert found
-        assert float(found[1]) < 60 < float(found[2]) == 100  # equal images have 100 dB
+        assert float(found[1]) < 60 < float(found[3]) == float("inf")
 
 
 def test_every_benchmark_is_tested_here() -> None:

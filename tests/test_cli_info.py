@@ -23,14 +23,14 @@ def test_a_described_network_is_shown_whole(capsys: pytest.CaptureFixture[str]) 
     lines = shown(capsys, "edsr:features=8,blocks=2", "--scale", "3")
     assert lines[0] == "edsr: scale 3, features 8, blocks 2, res_scale 1.0"
     assert "K parameters" in lines[1]
-    assert lines[2] == "2 blocks of 8 channels, input padded to multiples of 1"
+    assert lines[2] == "2 blocks of 8 channels"
     assert [line.split() for line in lines[3:6]] == [
         ["depth", "module", "features", "at", "64x64"],
         ["0.50", "body.0", "8x64x64"],
         ["1.00", "body.1", "8x64x64"],
     ]
     # Seven 3x3 convolutions at LR size, of which the last in the network are at HR size.
-    field = int(lines[6].removeprefix("receptive field: ").removesuffix(" LR pixels in each direction"))
+    field = int(lines[6].removeprefix("receptive field, as measured: ").removesuffix(" LR pixels in each direction"))
     assert 5 <= field <= 8
 
 
@@ -47,7 +47,7 @@ def test_every_family_has_a_line_for_each_block(
         path, shape = line[5:].strip().rsplit(maxsplit=1)
         assert shape == f"{network.channels}x64x64"
         assert set(path.split(" + ")) <= paths
-    assert lines[-1] == "receptive field: more than 64 LR pixels in each direction, or the whole image"
+    assert lines[-1] == "receptive field, as measured: more than 64 LR pixels in each direction, or the whole image"
 
 
 def test_other_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def test_other_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
         ["0.50", "model.feats.1", "16x64x64"],
         ["1.00", "model.feats.2", "16x64x64"],
     ]
-    assert lines[6] == "receptive field: 7 LR pixels in each direction"
+    assert lines[6] == "receptive field, as measured: 7 LR pixels in each direction"
     torch.save(UpCunet2x().state_dict(), file)
     why, remedy = shown(capsys, str(file))[2:4]
     assert why.startswith("no taps, as it has no trunk, like a U-Net")
@@ -84,7 +84,7 @@ def test_onnx_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
     assert "family compact" in first
     assert others == [
         "no taps, as it runs only as a whole: methods that compare features cannot use this network",
-        "receptive field: 7 LR pixels in each direction",
+        "receptive field, as measured: 7 LR pixels in each direction",
     ]
 
 

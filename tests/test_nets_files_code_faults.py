@@ -24,7 +24,7 @@ BAD = {
     "not callable": ("x", "x = 3", "which is not a function or class: choose one of Net"),
     "raises at import": ("Net", "1 / 0", "cannot be run (ZeroDivisionError: division by zero): correct the file"),
     "syntax": ("Net", "def f(:", "cannot be run (SyntaxError: invalid syntax"),
-    "no such import": ("Net", "import nothing_here", "cannot be run (ModuleNotFoundError: No module named 'nothing_h"),
+    "no such import": ("Net", "import nothing_here", "No module named 'nothing_here'): install what is missing, "),
     "a file that is missing": ("Net", "open('no.pth')", "cannot be run (FileNotFoundError: [Errno 2] No such file"),
     "ends the process": ("Net", "import sys; sys.exit(3)", "it ends the process; put what runs as a script under if"),
     "parses arguments": ("Net", "import argparse; argparse.ArgumentParser().parse_args(['-z'])", "ends the process"),
@@ -51,7 +51,7 @@ BAD = {
     "wrong scale": ("F", "def forward(s, x): return x[..., ::2, ::2]", "gives (1, 3, 32, 32) for an image of"),
     "grey": ("F", "def forward(s, x): return s.up(s.b(s.a(x)))[:, :1]", "gives (1, 1, 128, 128) for an image"),
     "no image": ("F", "def forward(s, x): return 'no'", "gives an object of the type str for an image of"),
-    "not finite": ("F", "def forward(s, x): return s.up(s.b(s.a(x))) / 0", "gives values that are not finite"),
+    "not finite": ("F", "def forward(s, x): return s.up(s.b(s.a(x))) / 0", "(NaN or infinite): check its weights"),
     "far from an image": ("F", "def forward(s, x): return 1e6 + s.up(s.b(s.a(x)))", "gives values up to 1e+06"),
     "cannot be copied": (
         "f",

@@ -13,7 +13,7 @@ from test_training_pruned import recipe_of
 
 from hkdsr.cli.main import main
 from hkdsr.errors import HkdsrError
-from hkdsr.methods import Plain
+from hkdsr.methods import Logits, Plain
 from hkdsr.nets.base import parameter_count
 from hkdsr.nets.files.load import build, digest, load
 from hkdsr.nets.start.prune.prune import prune
@@ -21,6 +21,7 @@ from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.training import sizes
 from hkdsr.training.distiller import Distiller
 from hkdsr.training.images import image_store
+from hkdsr.training.log import read_log
 from hkdsr.training.run import distill
 from hkdsr.training.sessions import read_sessions
 from hkdsr.training.sizes import distill_sizes, table
@@ -144,6 +145,22 @@ def test_the_table_of_the_command_line(
         assert size.val_psnr_y == pytest.approx(score, abs=1e-4)
         params = f"{parameter_count(size.result.network) / 1e3:.1f}"
         assert row.split() == [size.name, size.student, params, "K", "4", f"{score:.2f}"]
+
+
+def test_without_hr_the_table_has_the_likeness_to_the_teacher(tmp_path: Path) -> None:
+    recipe = tiny.data(of_sizes(tmp_path), lr_only=True, train=(tmp_path / "lr",), lr=(), val=tmp_path / "lr")
+    found = distill_sizes(dataclasses.replace(recipe, init="scratch", target="auto", method=Logits(pixel_weight=0)))
+    logged = [read_log(tmp_path / "out" / name)[-1]["val_psnr_y_to_teacher"] for name in FOLDERS]
+    header, *rows = table(found)
+    assert header.split("  ")[-1] == "to teacher"
+    assert "PSNR-Y" not in header
+    assert [row.split()[-1] for row in rows] == [f"{score:.2f}" for score in logged]
+    first, second = found
+    (header, *rows) = table([dataclasses.replace(first, val_psnr_y=30.0), second])
+    assert header.split()[-3:] == ["PSNR-Y", "to", "teacher"]
+    assert [len(row.split()) for row in rows] == [7, 6]
+    (header, *_) = table([dataclasses.replace(size, val_psnr_y_to_teacher=None) for size in found])
+    assert header.split() == ["size", "student", "params", "steps"]
 
 
 def test_one_run_cannot_train_several(tmp_path: Path) -> None:

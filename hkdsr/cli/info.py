@@ -64,7 +64,7 @@ def run(arguments: list[str]) -> None:
         show(f"{cost(network)}, for an output of 1280x720")
     for line in tap_table(network):
         show(line)
-    show(f"receptive field: {receptive_field(network)}")
+    show(f"receptive field, as measured: {receptive_field(network)}")
 
 
 def tap_table(network: Network) -> Iterator[str]:
@@ -81,7 +81,8 @@ def tap_table(network: Network) -> Iterator[str]:
             yield "modules that give features can be named by --taps here and by teacher_taps in recipes"
         return
     count = len(network.blocks)
-    yield f"{count} blocks of {network.channels} channels, input padded to multiples of {network.pad_multiple}"
+    padded = f", input padded to multiples of {network.pad_multiple}" if network.pad_multiple > 1 else ""
+    yield f"{count} blocks of {network.channels} channels{padded}"
     like = next(network.parameters())
     with torch.inference_mode():
         traced = network.trace(torch.zeros(1, 3, SIDE, SIDE).to(like), range(count))

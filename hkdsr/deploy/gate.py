@@ -46,8 +46,9 @@ class Parity:
         """The same in words."""
         if not self.step:
             return f"{self.images} images by {runtime} and PyTorch: identical"
+        percent = f"{100 * self.share:.3f}" if self.share >= 1e-5 else "under 0.001"
         return (
-            f"{self.images} images by {runtime} and PyTorch: {100 * self.share:.3f} % of the values differ, by "
+            f"{self.images} images by {runtime} and PyTorch: {percent} % of the values differ, by "
             f"at most {self.step} of 255, which is {self.psnr:.1f} dB at worst; PSNR-Y by at most {self.loss:.4f} dB"
             + (f", {self.lost:.3f} dB lost on average; time {self.time:.2f} of float's" if self.time else "")
         )

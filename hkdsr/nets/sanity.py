@@ -20,10 +20,10 @@ def require_image(sr: Tensor, name: str) -> None:
     if largest <= FARTHEST:
         return
     if not largest < float("inf"):
-        raise HkdsrError(
-            f"{name} gives values that are not finite (NaN or infinite): its weights are damaged, or overflow in "
-            f"{str(sr.dtype).removeprefix('torch.')} precision, so use another file, or fp32"
-        )
+        remedy = "check its weights, and its code if that is yours"
+        if sr.dtype != torch.float32:
+            remedy = f"use fp32, as they may overflow in {str(sr.dtype).removeprefix('torch.')}, or another file"
+        raise HkdsrError(f"{name} gives values that are not finite (NaN or infinite): {remedy}")
     raise HkdsrError(
         f"{name} gives values up to {largest:.4g}, far out of the range [0, 1]: give a network that works in [0, 1], "
         "not in 0..255"

@@ -28,7 +28,7 @@ def image_store(recipe: TrainRecipe | DistillRecipe) -> ImageStore:
     kind, what = "HR" if store.has_hr else "LR", described(pairs)
     if recipe.degrade.used:
         what = f"{len(pairs)} images, LR degraded by {recipe.degrade.preset}"
-    logger.info("training on %s (%.1f megapixels of %s)", what, pixels / 1e6, kind)
+    logger.info("training on %s (%s megapixels of %s)", what, _megapixels(pixels), kind)
     small = sum(min(size) // recipe.scale < data.patch for size in store.sizes)
     if small:
         logger.warning(
@@ -63,3 +63,8 @@ def image_pairs(recipe: TrainRecipe | DistillRecipe) -> list[Pair]:
 def with_variants(store: ImageStore, recipe: TrainRecipe | DistillRecipe, folder: Path) -> ImageStore:
     """``store`` with the degraded variants that the recipe asks for, if any, kept in ``folder``."""
     return VariantStore(store, recipe.degrade, folder) if recipe.degrade.variants else store
+
+
+def _megapixels(pixels: float) -> str:
+    """One decimal, and for a few small images as many as tell them from nothing."""
+    return f"{pixels / 1e6:.1f}" if pixels >= 1e5 else f"{pixels / 1e6:.2g}"

@@ -19,7 +19,7 @@ from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.settings.student_budget import folder_name, is_budget, read_budget
 from hkdsr.training.checkpoint import FILE as CHECKPOINT
 from hkdsr.training.distributed import process_group
-from hkdsr.training.log import read_log
+from hkdsr.training.log import TO_HR, TO_TEACHER, read_log
 from hkdsr.training.networks import loaded_teacher, pruned_from
 from hkdsr.training.run import distill
 from hkdsr.training.student import TrainingResult
@@ -36,13 +36,15 @@ LARGER_FILE = "larger.safetensors"
 class Size:
     """One of the students: what it was called in ``students``, its description, and its training so far.
 
-    ``val_psnr_y`` is its PSNR-Y in dB on the images of ``data.val``; None without these, and before its last step.
+    ``val_psnr_y`` and ``val_psnr_y_to_teacher`` are its PSNR-Y in dB on the images of ``data.val`` to HR and to the
+    teacher's images. None where the training does not measure it, and before its last step.
     """
 
     name: str
     student: str
     result: TrainingResult
     val_psnr_y: float | None
+    val_psnr_y_to_teacher: float | None
 
 
 def distill_sizes(recipe: DistillRecipe) -> list[Size]:
@@ -72,18 +74,21 @@ def distill_sizes(recipe: DistillRecipe) -> list[Size]:
         logger.info("size %s: %s in %s", name, part.student, part.out)
         training = dataclasses.replace(part.training, minutes=left)
         result = distill(dataclasses.replace(part, training=training))
-        sizes.append(Size(name, students[name], result, _score(part, result)))
+        scores = _scores(part, result)
+        sizes.append(Size(name, students[name], result, scores.get(TO_HR), scores.get(TO_TEACHER)))
     return sizes
 
 
 def table(sizes: Sequence[Size]) -> Iterator[str]:
-    """Lines with the name, student, parameters, steps and PSNR-Y of every size."""
+    """Lines with the name, student, parameters and steps of every size, and those scores that were measured."""
     names, students = (max(map(len, texts)) + 2 for texts in zip(*((s.name, s.student) for s in sizes), strict=True))
-    yield f"{'size':<{names}}{'student':<{students}}{'params':>11}{'steps':>9}{'PSNR-Y':>9}"
-    for size in sizes:
-        score = "" if size.val_psnr_y is None else f"{size.val_psnr_y:.2f}"
+    scores = {"PSNR-Y": [s.val_psnr_y for s in sizes], "to teacher": [s.val_psnr_y_to_teacher for s in sizes]}
+    columns = {title: found for title, found in scores.items() if any(score is not None for score in found)}
+    yield f"{'size':<{names}}{'student':<{students}}{'params':>11}{'steps':>9}{''.join(map('{:>12}'.format, columns))}"
+    for size, *found in zip(sizes, *columns.values(), strict=True):
         params = f"{parameter_count(size.result.network) / 1e3:,.1f} K"
-        yield f"{size.name:<{names}}{size.student:<{students}}{params:>11}{size.result.steps:>9,}{score:>9}"
+        shown = "".join(f"{'' if score is None else f'{score:.2f}':>12}" for score in found)
+        yield f"{size.name:<{names}}{size.student:<{students}}{params:>11}{size.result.steps:>9,}{shown}"
 
 
 def _recipes(recipe: DistillRecipe, students: Mapping[str, str]) -> Iterator[tuple[str, DistillRecipe]]:
@@ -123,11 +128,11 @@ def _minutes_left(recipe: DistillRecipe, begun: float) -> float | None:
     return process_group().agreed(max(minutes - (time.monotonic() - begun) / 60, 0.0))
 
 
-def _score(recipe: DistillRecipe, result: TrainingResult) -> float | None:
-    """The score that its training logged at its last step."""
+def _scores(recipe: DistillRecipe, result: TrainingResult) -> dict[str, float]:
+    """What its training logged at its last step."""
     lines = read_log(recipe.out) if recipe.data.val else []
-    scores = [line["val_psnr_y"] for line in lines if "val_psnr_y" in line and line["step"] == result.steps]
-    return scores[-1] if scores else None
+    last = [line for line in lines if line["step"] == result.steps]
+    return {name: line[name] for line in last for name in (TO_HR, TO_TEACHER) if name in line}
 
 
 def _chosen(recipe: DistillRecipe) -> dict[str, str]:

@@ -108,8 +108,9 @@ def test_a_student_without_gates_is_solved_to_what_the_gates_let_through() -> No
     assert error(pruned, lr[10:], hr[10:]) < min(error(sliced, lr[10:], hr[10:]), 2 * error(teacher, lr[10:], hr[10:]))
     # Gates that let through the same share everywhere are no loss at all.
     for block in teacher.blocks:
-        block.esa.conv4.weight.zero_()  # pyright: ignore[reportAttributeAccessIssue]
-        block.esa.conv4.bias.normal_()  # pyright: ignore[reportAttributeAccessIssue]
+        last = block.get_submodule("esa.conv4")
+        torch.nn.init.zeros_(last.get_parameter("weight"))
+        torch.nn.init.normal_(last.get_parameter("bias"))
     target = teacher(lr)
     student = build("rlfn:features=12,blocks=3,esa_channels=0", 2)
     prune(student, teacher, lr, target)

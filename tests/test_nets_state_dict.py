@@ -16,6 +16,7 @@ from small import pth, refusal, small
 
 from hkdsr.errors import HkdsrError
 from hkdsr.nets.files.load import load, save
+from hkdsr.nets.files.state_dict import read_checkpoint
 
 
 @pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
@@ -145,3 +146,21 @@ def test_a_torchscript_program_is_named(tmp_path: Path) -> None:
     assert "net.pt is a program of TorchScript, which may do what any program may: if you trust it, name it as " in (
         refusal(lambda: load(tmp_path / "net.pt"))
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "fits"),
+    [
+        (torch.zeros(7, dtype=torch.uint8), True),  # FDAT and MoESR describe themselves so
+        (torch.zeros(17, dtype=torch.uint8), False),
+        (torch.zeros(2, 2, dtype=torch.uint8), False),
+        (torch.zeros(7, dtype=torch.int8), False),
+    ],
+)
+def test_bytes_are_no_weights_but_a_few_may_describe_a_network(value: torch.Tensor, fits: bool, tmp_path: Path) -> None:
+    file = pth(tmp_path, {**small("compact").state_dict(), "about": value})
+    if fits:
+        assert read_checkpoint(file)[0]["about"].tolist() == value.tolist()
+    else:
+        kind = str(value.dtype).removeprefix("torch.")
+        assert f"has a weight 'about' that is of the type {kind}" in refusal(lambda: read_checkpoint(file))

@@ -28,6 +28,7 @@ from hkdsr.nets.base import Network
 from hkdsr.nets.files.load import WEIGHTS, load, save
 from hkdsr.report.run import sessions_text
 from hkdsr.scoring import SetScore, cost, evaluate
+from hkdsr.settings.older import of_today
 from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.settings.resume import lasting_settings
 from hkdsr.settings.toml import read_recipe
@@ -100,7 +101,7 @@ def ship(
         raise HkdsrError(f"{name} is a x{trained.scale} network: end its name in _x{trained.scale}")
     with safe_open(run / WEIGHTS_FILE, "pt") as file:
         metadata: dict[str, str] = file.metadata()
-    settings = json.loads(metadata["recipe"])
+    settings = of_today(json.loads(metadata["recipe"]))
     other = [key for key, value in lasting_settings(recipe).items() if settings.get(key) != value]
     if other:
         raise HkdsrError(

@@ -27,6 +27,7 @@ PREFIXES = ("model.", "generator.", "net_g.", "network.", "net.", "netG.")
 """What trainers that keep losses beside the network put there."""
 COUNTERS = ("n_averaged",)
 NAMED = 3
+FEW_BYTES = 16
 
 Declared = tuple[str, dict[str, Any]]
 """Family and settings."""
@@ -125,7 +126,9 @@ def _printable(state: Mapping[Any, Any]) -> bool:
 
 
 def _require_weights(path: Path, name: str, value: Tensor) -> None:
-    """Counters and index tables are whole numbers of 32 or 64 bits; everything else is floating point."""
+    """Counters and index tables are whole numbers of 32 or 64 bits, and a few bytes may describe a network, as those of
+    FDAT and MoESR do; everything else is floating point.
+    """
     if value.is_nested:
         kind = "nested"
     elif value.layout != torch.strided:
@@ -134,7 +137,12 @@ def _require_weights(path: Path, name: str, value: Tensor) -> None:
         kind = "quantised"
     elif value.is_meta:
         kind = "without values"
-    elif value.is_floating_point() or value.dtype in (torch.int64, torch.int32) or value.ndim == 0:
+    elif (
+        value.is_floating_point()
+        or value.dtype in (torch.int64, torch.int32)
+        or value.ndim == 0
+        or (value.dtype == torch.uint8 and value.ndim == 1 and len(value) <= FEW_BYTES)
+    ):
         return
     else:
         kind = f"of the type {str(value.dtype).removeprefix('torch.')}"

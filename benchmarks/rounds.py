@@ -56,7 +56,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class Row:
-    """A pair with the seconds of both, and ours as a share of theirs; or ``why`` it was not measured."""
+    """A pair with the seconds of both, theirs for as much work as ours, and their ratio; or ``why`` it was not measured."""
 
     what: str
     against: str
@@ -137,7 +137,7 @@ def _row(pair: Pair, ours: Taken | None, theirs: Taken | None) -> Row:
     judged = cpu_ratio if pair.by_cpu else ratio
     checks = [value <= goal for value, goal in ((judged, pair.goal), (ours.wall, pair.goal_seconds)) if value and goal]
     met = all(checks) if checks else None
-    return Row(pair.what, pair.against, ours.wall, theirs.wall, ratio, cpu_ratio, *goals, met)
+    return Row(pair.what, pair.against, ours.wall, theirs.wall * pair.work, ratio, cpu_ratio, *goals, met)
 
 
 def _children() -> list[int]:

@@ -56,7 +56,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class Row:
-    """A pair with the seconds of both, theirs for as much work as ours, and their ratio; or ``why`` it was not measured."""
+    """A pair with the seconds of both, theirs for as much work, and their ratio; or ``why`` it was not measured."""
 
     what: str
     against: str

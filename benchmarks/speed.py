@@ -1,5 +1,7 @@
 """How fast networks are, compared with the first: ``python -m benchmarks.speed NETWORK ... --size 640x360``.
 
+A network's safetensors file or name is run by PyTorch, its ONNX file by ONNX Runtime.
+
 Every network gets LR images that give the same output size. The networks are timed one after another in several
 rounds, so that other work of the machine slows all alike. The medians are given as ratios to the first network and to
 real time.
@@ -46,8 +48,9 @@ def main(words: Sequence[str] | None = None) -> None:
     )
     for name, network in networks.items():
         found, taken = costs[name], times[name]
+        counted = f"{found.params / 1e3:.1f} K parameters, {found.macs / 1e9:.2f} G multiply-adds, "
         print(
-            f"{name}: x{network.scale}, {found.params / 1e3:.1f} K parameters, {found.macs / 1e9:.2f} G multiply-adds, "
+            f"{name}: x{network.scale}, {counted if found.params else ''}"
             f"{taken / first:.2f} times the time of the first, {1000 / taken / FRAMES:.1f} times real time"
         )
 

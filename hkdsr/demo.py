@@ -69,7 +69,7 @@ def demo(folder: Path = Path("runs/demo"), budget: str = BUDGET) -> Path:
         raise HkdsrError(f"the preparation of a row takes longer than {budget}: give the demo more time")
     for task in tasks:
         assert task.recipe is not None
-        distill(_with_curve(task.recipe))
+        distill(_with_curve(task.recipe), extend=False)
     *others, ours = [read_run(study.out / task.name, task.label) for task in tasks]
     report = dataclasses.replace(
         run_report(ours, others),

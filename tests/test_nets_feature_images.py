@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,9 @@ from hkdsr.methods import FAKD, HKDSRPlus, Logits, compose
 from hkdsr.nets.exits import Exits, NetworkWithExits
 from hkdsr.nets.feature_images import KEPT, FeatureImages, principal_directions
 from hkdsr.nets.files.load import build
+from hkdsr.settings.degrade import Degrade
 from hkdsr.training.process_group import ALONE
-from hkdsr.training.stored_features import feature_images
+from hkdsr.training.stored_features import feature_images, stored_depths
 from hkdsr.training.teacher import prepared
 
 CPU = torch.device("cpu")
@@ -114,6 +116,14 @@ def test_on_a_photograph_the_loss_is_nearly_that_of_the_features_themselves(shar
     grads = [torch.autograd.grad(loss, ours)[0].flatten() for loss in losses]
     assert abs(losses[1].item() / losses[0].item() - 1) < 0.05
     assert float(F.cosine_similarity(*grads, dim=0)) > 0.97
+
+
+def test_features_are_not_prepared_where_the_teacher_runs_in_every_step(tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path, FAKD(affinity_stored=True))
+    assert stored_depths(recipe) == recipe.method.feature_depths
+    assert stored_depths(tiny.recipe(tmp_path, FAKD())) == ()
+    assert stored_depths(replace(recipe, exits=replace(recipe.exits, teacher_images="live"))) == ()
+    assert stored_depths(replace(recipe, degrade=Degrade("real-esrgan"))) == ()
 
 
 def test_who_takes_features_from_the_disk() -> None:

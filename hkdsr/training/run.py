@@ -93,7 +93,7 @@ def distill(recipe: DistillRecipe, observer: Observer | None = None, *, extend: 
             training.metadata.update(checked.facts)  # those of the context too
         if target:
             training.learns_from(target)
-        if extend and context.found is None and has_better_start(recipe, parts):  # studies have such rows on purpose
+        if extend and context.found is None and has_better_start(recipe, parts):  # studies and the demo have such rows
             logger.info("the student could be pruned out of its teacher: init = 'prune' is a better start")
         if recipe.init == "prune" and context.found is None:
             start_pruned(parts.module.student, parts.source, store, cache, context.processes, target, recipe.degrade)

@@ -17,12 +17,20 @@ from hkdsr.nets.base import Network
 from hkdsr.nets.feature_images import KEPT, FeatureImages, principal_directions
 from hkdsr.nets.files.load import digest
 from hkdsr.settings.degrade import Degrade
+from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.training.distiller import feature_taps, traced_outputs
 from hkdsr.training.process_group import ProcessGroup
 from hkdsr.training.start_crops import CROPS, SEED, SIDE, TOGETHER, start_crops
 
 VERSION = 1
 """Raise it whenever the same crops would give other directions."""
+
+
+def stored_depths(recipe: DistillRecipe) -> tuple[float, ...]:
+    """The depths of the teacher's features that the recipe's method takes from the disk; empty for none."""
+    method = recipe.method.resolved(recipe.scale, recipe.init)
+    lives = recipe.degrade.live or recipe.exits.teacher_images == "live"
+    return method.feature_depths if method.stores_features and not lives else ()
 
 
 def feature_images(

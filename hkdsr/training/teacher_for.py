@@ -11,7 +11,7 @@ from hkdsr.nets.exits import NetworkWithExits
 from hkdsr.settings.recipe import DistillRecipe
 from hkdsr.training.context import Context
 from hkdsr.training.stage1 import Stage1Images, teacher_with_exits
-from hkdsr.training.stored_features import feature_images
+from hkdsr.training.stored_features import feature_images, stored_depths
 from hkdsr.training.teacher import Teacher, prepared
 
 
@@ -25,9 +25,8 @@ def exits_of_teacher(
     images = Stage1Images(store, recipe.data.patch, recipe.degrade, is_target)
     cache = recipe.data.cache or default_cache()
     found = teacher_with_exits(network, images, recipe.exits if uses_exits else None, cache, context)
-    method = recipe.method.resolved(recipe.scale, recipe.init)
-    if method.stores_features and method.feature_depths:
-        depths, device = method.feature_depths, context.device
+    if depths := stored_depths(recipe):
+        device = context.device
         found.network.to(device)
         found.features = feature_images(found.network, depths, store, cache, device, context.processes, recipe.degrade)
     return found

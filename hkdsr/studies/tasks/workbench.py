@@ -27,7 +27,7 @@ from hkdsr.training.process_group import ALONE
 from hkdsr.training.pruned import start_pruned
 from hkdsr.training.stage1 import ExitTraining, score_exits, stage1_training, trains_exits, untrained_exits
 from hkdsr.training.step import Steps
-from hkdsr.training.stored_features import feature_images
+from hkdsr.training.stored_features import feature_images, stored_depths
 from hkdsr.training.teacher import Teacher, prepared
 
 FEW = 4
@@ -194,8 +194,7 @@ class Workbench:
 
 def _outputs(recipe: DistillRecipe) -> tuple[bool, tuple[float, ...]]:
     """What the method takes of the teacher besides its final image: exits, and features at depths, from the disk."""
-    method = recipe.method.resolved(recipe.scale, recipe.init)
-    return method.uses_exits, method.feature_depths if method.stores_features else ()
+    return recipe.method.resolved(recipe.scale, recipe.init).uses_exits, stored_depths(recipe)
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
